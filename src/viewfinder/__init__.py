@@ -1,0 +1,1 @@
+"""Config-driven image-classification experiments; the commands are in viewfinder.train and viewfinder.commands."""

@@ -1,0 +1,90 @@
+"""From a checked configuration to the parts of an experiment: data, network, classifier, trainer."""
+
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from viewfinder.build import STAGE, Text, Whole, build, check, check_values
+from viewfinder.classifier import Classifier
+from viewfinder.data.image_data import ImageData
+from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.preprocess import preprocess_of
+
+GROUPS = ("model", "data", "augment", "optimizer", "scheduler", "trainer", "loss")
+GIVEN = frozenset({"channels", "classes", "counts", "params", "optimizer", "total_steps", "callbacks"})
+"""Arguments that are handed over here: no YAML holds them, but for data.channels."""
+
+
+def top_level(seed: Whole, name: Text, output_dir: Text, run_dir: Text | None) -> None:
+    """The keys that belong to no group, with what they may hold."""
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Compare every constructor's arguments with its signature, and construct what is cheap.
+
+    Raises:
+        ViewfinderError: naming all that is wrong at once.
+    """
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    problems = check_values("", top_level, values)
+    for group in GROUPS:
+        found = check({group: values.get(group)}, GIVEN - {"channels"} if group == "data" else GIVEN)
+        problems += found or _try(cfg, group)
+    if problems:
+        raise ViewfinderError(STAGE, problems)
+
+
+def _try(cfg: DictConfig, group: str) -> list[Problem]:
+    """What a group's constructor itself refuses; networks and losses wait for the data's facts."""
+    if group in ("model", "loss") or not cfg.get(group):
+        return []
+    parameter = nn.Parameter(torch.zeros(1))
+    stand_in = torch.optim.SGD([parameter], lr=0.1)
+    try:
+        build(cfg[group], group, params=[parameter], optimizer=stand_in, total_steps=10)
+    except ViewfinderError as error:
+        return error.problems
+    return []
+
+
+def open_data(cfg: DictConfig) -> ImageData:
+    """The data, listed and split, not yet read."""
+    data = build(cfg.data, "data")
+    data.seed = cfg.seed
+    data.limit_batches = cfg.trainer.get("limit_batches")
+    data.augment = build(cfg.augment, "augment") if cfg.augment else None
+    data.open()
+    return data
+
+
+def build_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
+    """The network for pictures of so many channels and classes, with its `preprocess`."""
+    network = build(cfg.model, "model", channels=channels, classes=classes)
+    if not isinstance(network, nn.Module):
+        rule = f"gives a {type(network).__name__}, not a torch.nn.Module"
+        raise ViewfinderError(STAGE, [Problem("model._target_", rule, str(cfg.model._target_))])
+    preprocess_of(network)
+    return network
+
+
+def rebuild_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
+    """The network of an earlier run, to be filled from its checkpoint: pre-trained weights are not asked for."""
+    model = OmegaConf.merge(cfg.model, {"weights": None}) if "weights" in cfg.model else cfg.model
+    return build_network(DictConfig({"model": model}), channels, classes)
+
+
+def build_classifier(cfg: DictConfig, network: nn.Module, counts: list[int]) -> Classifier:
+    """The network with its loss and, for training, its optimizer and schedule."""
+
+    def make_schedule(optimizer: torch.optim.Optimizer, total_steps: int) -> Any:
+        return build(cfg.scheduler, "scheduler", optimizer=optimizer, total_steps=total_steps)
+
+    return Classifier(
+        network,
+        build(cfg.loss, "loss", counts=counts),
+        make_optimizer=lambda parameters: build(cfg.optimizer, "optimizer", params=list(parameters)),
+        make_schedule=make_schedule if cfg.scheduler else None,
+        seed=cfg.seed,
+    )

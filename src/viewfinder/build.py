@@ -1,0 +1,237 @@
+"""From YAML to objects: `_target_` names a class, the other keys are its arguments.
+
+`check` compares every node with its class's signature and reports all that is wrong at once; `build` constructs.
+Types and ranges stand in the signatures, as annotations that pydantic understands.
+"""
+
+import functools
+import importlib
+import inspect
+import json
+import traceback
+import typing
+from collections.abc import Callable, Iterator, Mapping, Set
+from typing import Annotated, Any
+
+import hydra.utils
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
+
+from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+
+STAGE = "the configuration"
+
+
+def build(node: DictConfig | Mapping[str, Any], key: str, **given: Any) -> Any:
+    """The object a checked node describes, constructed with its own arguments and those `given`.
+
+    Args:
+        node: `_target_` and arguments.
+        key: where the node stands in the configuration, for the error.
+        given: arguments that no YAML holds; only those that the signature has are passed.
+
+    Raises:
+        ViewfinderError: if the constructor refuses, with what it said.
+    """
+    cls = locate(node["_target_"])
+    accepted = {name: value for name, value in given.items() if name in _signature(cls)}
+    try:
+        # Objects such as parameters are not for OmegaConf: Hydra binds what the YAML holds, the rest is passed on.
+        partial = hydra.utils.instantiate({**_plain(node), "_partial_": True}, _convert_="all")
+        return partial(**accepted)
+    except ViewfinderError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise ViewfinderError(STAGE, [_refused(node, key, cause, accepted)]) from error
+
+
+def check(nodes: Mapping[str, Any], given: Set[str]) -> list[Problem]:
+    """What is wrong with nodes and the nodes within them, by key.
+
+    Args:
+        nodes: key in the configuration, and what stands there; what has no `_target_` is passed over.
+        given: names of the arguments that `build` will pass.
+    """
+    problems: list[Problem] = []
+    for key, node in nodes.items():
+        for path, inner in _targets(key, _plain(node)):
+            problems += _check_node(path, inner, given)
+    return problems
+
+
+def check_values(key: str, function: Callable[..., Any], values: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with values as arguments of a function; `key` is the prefix of their names."""
+    return [
+        problem
+        for name, (hint, _) in _signature(function).items()
+        if name in values
+        for problem in _check_value(f"{key}{name}", values[name], hint)
+    ]
+
+
+def locate(target: str) -> Callable[..., Any]:
+    """The class or function at a dotted path.
+
+    Raises:
+        ViewfinderError: saying whether the module is missing, it fails when imported, or it lacks the name.
+    """
+    module_name, _, name = str(target).rpartition(".")
+    remedy = "_target_ is a dotted path such as viewfinder.models.simple_cnn.SimpleCNN, or my_file.MyClass."
+    if not module_name:
+        raise ViewfinderError(STAGE, [Problem("_target_", "names no module", str(target), remedy)])
+    try:
+        found = importlib.import_module(module_name)
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) and error.name else None
+        if missing and (module_name == missing or module_name.startswith(f"{missing}.")):
+            rule = f"there is no module {missing}"
+        else:
+            rule = f"importing {module_name} fails: {type(error).__name__}: {error}{_where(error)}"
+            remedy = f"Mend that in {module_name}; python -c 'import {module_name}' shows the whole traceback."
+        raise ViewfinderError(STAGE, [Problem("_target_", rule, str(target), remedy)]) from error
+    if not hasattr(found, name):
+        public = [word for word in dir(found) if not word.startswith("_")]
+        rule = f"{module_name} has no {name}. {did_you_mean(name, public)}"
+        raise ViewfinderError(STAGE, [Problem("_target_", rule.strip(), str(target), remedy)])
+    return getattr(found, name)
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node
+
+
+def _targets(key: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield key, node
+        for name, child in node.items():
+            yield from _targets(f"{key}.{name}", child)
+    elif isinstance(node, list):
+        for index, child in enumerate(node):
+            yield from _targets(f"{key}[{index}]", child)
+
+
+@functools.cache
+def _signature(function: Callable[..., Any]) -> dict[str, tuple[Any, bool]]:
+    """Argument name -> (type hint, whether it must be given); {} for what has no readable signature."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    owner = function.__init__ if inspect.isclass(function) else function
+    try:
+        hints = typing.get_type_hints(owner, include_extras=True)
+    except Exception:  # an annotation that cannot be resolved at run time: nothing to compare with
+        hints = {}
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {p.name: (hints.get(p.name, Any), p.default is p.empty) for p in parameters if p.kind not in kinds}
+
+
+def _takes_anything(function: Callable[..., Any]) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+
+
+def _check_node(key: str, node: dict[str, Any], given: Set[str]) -> list[Problem]:
+    try:
+        function = locate(node["_target_"])
+    except ViewfinderError as error:
+        problem = error.problems[0]
+        return [Problem(f"{key}._target_", problem.rule, problem.received, problem.remedy)]
+    if not callable(function):
+        return [Problem(f"{key}._target_", "is neither a class nor a function", str(node["_target_"]))]
+    signature, problems = _signature(function), []
+    names = [name for name in signature if name not in given]
+    for name, value in node.items():
+        if name in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_"):
+            continue
+        if value == "???":
+            problems.append(Problem(f"{key}.{name}", "must be given", remedy=f"Type {key}.{name}=..."))
+        elif name in signature and name in given:
+            problems.append(Problem(f"{key}.{name}", "is handed over by Viewfinder", repr(value), "Leave it out."))
+        elif name in signature:
+            problems += _check_value(f"{key}.{name}", value, signature[name][0])
+        elif signature and not _takes_anything(function):
+            rule = did_you_mean(name, names) or f"{node['_target_']} takes no such argument"
+            problems.append(Problem(f"{key}.{name}", rule, repr(value), f"It takes: {listed(names)}."))
+    for name, (_, needed) in signature.items():
+        if needed and name not in node and name not in given:
+            problems.append(Problem(f"{key}.{name}", f"{node['_target_']} needs it", remedy=f"Type +{key}.{name}=..."))
+    return problems
+
+
+def _check_value(key: str, value: Any, hint: Any) -> list[Problem]:
+    if isinstance(value, dict) and "_target_" in value:
+        return []
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:
+        try:
+            adapter = TypeAdapter(hint)
+        except (PydanticUserError, PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
+            return []
+    except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
+        return []  # a type that only Python objects have
+    try:
+        # As JSON, since a YAML list may stand for a tuple, but never "3" for 3 or true for 1.
+        adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        rules = dict.fromkeys(_rule(each["msg"]) for each in error.errors() if each["type"] != "is_instance_of")
+        wanted = " or ".join(rules) or f"must be {hint}"
+        return [Problem(key, wanted, _shown(value), _expects(hint))]
+    return []
+
+
+def _rule(message: str) -> str:
+    return message.replace("Input should be", "must be").replace("a valid integer", "a whole number")
+
+
+def _shown(value: Any) -> str:
+    return "(empty)" if value == "" else repr(value)
+
+
+def _expects(hint: Any) -> str:
+    """The choices of a Literal, which pydantic names anyway, need no remedy; other types get an example."""
+    kinds = {int: "32", float: "0.001", bool: "true or false", str: "a word"}
+    base = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+    return f"For example {kinds[base]}." if base in kinds else ""
+
+
+def _refused(node: Mapping[str, Any], key: str, cause: BaseException, given: Mapping[str, Any]) -> Problem:
+    """A constructor's refusal, traced to one argument where leaving that one at its default would be accepted."""
+    plain, target = _plain(node), node["_target_"]
+    signature = _signature(locate(target))
+    guilty = []
+    for name in plain if isinstance(cause, ValueError) else ():
+        if name == "_target_" or name not in signature or signature[name][1]:
+            continue
+        try:
+            rest = {k: v for k, v in plain.items() if k != name}
+            hydra.utils.instantiate({**rest, "_partial_": True}, _convert_="all")(**given)
+            guilty.append(name)
+        except Exception:  # refused without it too: this argument is not to blame
+            continue
+    place = f"{key}.{guilty[0]}" if len(guilty) == 1 else key
+    received = _shown(plain[guilty[0]]) if len(guilty) == 1 else None
+    rule = f"{target} refuses it: {cause}" if isinstance(cause, ValueError) else f"{target} fails: {_said(cause)}"
+    return Problem(place, rule, received, "Its documentation gives what it accepts." if len(guilty) == 1 else "")
+
+
+def _said(cause: BaseException) -> str:
+    return f"{type(cause).__name__}: {cause}{_where(cause)}"
+
+
+def _where(error: BaseException) -> str:
+    """' (file.py, line n)' of the innermost frame."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}, line {error.lineno})"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

@@ -1,0 +1,117 @@
+"""Classifier: preprocess, network, loss and metrics, with one step for every split."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from viewfinder.data.batches import Batch
+from viewfinder.metrics import Predictions, averaged
+from viewfinder.preprocess import preprocess_of
+from viewfinder.seeds import seed_everything
+
+
+class Classifier(pl.LightningModule):
+    """What is trained and evaluated.
+
+    Args:
+        network: float pictures (N, C, H, W) -> logits (N, K); its attribute `preprocess` makes those of uint8 ones.
+        loss: logits (N, K), labels (N,) -> scalar.
+        make_optimizer: from the parameters that are trained.
+        make_schedule: from the optimizer and the number of optimizer steps, what Lightning calls lr_scheduler_config;
+            None for a constant learning rate.
+        seed: from which dropout's random numbers follow, with epoch and batch.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        make_schedule: Callable[[Optimizer, int], Any] | None = None,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.preprocess = preprocess_of(network)
+        self.loss = loss
+        self.make_optimizer, self.make_schedule, self.seed = make_optimizer, make_schedule, seed
+        self.outputs: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {"train": [], "val": [], "test": []}
+        self.predictions: dict[str, Predictions] = {}
+        """Of the last evaluation of each split."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, C, H, W) uint8 -> logits (N, K)"""
+        return self.network(self.preprocess(pixels))
+
+    def step(self, batch: Batch, split: str) -> Tensor:
+        logits = self(batch.pixels)
+        loss = self.loss(logits, batch.labels)
+        if split == "train":
+            right = (logits.detach().argmax(1) == batch.labels).sum()
+            self.outputs[split].append((loss.detach(), right, batch.labels.new_tensor(len(batch.labels))))
+        else:
+            self.outputs[split].append((logits, batch.labels, batch.positions))
+        return loss
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.step(batch, "train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.step(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.step(batch, "test")
+
+    def on_train_epoch_start(self) -> None:
+        self.outputs["train"] = []
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        seed_everything(self.seed, "step", self.current_epoch, batch.number)
+
+    def on_train_epoch_end(self) -> None:
+        """train/loss and train/accuracy: over the pictures of the epoch, with the weights each batch found."""
+        losses, right, counts = (torch.stack(column).double() for column in zip(*self.outputs["train"], strict=True))
+        sums = torch.stack([(losses * counts).sum(), right.sum(), counts.sum()])
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(sums)
+        loss, right, count = sums.tolist()
+        self.log_dict({"train/loss": loss / count, "train/accuracy": right / count})
+
+    def on_validation_epoch_end(self) -> None:
+        self._evaluated("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._evaluated("test")
+
+    def _evaluated(self, split: str) -> None:
+        """Keep the split's predictions and log its metrics; an epoch's loss is that of all pictures at once."""
+        logits, labels, positions = (torch.cat(column).cpu() for column in zip(*self.outputs[split], strict=True))
+        self.outputs[split] = []
+        if self.trainer.world_size > 1:
+            parts: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, (logits, labels, positions))
+            logits, labels, positions = (torch.cat(column) for column in zip(*parts, strict=True))
+        order = positions.argsort()
+        predictions = Predictions(logits[order].double(), labels[order])
+        self.predictions[split] = predictions
+        metrics = {"loss": self.evaluation_loss(predictions), **averaged(predictions)}
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()})
+
+    def evaluation_loss(self, predictions: Predictions) -> float:
+        device = next(self.network.parameters()).device
+        return self.loss(predictions.logits.to(device), predictions.labels.to(device)).item()
+
+    def configure_optimizers(self) -> Any:
+        assert self.make_optimizer is not None
+        optimizer = self.make_optimizer([p for p in self.network.parameters() if p.requires_grad])
+        if self.make_schedule is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches)),
+        }

@@ -1,0 +1,185 @@
+"""ImageData: from a source of pictures to batches on the device."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader
+
+from viewfinder.build import Count, Share, Whole
+from viewfinder.data.batches import Batch, EpochOrder, Pictures, loader
+from viewfinder.data.decode import common_shape, decode_all
+from viewfinder.data.split import Split, cut
+from viewfinder.errors import Problem, ViewfinderError, listed
+from viewfinder.seeds import generator
+
+SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+EVALUATION_BATCH = 4
+"""Batches of evaluation are so many times larger: without gradients they need no more memory."""
+
+
+@dataclass(kw_only=True, eq=False)
+class ImageData(pl.LightningDataModule):
+    """Pictures in three splits, as uint8 until they are on the device. A source is a subclass with `list_pictures`.
+
+    Args:
+        batch_size: pictures a training batch, for each process.
+        val_fraction, test_fraction: of the training pictures, where the source has no such split.
+        split_seed: on which alone the cut depends.
+        stratify: cut so that every split has each class's share.
+        train_fraction: share of the training pictures to keep.
+        limit: keep at most so many pictures of each split.
+        channels: 1 (grey) or 3 (colour) to convert to; None keeps the source's.
+    """
+
+    batch_size: Count = 32
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    test_fraction: Share = 0.2
+    split_seed: Whole = 42
+    stratify: bool = False
+    train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    limit: Count | None = None
+    channels: Literal[1, 3] | None = None
+
+    class_names: list[str] = field(init=False, default_factory=list)
+    splits: dict[str, Split] = field(init=False, default_factory=dict)
+    pictures: dict[str, Pictures] = field(init=False, default_factory=dict)
+    augment: Callable[[Tensor, Generator], Tensor] | None = field(init=False, default=None)
+    seed: int = field(init=False, default=0)
+    limit_batches: int | None = field(init=False, default=None)
+    in_channels: int = field(init=False, default=0)
+    shared_size: tuple[int, int] | None = field(init=False, default=None)
+    picture_shape: tuple[int, ...] = field(init=False, default=())
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
+        """Class names, and the splits that the source has: 'train' at least.
+
+        Raises:
+            ViewfinderError: if the source cannot be had or contradicts itself.
+        """
+        raise NotImplementedError
+
+    def open(self) -> None:
+        """List the pictures, cut the missing splits and take the wanted part; nothing is decoded yet."""
+        self.class_names, given = self.list_pictures()
+        shares = {"val": self.val_fraction, "test": self.test_fraction}
+        given |= cut(
+            given["train"], {n: s for n, s in shares.items() if n not in given}, self.split_seed, self.stratify
+        )
+        if self.train_fraction < 1:
+            rest = {"rest": 1 - self.train_fraction}
+            given["train"] = cut(given["train"], rest, self.split_seed + 1, self.stratify)["train"]
+        if self.limit is not None:
+            for name, split in given.items():
+                if self.limit < len(split):
+                    part = {"rest": 1 - self.limit / len(split)}
+                    given[name] = cut(split, part, self.split_seed + 2, self.stratify)["train"]
+        self.splits = {name: given[name] for name in SPLITS}
+        self._look()
+        if len(self.class_names) < 2:
+            rule = "holds one class; telling pictures apart takes two"
+            raise ViewfinderError("the data", [Problem("data", rule, listed(self.class_names))])
+
+    def _look(self) -> None:
+        """Find the channels, and the size that all pictures share if they do."""
+        contents = [split.content for split in self.splits.values()]
+        tensors = [content for content in contents if isinstance(content, Tensor)]
+        files = [path for content in contents if not isinstance(content, Tensor) for path in content]
+        channels, self.shared_size = common_shape(files) if files else (tensors[0].shape[1], None)
+        self.in_channels = self.channels or channels
+
+    def load(
+        self, image_size: int, splits: tuple[str, ...] = SPLITS, stored: tuple[int, tuple[int, int]] | None = None
+    ) -> None:
+        """Read the pictures of some splits into memory, as uint8 of one shape.
+
+        Files whose pictures share one size not above the network's are kept at that size, and the device resizes;
+        others are decoded straight to what the network wants.
+
+        Args:
+            image_size: the side that the network wants, in pixels.
+            stored: (channels, (height, width)) that files had in an earlier run, to decode them so again.
+
+        Raises:
+            ViewfinderError: naming the pictures that cannot be read.
+        """
+        height, width = self.shared_size or (image_size, image_size)
+        small = max(height, width) <= image_size
+        shape = (self.in_channels, (height, width) if small else (image_size, image_size))
+        for name in splits:
+            content = self.splits[name].content
+            if isinstance(content, Tensor):
+                pixels = _with_channels(content, self.channels)
+            else:
+                pixels = decode_all(list(content), *(stored or shape), f"{name} pictures")
+            self.pictures[name] = Pictures(pixels, torch.from_numpy(self.splits[name].labels))
+            self.picture_shape = tuple(pixels.shape[1:])
+
+    def facts(self) -> dict[str, Any]:
+        """What data.json says: enough to read a picture as training did, and to know these data again."""
+        channels, height, width = self.picture_shape
+        return {
+            "class_names": self.class_names,
+            "channels": channels,
+            "picture_size": [height, width],
+            "split_sizes": {name: len(split) for name, split in self.splits.items()},
+            "fingerprint": {name: _fingerprint(self.splits[name], self.pictures[name]) for name in self.pictures},
+        }
+
+    def counts(self) -> list[int]:
+        """Training pictures in each class."""
+        return torch.bincount(self.pictures["train"].labels, minlength=len(self.class_names)).tolist()
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("train", self.batch_size, self.seed)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self.evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self.evaluation_loader("test")
+
+    def evaluation_loader(self, split: str) -> DataLoader[Batch]:
+        """A split in its own order."""
+        return self._loader(split, EVALUATION_BATCH * self.batch_size, None)
+
+    def _loader(self, split: str, batch_size: int, seed: int | None) -> DataLoader[Batch]:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        pictures = self.pictures[split]
+        return loader(pictures, EpochOrder(len(pictures), batch_size, seed, rank, world_size, self.limit_batches))
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        if self.augment is None or self.trainer is None or not self.trainer.training:
+            return batch
+        numbers = generator(self.seed, "augment", self.trainer.current_epoch, batch.number, device=batch.pixels.device)
+        return batch._replace(pixels=self.augment(batch.pixels, numbers))
+
+
+def _with_channels(pixels: Tensor, channels: int | None) -> Tensor:
+    """Grey repeated to colour, or colour weighed to grey as Pillow does (ITU-R 601-2)."""
+    if channels is None or pixels.shape[1] == channels:
+        return pixels
+    if channels == 3:
+        return pixels.expand(-1, 3, -1, -1).contiguous()
+    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32).view(1, 3, 1, 1)
+    parts = [((part.int() * weights).sum(1, keepdim=True) + 0x8000 >> 16).byte() for part in pixels.split(1024)]
+    return torch.cat(parts)
+
+
+def _fingerprint(split: Split, pictures: Pictures) -> str:
+    """A hash of a split's names, labels and pixels as they are in memory."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update("\0".join(split.names).encode("utf-8", "surrogateescape"))
+    digest.update(pictures.labels.numpy().tobytes())
+    digest.update(repr(tuple(pictures.pixels.shape)).encode())
+    pixels: Any = pictures.pixels.numpy()  # hashed in place, without a copy
+    digest.update(pixels)
+    return digest.hexdigest()

@@ -1,0 +1,91 @@
+"""A person's own pictures: a folder for each class."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from viewfinder.build import Text
+from viewfinder.data.decode import EXTENSIONS
+from viewfinder.data.image_data import ImageData
+from viewfinder.data.split import Split
+from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
+
+FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+
+
+@dataclass(kw_only=True, eq=False)
+class ImageFolder(ImageData):
+    """<root>/<class>/*, or <root>/train/<class>/* with val/ and test/ beside it where there are such.
+
+    Classes are the folders' names in order. Pictures may lie deeper. Files that are no pictures by their extension
+    are passed over.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        ViewfinderError: from `open`, if it holds no pictures, a class has none, or a split has a class that training
+            lacks; from `load`, naming every picture that cannot be read.
+    """
+
+    root: Text
+
+    def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
+        root = Path(self.root)
+        if not root.is_dir():
+            rule = "is a file, not a folder" if root.exists() else f"does not exist (looked in {root.resolve().parent})"
+            near = (
+                did_you_mean(root.name, [path.name for path in root.parent.iterdir()]) if root.parent.is_dir() else ""
+            )
+            raise self._problem(rule, near or "Give the folder that holds one folder for each class.")
+        folders = {split: root / name for split, names in FOLDERS.items() for name in names if (root / name).is_dir()}
+        if "train" not in folders:
+            if folders:
+                raise self._problem(f"has {listed(folders)}/ but no train/", "Add train/ with a folder for each class.")
+            folders = {"train": root}
+        classes = {split: _folders(folder) for split, folder in folders.items()}
+        names = classes["train"]
+        if not names:
+            inside = "holds pictures but no folders" if _pictures(folders["train"]) else "is empty"
+            raise self._problem(f"{folders['train']} {inside}", "Put each class's pictures in a folder of its own.")
+        problems = [
+            Problem(
+                f"{folders[split]}/{name}", "is a class that train/ does not have", None,
+                did_you_mean(name, names) or f"Classes: {listed(names[:20])}.",
+            )
+            for split, found in classes.items() for name in found if name not in names
+        ]  # fmt: skip
+        files = {
+            split: {name: _pictures(folders[split] / name) for name in found if name in names}
+            for split, found in classes.items()
+        }
+        for name, found in files["train"].items():
+            if not found:
+                rule = "is a class with no pictures"
+                remedy = f"Remove the folder, or put pictures in it: {listed(EXTENSIONS)}."
+                problems.append(Problem(f"{folders['train']}/{name}", rule, remedy=remedy))
+        if problems:
+            raise ViewfinderError("the data", problems)
+        return names, {split: _split(root, names, found) for split, found in files.items()}
+
+    def _problem(self, rule: str, remedy: str) -> ViewfinderError:
+        return ViewfinderError("the data", [Problem("data.root", rule, self.root, remedy)])
+
+
+def _split(root: Path, classes: list[str], files: dict[str, list[Path]]) -> Split:
+    labels = [classes.index(name) for name, paths in files.items() for _ in paths]
+    paths = [path for found in files.values() for path in found]
+    names = [path.relative_to(root).as_posix() for path in paths]
+    return Split(np.array(names, dtype=object), np.array(labels, dtype=np.int64), np.array(paths, dtype=object))
+
+
+def _folders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """Pictures in a folder and below, hidden ones apart, in the order of their paths."""
+    found = [Path(at) / name for at, _, names in os.walk(folder, followlinks=True) for name in names]
+    return sorted(path for path in found if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."))

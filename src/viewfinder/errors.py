@@ -1,0 +1,51 @@
+"""What a person is told when something they gave cannot work: key, rule, value received and remedy."""
+
+import difflib
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with what was typed, written or found."""
+
+    key: str
+    rule: str
+    received: str | None = None
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        head = self.key if self.received is None else f"{self.key} = {textwrap.shorten(self.received, 200)}"
+        body = [line for text in (self.rule, self.remedy) for line in text.splitlines() if line]
+        wrapped = [part for line in body for part in textwrap.wrap(line, 76, break_on_hyphens=False)]
+        return "\n".join([f"  {head}", *(f"    {line}" for line in wrapped)])
+
+
+class ViewfinderError(Exception):
+    """Raised for what a person can mend; its text is one screen, shown without a traceback."""
+
+    def __init__(self, stage: str, problems: Sequence[Problem], most: int = 6):
+        self.stage, self.problems = stage, list(problems)
+        count = "One problem" if len(problems) == 1 else f"{len(problems)} problems"
+        shown = [str(problem) for problem in problems[:most]]
+        if len(problems) > most:
+            shown.append(f"  ... and {len(problems) - most} more of this kind")
+        super().__init__("\n".join([f"{count} with {stage}:", *shown]))
+
+    @property
+    def reason(self) -> str:
+        """The first problem on one line, for a table."""
+        first = self.problems[0]
+        received = "" if first.received is None else f" = {first.received}"
+        return " ".join(f"{first.key}{received}: {first.rule}".split())
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """'Did you mean x?' with the nearest of the known words, else ''."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {near[0]}?" if near else ""
+
+
+def listed(words: Iterable[str]) -> str:
+    return ", ".join(words)

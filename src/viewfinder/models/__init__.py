@@ -1,0 +1,6 @@
+"""The networks, one a file.
+
+A network is a torch.nn.Module whose constructor takes `channels` and `classes` (handed over from the data) beside the
+arguments in its YAML. It maps float pictures (N, channels, H, W) to logits (N, classes), and says in its attribute
+`preprocess` what it wants done to uint8 pictures first.
+"""

@@ -1,0 +1,70 @@
+"""The tutorial's second, deeper network."""
+
+import itertools
+
+from torch import Tensor, nn
+
+from viewfinder.build import Count, Share
+from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.preprocess import Preprocess
+
+
+class CustomCNN(nn.Module):
+    """Blocks of (3x3 convolution, ReLU, batch norm) twice, max-pool and dropout; then (linear, ReLU, batch norm,
+    dropout) for each hidden width, and a linear layer.
+
+    Args:
+        channels, classes: from the data.
+        image_size: side of the pictures in pixels, at least 2 ** len(widths): each block halves it.
+        widths: channels of each block.
+        block_dropout: probability after each block.
+        hidden: units of each hidden linear layer.
+        dropout: probability after each hidden layer.
+
+    Raises:
+        ViewfinderError: if the pictures are too small for so many blocks.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        image_size: Count = 32,
+        widths: list[Count] = [32, 64, 128, 256],  # noqa: B006
+        block_dropout: Share = 0.25,
+        hidden: list[Count] = [512, 1024],  # noqa: B006
+        dropout: Share = 0.5,
+    ):
+        super().__init__()
+        side = image_size >> len(widths)
+        if not side:
+            rule = f"must be at least {2 ** len(widths)}, since each of the {len(widths)} blocks halves the picture"
+            raise ViewfinderError(
+                "the configuration", [Problem("model.image_size", rule, str(image_size), "Or shorten model.widths.")]
+            )
+        self.preprocess = Preprocess(image_size)
+        blocks = [_block(a, b, block_dropout) for a, b in itertools.pairwise([channels, *widths])]
+        self.features = nn.Sequential(*blocks)
+        sizes = [([channels, *widths])[-1] * side**2, *hidden]
+        dense = [_dense(a, b, dropout) for a, b in itertools.pairwise(sizes)]
+        self.head = nn.Sequential(nn.Flatten(), *dense, nn.Linear(sizes[-1], classes))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.head(self.features(pictures))
+
+
+def _block(inputs: int, width: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, width, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.BatchNorm2d(width),
+        nn.Conv2d(width, width, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.BatchNorm2d(width),
+        nn.MaxPool2d(2),
+        nn.Dropout(dropout),
+    )
+
+
+def _dense(inputs: int, width: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.BatchNorm1d(width), nn.Dropout(dropout))

@@ -1,0 +1,195 @@
+"""What was typed after `train.py`, checked against conf/ before anything heavy is imported.
+
+Hydra stops at the first bad override and lets a misspelt one pass when it begins with `+`; here all of them are
+answered at once, each with what was probably meant.
+"""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
+
+STAGE = "the command line"
+
+
+def find_conf() -> Path:
+    """The shipped conf/: inside the installed package, or at the top of a checkout."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "conf"
+    return packaged if packaged.is_dir() else here.parents[1] / "conf"
+
+
+def own_conf() -> list[str]:
+    """Overrides that add ./conf of the working folder, where a person keeps files of their own."""
+    mine = Path.cwd() / "conf"
+    if not mine.is_dir() or mine.resolve() == find_conf().resolve():
+        return []
+    quoted = str(mine).replace("'", r"\'")
+    return [f"hydra.searchpath=['file://{quoted}']"]
+
+
+def compose_config(overrides: list[str]) -> DictConfig:
+    """conf/ with these overrides, as `train.py` would compose it.
+
+    Raises:
+        ViewfinderError: naming every override that fits nothing in conf/.
+    """
+    check_overrides(overrides)
+    with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
+        cfg = compose("config", [*own_conf(), *overrides], return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    return plain_config(cfg)
+
+
+def plain_config(cfg: DictConfig) -> DictConfig:
+    """The resolved configuration without Hydra's own block; Hydra's runtime is forgotten with it.
+
+    Lightning asks whether Hydra is running, and if so would start its helper processes through Hydra's folders.
+    """
+    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    OmegaConf.resolve(plain)
+    OmegaConf.set_struct(plain, False)
+    HydraConfig.instance().cfg = None
+    return plain
+
+
+def check_overrides(overrides: list[str]) -> list[Override]:
+    """The overrides, parsed; imports Hydra alone.
+
+    Raises:
+        ViewfinderError: naming every override that fits nothing in conf/.
+    """
+    parsed, problems = _parse(overrides)
+    with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        search = [o for o in parsed if o.key_or_group == "hydra.searchpath"]
+        context = [*own_conf(), *(str(o.input_line) for o in search)]
+        compose("config", context, return_hydra_config=True)
+        choices = [o for o in parsed if _is_group(loader, o)]
+        for override in choices:
+            problems += _check_choice(loader, override)
+        if not problems:
+            problems += _check_keys(loader, context, choices, [o for o in parsed if o not in choices])
+    if problems:
+        raise ViewfinderError(STAGE, problems)
+    return parsed
+
+
+def sweep_name(parsed: list[Override]) -> str:
+    """What a sweep's folder is called: `name`, else the experiments or models that it runs."""
+    values = {override.key_or_group: _values(override) for override in parsed}
+    for key in ("name", "experiment", "model"):
+        if key in values and (key == "name" or len(values[key]) > 1):
+            return "-".join(values[key])
+    single = [o.input_line for o in parsed if o.key_or_group in ("experiment", "model") and o.input_line]
+    return compose_config(single).name
+
+
+def _parse(overrides: list[str]) -> tuple[list[Override], list[Problem]]:
+    parser, parsed, problems = OverridesParser.create(), [], []
+    for line in overrides:
+        try:
+            parsed += parser.parse_overrides([line])
+        except (OverrideParseException, HydraException) as error:
+            cause = str(error.__cause__ or error).splitlines()[0]
+            remedy = (
+                "Write key=value, or key=v1,v2 with -m; put a value with = ( ) ~ , or spaces in quotes: 'key=\"a b\"'."
+            )
+            problems.append(Problem(line, f"cannot be read: {cause}", remedy=remedy))
+    return parsed, problems
+
+
+def _is_group(loader: ConfigLoader, override: Override) -> bool:
+    return bool(loader.get_group_options(override.key_or_group, ObjectType.CONFIG))
+
+
+def _values(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [str(override.get_value_element_as_str())]
+    return [str(value) for value in override.sweep_string_iterator()]
+
+
+def _check_choice(loader: ConfigLoader, override: Override) -> list[Problem]:
+    group, problems = override.key_or_group, []
+    options = loader.get_group_options(group, ObjectType.CONFIG)
+    for value in _values(override):
+        if value in options or (value == "null" and group == "experiment"):
+            continue
+        hint = did_you_mean(value, options)
+        problems.append(Problem(group, hint or "no such choice", value or "(empty)", f"Choices: {listed(options)}."))
+    return problems
+
+
+def _check_keys(
+    loader: ConfigLoader, context: list[str], choices: list[Override], keys: list[Override]
+) -> list[Problem]:
+    """Compose the choices alone, then see whether each remaining key is there."""
+    first = [f"{_prefix(o)}{o.get_key_element().lstrip('+~')}={_values(o)[0]}" for o in choices if not o.is_delete()]
+    try:
+        cfg = compose("config", [*context, *first])
+    except (ConfigCompositionException, OmegaConfBaseException) as error:
+        cause = str(error.__cause__ or error).strip().splitlines()[0]
+        return [Problem("conf", f"these choices do not compose: {cause}", listed(first))]
+    known = _keys(cfg)
+    groups = [g for g in loader.list_groups("") if g != "hydra"]
+    problems = []
+    for override in keys:
+        key = override.key_or_group
+        if key.split(".")[0] == "hydra" or (key in known and not override.is_add()):
+            continue
+        problems += _unknown(override, key, known, groups, cfg)
+    return problems
+
+
+def _prefix(override: Override) -> str:
+    return "+" if override.is_add() else ""
+
+
+def _keys(cfg: DictConfig) -> list[str]:
+    """Every key of a configuration, 'trainer' and 'trainer.max_epochs' alike, interpolations left alone."""
+    keys: list[str] = []
+
+    def visit(node: DictConfig, path: str) -> None:
+        for name in map(str, node):
+            keys.append(f"{path}{name}")
+            if OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name):
+                continue
+            if isinstance(child := node._get_node(name), DictConfig) and not child._is_none():
+                visit(child, f"{path}{name}.")
+
+    visit(cfg, "")
+    return keys
+
+
+def _unknown(override: Override, key: str, known: list[str], groups: list[str], cfg: DictConfig) -> list[Problem]:
+    parent, _, name = key.rpartition(".")
+    typed = override.input_line or key
+    if override.is_add() and key in known:
+        return [Problem(typed, f"{key} is there already", remedy=f"Leave out the +: {key}=...")]
+    siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent]
+    near = did_you_mean(name, siblings) if parent in known or not parent else ""
+    node = OmegaConf.select(cfg, parent) if parent in known else None
+    takes_more = isinstance(node, DictConfig) and (not parent or "_target_" in node or not len(node))
+    if override.is_add() and parent and takes_more and not near:
+        return []  # perhaps an argument that the YAML leaves out: known once its class is imported
+    if near:
+        rule = near if not parent else near.replace("mean ", f"mean {parent}.")
+    elif not parent or parent not in known:
+        rule = did_you_mean(key, [*known, *groups]) or "no such key or group"
+    else:
+        rule = "no such key"
+    if parent in known and siblings:
+        remedy = f"Keys of {parent}: {listed(s for s in siblings if s != '_target_')}."
+    else:
+        remedy = f"Groups: {listed(groups)}. Keys: python train.py --cfg job lists them all."
+    return [Problem(typed, rule, remedy=remedy)]

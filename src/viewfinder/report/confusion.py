@@ -1,0 +1,54 @@
+"""A confusion matrix as a heat map, and the pairs of classes that are confused most."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+WRITTEN = 20
+"""Up to so many classes, each cell holds its number."""
+
+
+def row_normalised(counts: np.ndarray) -> np.ndarray:
+    """(K, K) counts -> shares of each true class, rows summing to 1; a class without pictures has a row of zeros."""
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+
+
+def draw_confusion(counts: np.ndarray, class_names: list[str], split: str) -> Figure:
+    """Rows are true classes; colours and numbers are shares of the row.
+
+    Args:
+        counts: (K, K) pictures.
+        split: named in the title.
+    """
+    shares, classes = row_normalised(counts), len(class_names)
+    side = min(3 + 0.5 * classes, 14)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    every = max(1, classes // 40)
+    ticks, names = range(0, classes, every), [_short(name) for name in class_names[::every]]
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, names)
+    axes.set(title=f"Confusion matrix, {split}", xlabel="predicted class", ylabel="true class")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    if classes <= WRITTEN:
+        for row, column in np.ndindex(classes, classes):
+            share = shares[row, column]
+            colour = "white" if share > 0.5 else "#333333" if share >= 0.005 else "#b0b8c4"
+            axes.text(column, row, f"{share:.2f}", ha="center", va="center", color=colour, fontsize=8)
+    return figure
+
+
+def most_confused(counts: np.ndarray, class_names: list[str], most: int = 8) -> list[dict[str, str | int | float]]:
+    """Pairs of a true and a predicted class, most pictures first: {"true", "predicted", "pictures", "share"}."""
+    shares = row_normalised(counts)
+    wrong = [(int(counts[i, j]), i, j) for i, j in np.ndindex(counts.shape) if i != j and counts[i, j]]
+    wrong.sort(key=lambda each: (-each[0], each[1], each[2]))
+    return [
+        {"true": class_names[i], "predicted": class_names[j], "pictures": count, "share": float(shares[i, j])}
+        for count, i, j in wrong[:most]
+    ]
+
+
+def _short(name: str, longest: int = 24) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"

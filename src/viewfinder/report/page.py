@@ -1,0 +1,66 @@
+"""report.html: one file without network that explains a run; and the two charts beside it."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from viewfinder.report.confusion import draw_confusion, most_confused
+from viewfinder.report.curves import draw_curves
+from viewfinder.run_folder import RunFolder, read_json, replace_text, replacing
+
+NAMES = ("accuracy", "f1", "precision", "recall", "loss")
+
+
+def write_report(run: RunFolder) -> None:
+    """curves.png, confusion.png and report.html, from the run folder's other files alone.
+
+    Raises:
+        ViewfinderError: if the run has not been scored.
+    """
+    scores, data, facts = run.read_scores(), read_json(run.data), run.read_run()
+    best, names = scores["best"], data["class_names"]
+    counts = np.array(best["test"]["confusion"])
+    save_figure(draw_curves(pd.read_csv(run.metrics), best["epoch"]), run.curves)
+    save_figure(draw_confusion(counts, names, "test"), run.confusion)
+    per_class = sorted(best["test"]["per_class"].items(), key=lambda item: item[1]["f1"])
+    page = _environment().get_template("report.html.j2").render(
+        run=run.path.name,
+        title=run.read_config().name,
+        facts=facts,
+        data=data,
+        scores=scores,
+        names=NAMES,
+        confused=most_confused(counts, names),
+        per_class=per_class,
+        config=run.config.read_text(encoding="utf-8"),
+        images={
+            path.stem: _inline(path) for path in (run.curves, run.confusion, run.mistakes) if path.is_file()
+        },
+        minutes=sum(facts.get("epoch_seconds", [])) / 60,
+    )  # fmt: skip
+    replace_text(run.report, page)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", dpi=130)
+
+
+def _inline(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _environment() -> jinja2.Environment:
+    folder = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["percent"] = _percent
+    return environment
+
+
+def _percent(value: Any) -> str:
+    return f"{100 * value:.1f}%"

@@ -1,0 +1,58 @@
+"""What is said on the terminal about the data, the network and the scores."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from viewfinder.data.image_data import ImageData
+from viewfinder.errors import listed
+from viewfinder.preprocess import preprocess_of
+from viewfinder.run_folder import RunFolder
+
+log = logging.getLogger("viewfinder")
+
+
+def say_data(data: ImageData) -> None:
+    """Class names, split sizes and the shape of a batch."""
+    names = data.class_names
+    more = f", ... ({len(names)} in all)" if len(names) > 20 else ""
+    log.info(f"classes  {listed(names[:20])}{more}")
+    log.info(f"pictures {listed(f'{name} {len(split):,}' for name, split in data.splits.items())}")
+    batch = next(iter(data.evaluation_loader("train")))
+    shape = (min(data.batch_size, len(batch.labels)), *batch.pixels.shape[1:])
+    log.info(f"a batch  {shape} {str(batch.pixels.dtype).removeprefix('torch.')}, labels ({shape[0]},)")
+
+
+def network_facts(network: nn.Module, channels: int) -> dict[str, Any]:
+    """Parameters, those that are trained, and multiply-adds for one picture."""
+    size = preprocess_of(network).image_size
+    training = network.training
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros(1, channels, size, size))
+    network.train(training)
+    return {
+        "name": type(network).__name__,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "multiply_adds": counter.get_total_flops() // 2,
+    }
+
+
+def say_network(facts: Mapping[str, Any], run: RunFolder) -> None:
+    frozen = f" ({facts['trained']:,} trained)" if facts["trained"] != facts["parameters"] else ""
+    per_picture = f"{facts['multiply_adds']:,} multiply-adds a picture"
+    log.info(f"network  {facts['name']}, {facts['parameters']:,} parameters{frozen}, {per_picture}")
+    log.info(f"run      {run.path}")
+
+
+def say_result(scores: Mapping[str, Any], run: RunFolder) -> None:
+    """The test scores of the best and the last weights, and where to look."""
+    for which in ("best", "last"):
+        test, epoch = scores[which]["test"], scores[which]["epoch"]
+        values = "  ".join(f"{name} {test[name]:.4f}" for name in ("accuracy", "f1", "precision", "recall", "loss"))
+        log.info(f"test     {which}, epoch {epoch}: {values}")
+    log.info(f"report   {run.report}")

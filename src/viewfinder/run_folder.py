@@ -1,0 +1,234 @@
+"""A run folder: the only place that knows what its files are called and how they are written."""
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.logs import is_helper
+
+PACKAGES = (
+    "viewfinder", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "tensorboard", "numpy"
+)  # fmt: skip
+
+
+class RunFolder:
+    """One run's files. Every file is replaced whole, so that a reader never sees half of one."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.is_writer = not is_helper()
+        self.config, self.run, self.data, self.scores = (
+            self.path / name for name in ("config.yaml", "run.json", "data.json", "scores.json")
+        )
+        self.metrics, self.predictions = self.path / "metrics.csv", self.path / "predictions.csv"
+        self.best, self.last = self.path / "best.ckpt", self.path / "last.ckpt"
+        self.curves, self.confusion = self.path / "curves.png", self.path / "confusion.png"
+        self.mistakes = self.path / "mistakes.png"
+        self.report, self.log = self.path / "report.html", self.path / "train.log"
+
+    @classmethod
+    def create(cls, cfg: DictConfig, path: Path | None = None, overrides: Sequence[str] = ()) -> "RunFolder":
+        """A new folder with config.yaml and run.json in it.
+
+        Args:
+            cfg: the resolved configuration.
+            overrides: what was typed, for a sweep's table.
+            path: where exactly; otherwise `run_dir`, else a dated one under `output_dir`/`name`.
+
+        Raises:
+            ViewfinderError: if there is something at `path` already, or it cannot be made.
+        """
+        wanted = path or (Path(cfg.run_dir) if cfg.run_dir else None)
+        folder = cls(agreed_path(wanted or unique_path(Path(cfg.output_dir) / cfg.name)))
+        if not folder.is_writer:
+            return folder
+        os.environ["VIEWFINDER_RUN"] = str(folder.path.absolute())
+        try:
+            folder.path.mkdir(parents=True)
+        except OSError as error:
+            rule = "something is there already" if isinstance(error, FileExistsError) else str(error.strerror)
+            remedy = "Choose another place with run_dir=PATH or output_dir=PATH."
+            raise ViewfinderError("the run folder", [Problem("run_dir", rule, str(folder.path), remedy)]) from error
+        replace_text(folder.config, OmegaConf.to_yaml(cfg, resolve=True))
+        folder.update_run(
+            status="running",
+            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            seed=int(cfg.seed),
+            started=_now(),
+            git=_git(),
+            versions=_versions(),
+            overrides=list(overrides),
+            machine={"host": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
+        )
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """An existing run folder.
+
+        Raises:
+            ViewfinderError: if `path` is none.
+        """
+        folder = cls(path)
+        if not (folder.config.is_file() and folder.run.is_file()):
+            rule = "is no run folder: it holds no config.yaml and run.json"
+            remedy = "A run folder looks like outputs/simple_cnn/2026-01-31_12-00-00."
+            raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path), remedy)])
+        return folder
+
+    @classmethod
+    def record_failure(cls, path: Path, cfg: DictConfig, overrides: Sequence[str], reason: str) -> None:
+        """Leave in a sweep's job folder, made or not, why the job failed."""
+        folder = cls(path)
+        if not folder.run.exists():
+            folder.path.mkdir(parents=True, exist_ok=True)
+            replace_text(folder.config, OmegaConf.to_yaml(cfg))
+        folder.update_run(status="failed", error=reason, overrides=list(overrides), ended=_now())
+
+    def write_data(self, facts: dict[str, Any]) -> None:
+        if self.is_writer:
+            write_json(self.data, facts)
+
+    def read_config(self) -> DictConfig:
+        cfg = OmegaConf.load(self.config)
+        assert isinstance(cfg, DictConfig)
+        return cfg
+
+    def read_run(self) -> dict[str, Any]:
+        return read_json(self.run)
+
+    def read_scores(self) -> dict[str, Any]:
+        """scores.json.
+
+        Raises:
+            ViewfinderError: if the run has none, with its status.
+        """
+        if not self.scores.is_file():
+            status = self.read_run().get("status", "unknown")
+            rule = f"has no scores.json; its status is '{status}'"
+            raise ViewfinderError("the run folder", [Problem("RUN", rule, str(self.path))])
+        return read_json(self.scores)
+
+    def update_run(self, **facts: Any) -> None:
+        """Add facts to run.json, or replace them; a helper process leaves that to the first."""
+        if not self.is_writer:
+            return
+        known = read_json(self.run) if self.run.exists() else {}
+        write_json(self.run, known | facts)
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Write how the run ended into run.json: finished, interrupted, or failed with its reason."""
+        if error is None:
+            self.update_run(status="finished", ended=_now())
+        elif isinstance(error, KeyboardInterrupt):
+            self.update_run(status="interrupted", ended=_now())
+        else:
+            reason = error.reason if isinstance(error, ViewfinderError) else f"{type(error).__name__}: {error}"
+            self.update_run(status="failed", error=" ".join(reason.split()), ended=_now())
+
+
+def unique_path(parent: Path) -> Path:
+    """parent/<now>, or parent/<now>_2 and so on where two begin within one second."""
+    stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    path, count = parent / stem, 1
+    while path.exists():
+        count += 1
+        path = parent / f"{stem}_{count}"
+    return path
+
+
+def agreed_path(path: Path) -> Path:
+    """The first process's path, in every process of a distributed run.
+
+    Processes that Lightning starts inherit it; those that torchrun starts share it through its store.
+    """
+    if is_helper() and (inherited := os.environ.get("VIEWFINDER_RUN")):
+        return Path(inherited)
+    if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from torch.distributed import TCPStore  # type: ignore[reportPrivateImportUsage]
+
+        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+        if not is_helper():
+            store.set("viewfinder/run", str(path))
+        return Path(store.get("viewfinder/run").decode())
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to; it takes the place of `path` when it is complete and on the disk."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield beside
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    replace_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def find_runs(path: Path) -> list[RunFolder]:
+    """The run folders at or below a path, by name.
+
+    Raises:
+        ViewfinderError: if there is none.
+    """
+    runs = [RunFolder(file.parent) for file in Path(path).rglob("run.json")]
+    if not runs:
+        remedy = "Give a run folder, a sweep's folder, or a folder above some, such as outputs/."
+        raise ViewfinderError("the run folder", [Problem("RUN", "holds no run", str(path), remedy)])
+    return sorted(runs, key=lambda run: [(len(part), part) for part in run.path.parts])
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the code that runs, and whether files differ from it; None outside a checkout."""
+
+    def git(*words: str) -> str:
+        here = Path(__file__).parent
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if not git("ls-files", "run_folder.py"):
+            return None
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

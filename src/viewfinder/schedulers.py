@@ -1,0 +1,55 @@
+"""Learning-rate schedules, each as the dictionary that Lightning's configure_optimizers returns.
+
+`total_steps` is the number of optimizer steps in the whole training.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau, SequentialLR, StepLR
+
+from viewfinder.build import Count, NotNegative, Share, Whole
+
+Factor = Annotated[float, Field(gt=0, lt=1)]
+Divisor = Annotated[float, Field(gt=1, allow_inf_nan=False)]
+
+
+def cosine(
+    optimizer: Optimizer, total_steps: int, warmup_fraction: Share = 0.0, min_lr: NotNegative = 0.0
+) -> dict[str, Any]:
+    """Half a cosine down to `min_lr` (Loshchilov and Hutter 2017), after a linear rise over a share of the steps."""
+    warmup = round(warmup_fraction * total_steps)
+    decay = CosineAnnealingLR(optimizer, max(total_steps - warmup, 1), eta_min=min_lr)
+    if not warmup:
+        return {"scheduler": decay, "interval": "step"}
+    rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    return {"scheduler": SequentialLR(optimizer, [rise, decay], [warmup]), "interval": "step"}
+
+
+def one_cycle(
+    optimizer: Optimizer,
+    total_steps: int,
+    warmup_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3,
+    start_divisor: Divisor = 25.0,
+    end_divisor: Divisor = 1e4,
+) -> dict[str, Any]:
+    """From lr / start_divisor up to the optimizer's lr and down to lr / (start_divisor * end_divisor) (Smith 2018)."""
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    schedule = OneCycleLR(
+        optimizer, peaks, total_steps, pct_start=warmup_fraction, div_factor=start_divisor, final_div_factor=end_divisor
+    )
+    return {"scheduler": schedule, "interval": "step"}
+
+
+def step(optimizer: Optimizer, every: Count = 5, factor: Factor = 0.1) -> dict[str, Any]:
+    """Times `factor` after every so many epochs."""
+    return {"scheduler": StepLR(optimizer, every, factor), "interval": "epoch"}
+
+
+def plateau(
+    optimizer: Optimizer, patience: Whole = 2, factor: Factor = 0.1, min_lr: NotNegative = 0.0
+) -> dict[str, Any]:
+    """Times `factor` when val/loss has not fallen for more than `patience` epochs."""
+    schedule = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, min_lr=min_lr)
+    return {"scheduler": schedule, "interval": "epoch", "monitor": "val/loss"}

@@ -1,0 +1,62 @@
+"""Scores of a classifier's weights on the splits."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from viewfinder.classifier import Classifier
+from viewfinder.data.image_data import ImageData
+from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.metrics import scores
+from viewfinder.run_folder import RunFolder
+
+
+def score_splits(
+    trainer: pl.Trainer, classifier: Classifier, data: ImageData, splits: tuple[str, ...] = ("val", "test")
+) -> dict[str, Any]:
+    """{split: scores}; the predictions stay in `classifier.predictions`."""
+    found = {}
+    for split in splits:
+        loader = data.evaluation_loader(split)
+        if split == "val":
+            trainer.validate(classifier, loader, verbose=False)
+        else:
+            trainer.test(classifier, loader, verbose=False)
+        predictions = classifier.predictions["val" if split == "val" else "test"]
+        found[split] = scores(predictions, classifier.evaluation_loss(predictions), data.class_names)
+    return found
+
+
+def load_weights(classifier: Classifier, path: Path) -> None:
+    """Fill a classifier from a run's checkpoint.
+
+    Raises:
+        ViewfinderError: if the file cannot be read, or holds another network.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        classifier.load_state_dict(state)
+    except Exception as error:  # torch raises a dozen kinds for a file that is no checkpoint
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        remedy = "It may be cut off, or config.yaml beside it may have been changed."
+        raise ViewfinderError(
+            "the checkpoint", [Problem(str(path), f"cannot be loaded: {reason}", remedy=remedy)]
+        ) from error
+
+
+def score_best_and_last(
+    run: RunFolder, trainer: pl.Trainer, classifier: Classifier, data: ImageData, epochs: tuple[int, int]
+) -> dict[str, Any]:
+    """What scores.json holds; the classifier ends with the best weights and their predictions.
+
+    Args:
+        epochs: of the best weights and of the last, from 1.
+    """
+    best, last = epochs
+    found = {"last": {"epoch": last, **score_splits(trainer, classifier, data)}}
+    if best == last:
+        return {"best": found["last"], **found}
+    load_weights(classifier, run.best)
+    return {"best": {"epoch": best, **score_splits(trainer, classifier, data)}, **found}

@@ -1,0 +1,125 @@
+"""What TensorBoard shows of a run: curves, custom charts, pictures, the graph, and the HPARAMS tab."""
+
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata  # type: ignore[attr-defined]
+from tensorboard.plugins.hparams.api_pb2 import Status  # type: ignore[attr-defined]
+from tensorboard.plugins.hparams.metadata import PLUGIN_NAME, SESSION_END_INFO_TAG
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo  # type: ignore[attr-defined]
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from viewfinder.data.image_data import ImageData
+from viewfinder.metrics import Predictions, confusion
+from viewfinder.preprocess import preprocess_of
+from viewfinder.report.confusion import draw_confusion
+from viewfinder.report.pictures import draw_pictures
+from viewfinder.run_folder import RunFolder
+
+CHARTS = {
+    "Curves": {
+        "loss": ["Multiline", ["train/loss", "val/loss"]],
+        "accuracy": ["Multiline", ["train/accuracy", "val/accuracy"]],
+        "macro averages": ["Multiline", ["val/f1", "val/precision", "val/recall"]],
+    }
+}
+FINAL = tuple(f"best/{split}_{name}" for split in ("test", "val") for name in ("accuracy", "loss", "f1"))
+"""The HPARAMS tab's columns: scores of the best weights."""
+SAMPLES = 16
+
+
+class TensorBoard:
+    """Writes events as training goes on; `finish` adds the scores.
+
+    Args:
+        folder: where the events file goes.
+        cfg: its settings stand in the HPARAMS tab.
+        class_names: for the pictures' titles.
+        pixels: the first validation pictures, (n, C, H, W) uint8.
+    """
+
+    def __init__(self, folder: RunFolder, cfg: DictConfig, class_names: list[str], pixels: Tensor):
+        self.class_names, self.pixels = class_names, pixels[:SAMPLES]
+        self.writer = SummaryWriter(str(folder.path))
+        self.events: Any = self.writer.file_writer
+        self.writer.add_custom_scalars(CHARTS)
+        # The tab has a column for each tag that is announced here and logged by `finish`.
+        start = hparams(settings(cfg), dict.fromkeys(FINAL, math.nan))[:2]
+        for summary in start:
+            self.events.add_summary(summary)
+
+    def graph(self, network: nn.Module, pictures: Tensor) -> None:
+        """The network's graph, traced with float pictures (n, C, H, W)."""
+        training = network.training
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer is deprecated, and TensorBoard knows no other
+            self.writer.add_graph(network.eval(), pictures)
+        network.train(training)
+
+    def epoch(self, row: Mapping[str, Any], predictions: Predictions) -> None:
+        """An epoch's row of metrics.csv, and pictures of how validation went."""
+        for name, value in row.items():
+            if name != "epoch":
+                self.writer.add_scalar(name, value, row["epoch"])
+        counts = confusion(predictions).numpy()
+        self._figure("val/confusion", draw_confusion(counts, self.class_names, "validation"), row["epoch"])
+        count = len(self.pixels)
+        sample = Predictions(predictions.logits[:count], predictions.labels[:count])
+        self._figure("val/pictures", draw_pictures(self.pixels, sample, self.class_names), row["epoch"])
+
+    def finish(self, best: Mapping[str, Any]) -> None:
+        """The scores of the best weights, as in scores.json, and the test split's confusion matrix."""
+        for split in ("test", "val"):
+            for name in ("accuracy", "loss", "f1"):
+                self.writer.add_scalar(f"best/{split}_{name}", best[split][name], best["epoch"])
+        figure = draw_confusion(torch.tensor(best["test"]["confusion"]).numpy(), self.class_names, "test")
+        self._figure("test/confusion", figure, best["epoch"])
+
+    def close(self, finished: bool) -> None:
+        """End the session in the HPARAMS tab, as a success or a failure, and the events file."""
+        status = Status.STATUS_SUCCESS if finished else Status.STATUS_FAILURE
+        content = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
+        self.events.add_summary(_session_summary(SESSION_END_INFO_TAG, content))
+        self.writer.close()
+
+    def _figure(self, tag: str, figure: Any, epoch: int) -> None:
+        self.writer.add_figure(tag, figure, epoch, close=False)
+
+
+def start_tensorboard(run: RunFolder, cfg: DictConfig, data: ImageData, network: nn.Module) -> TensorBoard | None:
+    """The run's events file with the network's graph; None in a helper process."""
+    if not run.is_writer:
+        return None
+    board = TensorBoard(run, cfg, data.class_names, data.pictures["val"].pixels)
+    side = preprocess_of(network).image_size
+    board.graph(network, torch.zeros(1, data.in_channels, side, side))
+    return board
+
+
+def settings(cfg: DictConfig) -> dict[str, str | float | int | bool]:
+    """The configuration as flat keys and plain values; a class stands under its group's own name."""
+    flat: dict[str, str | float | int | bool] = {}
+
+    def visit(node: Any, path: str) -> None:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                visit(value, f"{path}{key}.")
+            elif key == "_target_":
+                flat[path.rstrip(".")] = str(value).rpartition(".")[2]
+            elif value is not None:
+                flat[f"{path}{key}"] = value if isinstance(value, bool | int | float) else str(value)
+
+    visit(OmegaConf.to_container(cfg, resolve=True), "")
+    return {key: value for key, value in flat.items() if key not in ("output_dir", "run_dir")}
+
+
+def _session_summary(tag: str, content: HParamsPluginData) -> Summary:
+    data = SummaryMetadata.PluginData(plugin_name=PLUGIN_NAME, content=content.SerializeToString())
+    return Summary(value=[Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=data))])

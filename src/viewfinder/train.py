@@ -1,0 +1,95 @@
+"""The `train` command: Hydra composes conf/ and what was typed; each job becomes one run folder.
+
+Nothing heavy is imported before the command line has been checked.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from viewfinder.errors import ViewfinderError
+from viewfinder.overrides import check_overrides, find_conf, own_conf, plain_config, sweep_name
+
+log = logging.getLogger("viewfinder")
+FAILED, INTERRUPTED = 2, 130
+
+
+def main() -> None:
+    """Check what was typed, then let Hydra run one job, or with -m one for each combination of values.
+
+    Exits with 0 when every job finished, 2 when one could not be run or failed, 130 after Ctrl-C.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    args = get_args_parser().parse_args()
+    sweep = None
+    if not (args.help or args.hydra_help or args.shell_completion):
+        try:
+            parsed = check_overrides(args.overrides)
+        except ViewfinderError as error:
+            raise SystemExit(_refuse(error)) from None
+        sys.argv += own_conf()
+        if args.multirun and not (args.cfg or args.info):
+            sweep = _sweep_folder(parsed)
+            os.environ["VIEWFINDER_SWEEP_DIR"] = str(sweep)
+    sys.path.insert(0, str(Path.cwd()))
+    outcome: list[int] = []
+    hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")(
+        lambda cfg: outcome.append(_job(cfg))
+    )()
+    if sweep is not None:
+        from viewfinder.sweep import summarise
+
+        outcome.append(summarise(sweep))
+    raise SystemExit(max(outcome, default=0))
+
+
+def _job(cfg: DictConfig) -> int:
+    """One job: its exit code. In a sweep a failure is left in the job's folder, and the next job starts."""
+    from viewfinder.experiment import run_experiment
+    from viewfinder.run_folder import RunFolder
+
+    job = HydraConfig.get()
+    in_sweep = job.mode == RunMode.MULTIRUN
+    folder = Path(job.sweep.dir) / str(job.job.num) if in_sweep else None
+    typed = list(job.overrides.task)
+    plain = plain_config(cfg)
+    if in_sweep:
+        print(f"\njob {job.job.num}: {' '.join(typed)}", flush=True)
+    try:
+        run_experiment(plain, folder, typed)
+        return 0
+    except ViewfinderError as error:
+        if folder is not None:
+            RunFolder.record_failure(folder, plain, typed, error.reason)
+        return _refuse(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    except Exception as error:
+        if folder is None:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        RunFolder.record_failure(folder, plain, typed, reason)
+        log.exception("job %s failed", job.job.num)
+        return FAILED
+
+
+def _refuse(error: ViewfinderError) -> int:
+    print(error, file=sys.stderr)
+    return FAILED
+
+
+def _sweep_folder(parsed: list[Override]) -> Path:
+    """A new <output_dir>/<name>/<time>/ for the jobs of a sweep."""
+    from viewfinder.run_folder import unique_path
+
+    places = [o.get_value_element_as_str() for o in parsed if o.key_or_group == "output_dir"]
+    return unique_path(Path(places[-1] if places else "outputs") / sweep_name(parsed))

@@ -1,0 +1,105 @@
+"""The Lightning trainer that the keys of the trainer group describe."""
+
+import logging
+import warnings
+from typing import Annotated, Literal
+
+import pytorch_lightning as pl
+import torch
+from pydantic import Field
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
+
+from viewfinder.build import Count, Positive
+from viewfinder.errors import Problem, ViewfinderError
+
+
+def build_trainer(
+    max_epochs: Count = 10,
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
+    devices: Count | Literal["auto"] = 1,
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    gradient_clip_val: Positive | None = None,
+    accumulate_grad_batches: Count = 1,
+    early_stopping_patience: Count | None = None,
+    deterministic: bool = False,
+    progress_bar: bool = True,
+    limit_batches: Annotated[int, Field(ge=1)] | None = None,
+    callbacks: list[Callback] | None = None,
+) -> pl.Trainer:
+    """A trainer without Lightning's own logger, bar and checkpoints: those are `callbacks`.
+
+    Args:
+        max_epochs: passes over the training pictures.
+        accelerator: auto takes a GPU where there is one.
+        devices: GPUs, or processes on a CPU; more than one means DistributedDataParallel.
+        precision: as Lightning names it.
+        gradient_clip_val: largest norm of all gradients together.
+        accumulate_grad_batches: batches an optimizer step.
+        early_stopping_patience: stop after so many epochs without a better val/accuracy.
+        deterministic: let torch refuse or replace operations whose result varies from run to run.
+        progress_bar: draw one, on a terminal; read by `run_experiment`.
+        limit_batches: at most so many batches an epoch of each split; read by `run_experiment`.
+
+    Raises:
+        ViewfinderError: if there is no such device here, or it cannot do this precision.
+    """
+    check_device(accelerator, devices, precision)
+    extra: list[Callback] = []
+    if early_stopping_patience is not None:
+        extra = [EarlyStopping("val/accuracy", mode="max", patience=early_stopping_patience, min_delta=0.0)]
+    quiet_lightning()
+    return pl.Trainer(
+        max_epochs=max_epochs,
+        accelerator=accelerator,
+        devices=devices,
+        strategy="auto" if devices == 1 else "ddp",
+        precision=precision,
+        gradient_clip_val=gradient_clip_val,
+        accumulate_grad_batches=accumulate_grad_batches,
+        deterministic=deterministic,
+        callbacks=[*extra, *(callbacks or [])],
+        logger=False,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks or []),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def check_device(accelerator: str, devices: int | str, precision: str) -> None:
+    """Raises ViewfinderError if this machine has no such device, or fewer."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if accelerator == "gpu" and not gpus:
+        built = "" if torch.version.cuda else " (this build of torch has no CUDA either)"
+        rule = f"no GPU that torch can use was found{built}"
+        remedy = "Use trainer=cpu, or trainer=default, which takes a GPU only where there is one."
+        raise ViewfinderError("the machine", [Problem("trainer.accelerator", rule, accelerator, remedy)])
+    if isinstance(devices, int) and gpus and accelerator != "cpu" and devices > gpus:
+        rule = f"this machine has {gpus} GPU{'s' * (gpus > 1)}"
+        raise ViewfinderError("the machine", [Problem("trainer.devices", rule, str(devices), "Ask for at most that.")])
+    if precision == "16-mixed" and (accelerator == "cpu" or not gpus):
+        rule = "needs a GPU: half precision on a CPU is many times slower than 32-true"
+        remedy = "Use trainer.precision=32-true or bf16-mixed."
+        raise ViewfinderError("the machine", [Problem("trainer.precision", rule, precision, remedy)])
+
+
+def device_name(trainer: pl.Trainer) -> str:
+    """Such as 'cpu, 2 threads' or 'cuda, NVIDIA H200'."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return f"cuda, {torch.cuda.get_device_name(device)}"
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def quiet_lightning() -> None:
+    """Leave what Lightning says of itself at warnings, and those that are about our own choices unsaid."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        "The .*dataloader.* does not have many workers",  # pictures are in memory: workers would only cost
+        "GPU available but not used",  # trainer=cpu says so itself
+        "Trying to infer the `batch_size`",
+        "You are trying to `self.log..` but the `trainer` reference is not registered",
+        ".*`isinstance.treespec, LeafSpec.` is deprecated",  # Lightning's own use of torch
+    ):
+        warnings.filterwarnings("ignore", message)

@@ -49,13 +49,13 @@ def _try(cfg: DictConfig, group: str) -> list[Problem]:
     return []
 
 
-def open_data(cfg: DictConfig) -> ImageData:
-    """The data, listed and split, not yet read."""
+def open_data(cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None) -> ImageData:
+    """The data, listed and split, not yet read; `stored` as in ImageData.open."""
     data = build(cfg.data, "data")
     data.seed = cfg.seed
     data.limit_batches = cfg.trainer.get("limit_batches")
     data.augment = build(cfg.augment, "augment") if cfg.augment else None
-    data.open()
+    data.open(stored)
     return data
 
 

@@ -44,10 +44,11 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
     seed_everything(cfg.seed, "weights")
     network = build_network(cfg, data.in_channels, len(data.class_names))
     data.load(preprocess_of(network).image_size)
-    classifier = build_classifier(cfg, network, data.counts())
+    data_facts = data.facts()
+    classifier = build_classifier(cfg, network, data_facts["class_counts"])
     with RunFolder.create(cfg, folder, overrides) as run, logging_to(run.log):
         facts = network_facts(network, data.in_channels)
-        run.write_data(data.facts())
+        run.write_data(data_facts)
         run.update_run(network=facts)
         say_data(data)
         say_network(facts, run)

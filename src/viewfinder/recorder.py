@@ -49,7 +49,7 @@ class Recorder(Checkpoint):
         self._save(trainer, better)  # every process takes part, one writes
         if not trainer.is_global_zero:
             return
-        replace_text(self.folder.metrics, pd.DataFrame(self.rows).to_csv(index=False))
+        replace_text(self.folder.metrics, pd.DataFrame(self.rows).to_csv(index=False, float_format="%.7g"))
         if self.board is not None:
             self.board.epoch(row, pl_module.predictions["val"])  # type: ignore[index]
         self.seconds.append(round(time.perf_counter() - self.started, 3))

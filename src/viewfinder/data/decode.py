@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.errors import Problem, ViewfinderError, listed
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I", "F")
@@ -67,7 +67,7 @@ def common_shape(paths: Sequence[Path]) -> tuple[int, tuple[int, int] | None]:
     Raises:
         ViewfinderError: naming the files that cannot be read.
     """
-    looks = _each(look, paths, [str(path) for path in paths], "looking at the pictures")
+    looks = _all_read(_each(look, paths, "looking at the pictures"))
     sizes = {size for size, _ in looks}
     return max(channels for _, channels in looks), sizes.pop() if len(sizes) == 1 else None
 
@@ -79,35 +79,68 @@ def decode_all(paths: Sequence[Path], channels: int, size: tuple[int, int], what
         ViewfinderError: naming the files that cannot be read, each with the reason.
     """
     pixels = torch.empty(len(paths), channels, *size, dtype=torch.uint8)
+    places = {path: place for place, path in enumerate(paths)}
 
-    def fill(index: int) -> None:
-        pixels[index] = decode(paths[index], channels, size)
+    def fill(path: Path) -> None:
+        pixels[places[path]] = decode(path, channels, size)
 
-    _each(fill, range(len(paths)), [str(path) for path in paths], f"decoding {what}")
+    _all_read(_each(fill, paths, f"decoding {what}"))
     return pixels
 
 
-def _each(function: Callable[[Any], Any], arguments: Sequence, names: Sequence[str], doing: str) -> list:
-    """function of each argument, in threads, with a progress bar on a terminal; failures are collected.
+def try_decode(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> dict[Path, Tensor | Problem]:
+    """Each picture as (channels, H, W) uint8, or why it cannot be read."""
+    decoded = _each(lambda path: decode(path, channels, size), paths, "decoding")
+    return dict(zip(paths, decoded, strict=True))
+
+
+def find_pictures(paths: Sequence[Path]) -> list[Path]:
+    """The files among these paths, and the pictures in the folders and below, hidden ones apart, in order.
 
     Raises:
-        ViewfinderError: naming every argument for which the function raised, each with the reason.
+        ViewfinderError: naming the paths that do not exist, and the folders without pictures.
     """
+    found: list[Path] = []
     problems: list[Problem] = []
+    for path in paths:
+        if path.is_dir():
+            inside = pictures_below(path)
+            found += inside
+            if not inside:
+                problems.append(Problem(str(path), "holds no pictures", remedy=f"Known: {listed(EXTENSIONS)}."))
+        elif path.exists():
+            found.append(path)
+        else:
+            problems.append(Problem(str(path), "does not exist"))
+    if problems:
+        raise ViewfinderError("the pictures", problems)
+    return list(dict.fromkeys(found))
 
-    def guarded(index: int) -> Any:
+
+def pictures_below(folder: Path) -> list[Path]:
+    """Pictures in a folder and below by their extension, hidden ones apart, in the order of their paths."""
+    found = [Path(at) / name for at, _, names in os.walk(folder, followlinks=True) for name in names]
+    return sorted(path for path in found if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."))
+
+
+def _each(function: Callable[[Path], Any], paths: Sequence[Path], doing: str) -> list[Any]:
+    """function of each path, in threads, with a progress bar on a terminal; a Problem where it raised."""
+
+    def guarded(path: Path) -> Any:
         try:
-            return function(arguments[index])
+            return function(path)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            problems.append(Problem(names[index], f"cannot be read: {text.replace(names[index], 'the file')}"))
-            return None
+            return Problem(str(path), f"cannot be read: {text.replace(repr(str(path)), 'the file')}")
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = pool.map(guarded, range(len(arguments)))
-        results = list(tqdm(work, doing, len(arguments), leave=False, disable=None, unit=" pictures", delay=1))
+        work = pool.map(guarded, paths)
+        return list(tqdm(work, doing, len(paths), leave=False, disable=None, unit=" pictures", delay=1))
+
+
+def _all_read(results: list[Any]) -> list[Any]:
+    problems = [result for result in results if isinstance(result, Problem)]
     if problems:
-        problems.sort(key=lambda problem: problem.key)
-        end = Problem("data.root", "holds pictures that cannot be read", remedy="Mend or remove those files.")
-        raise ViewfinderError("the data", [*problems[:10], end])
+        remedy = Problem("data.root", "must hold pictures that can be read", remedy="Mend or remove those files.")
+        raise ViewfinderError("the data", [*problems[:8], remedy], most=9)
     return results

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pydantic import Field
@@ -67,8 +68,15 @@ class ImageData(pl.LightningDataModule):
         """
         raise NotImplementedError
 
-    def open(self) -> None:
-        """List the pictures, cut the missing splits and take the wanted part; nothing is decoded yet."""
+    def open(self, stored: tuple[int, tuple[int, int]] | None = None) -> None:
+        """List the pictures, cut the missing splits and take the wanted part; nothing is decoded yet.
+
+        Args:
+            stored: (channels, (height, width)) that the pictures had in an earlier run, to read them so again.
+
+        Raises:
+            ViewfinderError: if the source cannot be had, contradicts itself or holds a single class.
+        """
         self.class_names, given = self.list_pictures()
         shares = {"val": self.val_fraction, "test": self.test_fraction}
         given |= cut(
@@ -83,7 +91,10 @@ class ImageData(pl.LightningDataModule):
                     part = {"rest": 1 - self.limit / len(split)}
                     given[name] = cut(split, part, self.split_seed + 2, self.stratify)["train"]
         self.splits = {name: given[name] for name in SPLITS}
-        self._look()
+        if stored is None:
+            self._look()
+        else:
+            self.in_channels, self.shared_size = stored
         if len(self.class_names) < 2:
             rule = "holds one class; telling pictures apart takes two"
             raise ViewfinderError("the data", [Problem("data", rule, listed(self.class_names))])
@@ -96,9 +107,7 @@ class ImageData(pl.LightningDataModule):
         channels, self.shared_size = common_shape(files) if files else (tensors[0].shape[1], None)
         self.in_channels = self.channels or channels
 
-    def load(
-        self, image_size: int, splits: tuple[str, ...] = SPLITS, stored: tuple[int, tuple[int, int]] | None = None
-    ) -> None:
+    def load(self, image_size: int, splits: tuple[str, ...] = SPLITS) -> None:
         """Read the pictures of some splits into memory, as uint8 of one shape.
 
         Files whose pictures share one size not above the network's are kept at that size, and the device resizes;
@@ -106,7 +115,6 @@ class ImageData(pl.LightningDataModule):
 
         Args:
             image_size: the side that the network wants, in pixels.
-            stored: (channels, (height, width)) that files had in an earlier run, to decode them so again.
 
         Raises:
             ViewfinderError: naming the pictures that cannot be read.
@@ -119,7 +127,7 @@ class ImageData(pl.LightningDataModule):
             if isinstance(content, Tensor):
                 pixels = _with_channels(content, self.channels)
             else:
-                pixels = decode_all(list(content), *(stored or shape), f"{name} pictures")
+                pixels = decode_all(list(content), *shape, f"{name} pictures")
             self.pictures[name] = Pictures(pixels, torch.from_numpy(self.splits[name].labels))
             self.picture_shape = tuple(pixels.shape[1:])
 
@@ -130,13 +138,10 @@ class ImageData(pl.LightningDataModule):
             "class_names": self.class_names,
             "channels": channels,
             "picture_size": [height, width],
+            "class_counts": np.bincount(self.splits["train"].labels, minlength=len(self.class_names)).tolist(),
             "split_sizes": {name: len(split) for name, split in self.splits.items()},
             "fingerprint": {name: _fingerprint(self.splits[name], self.pictures[name]) for name in self.pictures},
         }
-
-    def counts(self) -> list[int]:
-        """Training pictures in each class."""
-        return torch.bincount(self.pictures["train"].labels, minlength=len(self.class_names)).tolist()
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self._loader("train", self.batch_size, self.seed)

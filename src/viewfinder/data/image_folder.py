@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from viewfinder.build import Text
-from viewfinder.data.decode import EXTENSIONS
+from viewfinder.data.decode import EXTENSIONS, pictures_below
 from viewfinder.data.image_data import ImageData
 from viewfinder.data.split import Split
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
@@ -48,7 +48,7 @@ class ImageFolder(ImageData):
         classes = {split: _folders(folder) for split, folder in folders.items()}
         names = classes["train"]
         if not names:
-            inside = "holds pictures but no folders" if _pictures(folders["train"]) else "is empty"
+            inside = "holds pictures but no folders" if pictures_below(folders["train"]) else "is empty"
             raise self._problem(f"{folders['train']} {inside}", "Put each class's pictures in a folder of its own.")
         problems = [
             Problem(
@@ -58,7 +58,7 @@ class ImageFolder(ImageData):
             for split, found in classes.items() for name in found if name not in names
         ]  # fmt: skip
         files = {
-            split: {name: _pictures(folders[split] / name) for name in found if name in names}
+            split: {name: pictures_below(folders[split] / name) for name in found if name in names}
             for split, found in classes.items()
         }
         for name, found in files["train"].items():
@@ -83,9 +83,3 @@ def _split(root: Path, classes: list[str], files: dict[str, list[Path]]) -> Spli
 
 def _folders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """Pictures in a folder and below, hidden ones apart, in the order of their paths."""
-    found = [Path(at) / name for at, _, names in os.walk(folder, followlinks=True) for name in names]
-    return sorted(path for path in found if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."))

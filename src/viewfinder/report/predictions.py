@@ -1,5 +1,7 @@
 """predictions.csv, and the pictures on which the network was most wrong."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,7 +13,9 @@ from viewfinder.report.pictures import draw_pictures
 DIGITS = "%.9g"
 
 
-def prediction_table(names: np.ndarray, predictions: Predictions, class_names: list[str]) -> pd.DataFrame:
+def prediction_table(
+    names: Sequence[str] | np.ndarray, predictions: Predictions, class_names: list[str]
+) -> pd.DataFrame:
     """A row a picture: picture, true, predicted, and p_<class> for each class."""
     classes = np.array(class_names, dtype=object)
     probabilities = predictions.probabilities().numpy()

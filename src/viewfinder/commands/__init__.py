@@ -1,0 +1,43 @@
+"""The `viewfinder` command: one file a verb. Heavy imports wait until a verb runs, so that --help is quick."""
+
+import sys
+from pathlib import Path
+
+import typer
+
+from viewfinder.commands.compare import compare
+from viewfinder.commands.evaluate import evaluate
+from viewfinder.commands.predict import predict
+from viewfinder.commands.report import report
+from viewfinder.errors import ViewfinderError
+
+cli = typer.Typer(
+    help="Image-classification experiments from small YAML files, each ending in a run folder that explains itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+cli.command()(evaluate)
+cli.command()(predict)
+cli.command()(compare)
+cli.command()(report)
+
+
+@cli.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def train() -> None:
+    """Train a network: `viewfinder train model=simple_cnn` is `python train.py model=simple_cnn`."""
+    from viewfinder.train import main
+
+    sys.argv = ["viewfinder train", *sys.argv[2:]]
+    main()
+
+
+def app() -> None:
+    """Run a verb; what a person can mend is shown without a traceback, with exit code 2."""
+    sys.path.insert(0, str(Path.cwd()))  # where a network from one's own file is found
+    try:
+        cli()
+    except ViewfinderError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,51 @@
+"""`viewfinder evaluate`: score a run's weights again."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class SplitName(StrEnum):
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+class Weights(StrEnum):
+    best = "best"
+    last = "last"
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.root=/new/place.")
+    ] = None,
+    split: Annotated[SplitName, typer.Option(help="Which pictures.")] = SplitName.test,
+    weights: Annotated[Weights, typer.Option(help="Best by validation, or the last epoch's.")] = Weights.best,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores there.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row a picture there.")] = None,
+) -> None:
+    """Score a run's weights on one of its splits, and say whether scores.json says the same."""
+    from rich.console import Console
+
+    from viewfinder.reopen import open_run
+    from viewfinder.report.predictions import DIGITS, prediction_table
+    from viewfinder.report.tables import score_table
+    from viewfinder.run_folder import replace_text, write_json
+    from viewfinder.scoring import score_splits
+
+    opened = open_run(run, overrides or [], weights.value)
+    data = opened.open_data(split.value)
+    scores = score_splits(opened.trainer, opened.classifier, data, (split.value,))[split.value]
+    console = Console(highlight=False)
+    console.print(score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
+    console.print(opened.verdict(data, split.value, weights.value, scores), markup=False)
+    if json is not None:
+        write_json(json, scores)
+    if csv is not None:
+        predictions = opened.classifier.predictions["val" if split.value == "val" else "test"]
+        table = prediction_table(data.splits[split.value].names, predictions, data.class_names)
+        replace_text(csv, table.to_csv(index=False, float_format=DIGITS))

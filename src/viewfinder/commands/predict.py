@@ -1,0 +1,58 @@
+"""`viewfinder predict`: what a run's network says of pictures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CHUNK = 128
+"""Pictures that are in memory at once."""
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE-OR-FOLDER...", help="Files, or folders of them.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every class's probability there.")] = None,
+) -> None:
+    """Name the likeliest classes of pictures; any size, any mode."""
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from viewfinder.data.decode import find_pictures, try_decode
+    from viewfinder.errors import Problem, ViewfinderError
+    from viewfinder.metrics import Predictions
+    from viewfinder.reopen import open_run
+    from viewfinder.report.predictions import DIGITS, prediction_table
+    from viewfinder.run_folder import replace_text
+
+    opened = open_run(run, [], "best")
+    files = find_pictures(pictures)
+    names, problems, logits = [], [], []
+    for start in range(0, len(files), CHUNK):
+        decoded = try_decode(files[start : start + CHUNK], *opened.picture_shape)
+        problems += [each for each in decoded.values() if isinstance(each, Problem)]
+        read = {path: each for path, each in decoded.items() if not isinstance(each, Problem)}
+        if read:
+            names += [str(path) for path in read]
+            logits.append(opened.logits(torch.stack(list(read.values()))))
+    if not names:
+        raise ViewfinderError("the pictures", problems)
+    predictions = Predictions(torch.cat(logits), torch.zeros(len(names), dtype=torch.int64))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("picture", overflow="fold")
+    shown = min(top, len(opened.class_names))
+    for place in range(shown):
+        table.add_column("class" if not place else f"{place + 1}.", overflow="fold")
+    values, classes = predictions.probabilities().topk(shown)
+    for name, shares, indices in zip(names, values.tolist(), classes.tolist(), strict=True):
+        cells = [f"{opened.class_names[index]} {share:.1%}" for share, index in zip(shares, indices, strict=True)]
+        table.add_row(name, *cells)
+    console = Console(highlight=False, markup=False)
+    console.print(table, soft_wrap=not console.is_terminal)
+    if csv is not None:
+        everything = prediction_table(names, predictions, opened.class_names).drop(columns="true")
+        replace_text(csv, everything.to_csv(index=False, float_format=DIGITS))
+    if problems:
+        raise ViewfinderError("the pictures", problems)

@@ -1,0 +1,80 @@
+"""Runs as a table, and what remains of it when seeds are averaged."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from viewfinder.run_folder import RunFolder
+
+NOT_SETTINGS = ("seed", "name", "output_dir", "run_dir", "trainer.progress_bar")
+"""Keys that cannot change a score, and the seed that is averaged over."""
+SCORES = ("best_val", "best_test", "best_f1", "last_val", "last_test")
+
+
+def read_runs(folders: Sequence[RunFolder]) -> tuple[pd.DataFrame, list[tuple[Path, str]]]:
+    """A row a finished run: path, setting, seed, best_epoch and its accuracies and F1; and the runs left out, with why.
+
+    A setting is written as the keys in which the runs differ.
+    """
+    rows, configs, skipped = [], [], []
+    for folder in folders:
+        facts = folder.read_run()
+        if facts.get("status") != "finished" or not folder.scores.is_file():
+            skipped.append((folder.path, facts.get("error") or facts.get("status", "unknown")))
+            continue
+        scores = folder.read_scores()
+        best, last = scores["best"], scores["last"]
+        rows.append({
+            "run": str(folder.path),
+            "seed": facts["seed"],
+            "best_epoch": best["epoch"],
+            "best_val": best["val"]["accuracy"],
+            "best_test": best["test"]["accuracy"],
+            "best_f1": best["test"]["f1"],
+            "last_val": last["val"]["accuracy"],
+            "last_test": last["test"]["accuracy"],
+        })  # fmt: skip
+        configs.append(_flat(OmegaConf.to_container(folder.read_config(), resolve=True)))
+    table = pd.DataFrame(rows)
+    table.insert(0, "setting", describe(configs))
+    return table, skipped
+
+
+def summarise_settings(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a setting, the best validation accuracy first: setting, seeds, best_epoch, <score>_mean and <score>_std.
+
+    The deviation is the sample's, NaN for a single seed.
+    """
+    grouped = table.groupby("setting", sort=False)
+    columns = {f"{name}_{how}": (name, how) for name in SCORES for how in ("mean", "std")}
+    summary = grouped.agg(seeds=("seed", "nunique"), best_epoch=("best_epoch", "mean"), **columns)
+    return summary.reset_index().sort_values("best_val_mean", ascending=False, kind="stable")
+
+
+def describe(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """For each configuration, the keys in which it differs from some other.
+
+    Within a group, arguments are compared only among runs that share the class.
+    """
+    names: list[list[str]] = [[] for _ in configs]
+    for key in sorted({key for config in configs for key in config}):
+        if key in NOT_SETTINGS:
+            continue
+        group = f"{key.partition('.')[0]}._target_"
+        for index, config in enumerate(configs):
+            peers = [c for c in configs if key == group or c.get(group) == config.get(group)]
+            if key in config and len({repr(peer.get(key)) for peer in peers}) > 1:
+                value = str(config[key]).rpartition(".")[2] if key == group else config[key]
+                names[index].append(f"{key.removesuffix('._target_')}={value}")
+    shared = str(configs[0].get("model._target_", "")).rpartition(".")[2] if configs else ""
+    return [" ".join(words) or f"model={shared}" for words in names]
+
+
+def _flat(node: Any, path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return flat

@@ -18,7 +18,9 @@ class Problem:
     def __str__(self) -> str:
         head = self.key if self.received is None else f"{self.key} = {textwrap.shorten(self.received, 200)}"
         body = [line for text in (self.rule, self.remedy) for line in text.splitlines() if line]
-        wrapped = [part for line in body for part in textwrap.wrap(line, 76, break_on_hyphens=False)]
+        wrapped = [
+            part for line in body for part in textwrap.wrap(line, 76, break_on_hyphens=False, break_long_words=False)
+        ]
         return "\n".join([f"  {head}", *(f"    {line}" for line in wrapped)])
 
 

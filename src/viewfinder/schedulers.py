@@ -35,6 +35,8 @@ def one_cycle(
     end_divisor: Divisor = 1e4,
 ) -> dict[str, Any]:
     """From lr / start_divisor up to the optimizer's lr and down to lr / (start_divisor * end_divisor) (Smith 2018)."""
+    if abs(warmup_fraction * total_steps - 1) < 1e-9:  # a rise of no steps at all, by which OneCycleLR would divide
+        warmup_fraction *= 1 - 1e-6
     peaks = [group["lr"] for group in optimizer.param_groups]
     schedule = OneCycleLR(
         optimizer, peaks, total_steps, pct_start=warmup_fraction, div_factor=start_divisor, final_div_factor=end_divisor

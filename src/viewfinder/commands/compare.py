@@ -15,7 +15,7 @@ def compare(
     from rich.console import Console
 
     from viewfinder.report.comparison import read_runs, summarise_settings
-    from viewfinder.report.tables import comparison_table
+    from viewfinder.report.tables import EXPLAINED, comparison_table
     from viewfinder.run_folder import find_runs, replace_text
 
     folders = [run for path in runs for run in find_runs(path)]
@@ -23,6 +23,7 @@ def compare(
     console = Console(highlight=False, markup=False)
     summary = summarise_settings(table)
     console.print(comparison_table(summary, markdown), soft_wrap=markdown or not console.is_terminal)
+    console.print(EXPLAINED, style="dim")
     for path, reason in skipped:
         console.print(f"left out: {path}: {reason}", soft_wrap=True)
     if csv is not None:

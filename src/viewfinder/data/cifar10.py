@@ -41,12 +41,15 @@ class CIFAR10(ImageData):
 
         root = Path(self.root)
         made = [folder for folder in (root, *root.parents) if not folder.exists()]
+        had_archive = (root / Archive.filename).exists()
         before = socket.getdefaulttimeout()
         socket.setdefaulttimeout(TIMEOUT)
         try:
             return Archive(root, train=is_train, download=self.download)
         except (OSError, RuntimeError, EOFError) as error:
-            for folder in made:  # torchvision leaves an empty folder behind
+            if not had_archive:  # torchvision leaves what came of a download, and an empty folder behind
+                (root / Archive.filename).unlink(missing_ok=True)
+            for folder in made:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
             cause = getattr(error, "reason", None) or str(error).splitlines()[0]

@@ -30,7 +30,8 @@ def decode(path: Path, channels: int, size: tuple[int, int] | None = None) -> Te
     Raises:
         OSError, SyntaxError, ValueError: whatever Pillow raises for a file that it cannot read.
     """
-    with Image.open(path) as opened:
+    # By an open file: of a path, Pillow maps uncompressed TIFFs in the size they are turned to, and scrambles them.
+    with path.open("rb") as file, Image.open(file) as opened:
         opened.load()
         picture = ImageOps.exif_transpose(opened)
     if picture.mode.startswith("I") or picture.mode == "F":
@@ -48,17 +49,20 @@ def decode(path: Path, channels: int, size: tuple[int, int] | None = None) -> Te
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
     """Pictures of 16 bits or more to 8: 0..65535 to 0..255, or levels below 256 as they are."""
-    levels = np.asarray(picture, dtype=np.float64)
+    levels = np.array(picture, dtype=np.float64)
     scale = 257 if levels.max(initial=0) > 255 else 1
+    if "transparency" in picture.info:
+        levels[levels == picture.info["transparency"]] = 255 * scale
     return Image.fromarray(np.clip(np.round(levels / scale), 0, 255).astype(np.uint8))
 
 
 def look(path: Path) -> tuple[tuple[int, int], Literal[1, 3]]:
     """((height, width) as seen, channels) of a picture, from its header alone."""
     with Image.open(path) as picture:
-        turned = picture.getexif().get(0x0112, 1) >= 5
+        # Pillow gives a TIFF's size as it is seen, other formats' as it is stored.
+        turned = picture.format != "TIFF" and picture.getexif().get(0x0112, 1) >= 5
         height, width = (picture.width, picture.height) if turned else (picture.height, picture.width)
-        return (height, width), 1 if picture.mode in GREY_MODES else 3
+        return (height, width), 1 if picture.mode in GREY_MODES or picture.mode.startswith("I;16") else 3
 
 
 def common_shape(paths: Sequence[Path]) -> tuple[int, tuple[int, int] | None]:
@@ -119,8 +123,11 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
 
 def pictures_below(folder: Path) -> list[Path]:
     """Pictures in a folder and below by their extension, hidden ones apart, in the order of their paths."""
-    found = [Path(at) / name for at, _, names in os.walk(folder, followlinks=True) for name in names]
-    return sorted(path for path in found if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."))
+    found = []
+    for at, inner, names in os.walk(folder, followlinks=True):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        found += [Path(at) / name for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.suffix.lower() in EXTENSIONS)
 
 
 def _each(function: Callable[[Path], Any], paths: Sequence[Path], doing: str) -> list[Any]:

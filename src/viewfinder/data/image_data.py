@@ -82,7 +82,7 @@ class ImageData(pl.LightningDataModule):
         given |= cut(
             given["train"], {n: s for n, s in shares.items() if n not in given}, self.split_seed, self.stratify
         )
-        if self.train_fraction < 1:
+        if round((1 - self.train_fraction) * len(given["train"])):
             rest = {"rest": 1 - self.train_fraction}
             given["train"] = cut(given["train"], rest, self.split_seed + 1, self.stratify)["train"]
         if self.limit is not None:

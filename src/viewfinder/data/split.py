@@ -43,19 +43,12 @@ def cut(pool: Split, shares: dict[str, float], seed: int, stratify: bool) -> dic
         ViewfinderError: if a split would be empty.
     """
     order = np.random.RandomState(derive(seed, "split") % 2**32).permutation(len(pool))
+    sizes = [round(share * len(pool)) for share in shares.values()]
+    sizes.append(len(pool) - sum(sizes))
     if stratify:
-        # Spread each class evenly over 0..1, so that any stretch of the order holds every class's share.
-        rank = np.empty(len(pool))
-        for label in np.unique(pool.labels):
-            of_class = order[pool.labels[order] == label]
-            rank[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
-        order = order[np.argsort(rank[order], kind="stable")]
-    splits, start = {}, 0
-    for name, share in shares.items():
-        count = round(share * len(pool))
-        splits[name] = pool.take(order[start : start + count])
-        start += count
-    splits["train"] = pool.take(order[start:])
+        order = _stratified(order, pool.labels, np.array(sizes))
+    parts = np.split(order, np.cumsum(sizes)[:-1])
+    splits = {name: pool.take(part) for name, part in zip([*shares, "train"], parts, strict=True)}
     empty = [name for name, split in splits.items() if not len(split)]
     if empty:
         rule = f"leave no pictures for {' and '.join(empty)} out of {len(pool)}"
@@ -63,3 +56,17 @@ def cut(pool: Split, shares: dict[str, float], seed: int, stratify: bool) -> dic
         remedy = "Give more pictures, or other values for data.val_fraction and data.test_fraction."
         raise ViewfinderError("the data", [Problem("the fractions", rule, received, remedy)])
     return splits
+
+
+def _stratified(order: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The order rearranged so that its stretches of these sizes hold every class's share, rounded down or up."""
+    classes = [order[labels[order] == label] for label in dict.fromkeys(labels[order])]
+    exact = np.outer([len(places) for places in classes], sizes) / len(order)
+    counts = np.floor(exact + 1e-9).astype(int)
+    wanted = sizes - counts.sum(axis=0)
+    for row, places in zip(counts, classes, strict=True):
+        chosen = np.argsort(-wanted, kind="stable")[: len(places) - row.sum()]  # Gale and Ryser: always comes out even
+        row[chosen] += 1
+        wanted[chosen] -= 1
+    parts = [np.split(places, np.cumsum(row)[:-1]) for row, places in zip(counts, classes, strict=True)]
+    return np.concatenate([piece for column in zip(*parts, strict=True) for piece in column])

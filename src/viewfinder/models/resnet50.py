@@ -49,7 +49,7 @@ class ResNet50(nn.Module):
         self.preprocess = Preprocess(image_size, IMAGENET_MEAN, IMAGENET_STD)
         self.backbone = resnet50(weights=None)
         if weights is not None:
-            _load(self.backbone, _state_dict(weights))
+            _load(self.backbone, _state_dict(weights), weights)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.backbone.fc.in_features, classes))
         self.backbone.fc = nn.Identity()  # type: ignore[assignment]
         self.freeze = freeze
@@ -95,9 +95,11 @@ def _state_dict(weights: str) -> dict[str, Any]:
     return loaded
 
 
-def _load(network: nn.Module, state: Any) -> None:
+def _load(network: nn.Module, state: Any, weights: str) -> None:
     if not isinstance(state, dict):
-        raise _problem(None, f"holds a {type(state).__name__}, not a state_dict", "Save network.state_dict() instead.")
+        raise _problem(
+            weights, f"holds a {type(state).__name__}, not a state_dict", "Save network.state_dict() instead."
+        )
     wanted = network.state_dict()
     missing = [name for name in wanted if name not in state]
     unknown = [name for name in state if name not in wanted]
@@ -108,7 +110,11 @@ def _load(network: nn.Module, state: Any) -> None:
         if names
     ]
     if differences:
-        raise _problem(None, f"does not fit torchvision's ResNet-50: {'; '.join(differences)}", "")
+        raise _problem(
+            weights,
+            f"does not fit torchvision's ResNet-50: {'; '.join(differences)}",
+            "Give the state_dict of torchvision.models.resnet50, saved by torch.save, or model.weights=DEFAULT.",
+        )
     network.load_state_dict(state)
 
 

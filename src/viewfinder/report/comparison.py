@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
+from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.run_folder import RunFolder
 
 NOT_SETTINGS = ("seed", "name", "output_dir", "run_dir", "trainer.progress_bar")
@@ -38,17 +39,21 @@ def read_runs(folders: Sequence[RunFolder]) -> tuple[pd.DataFrame, list[tuple[Pa
             "last_test": last["test"]["accuracy"],
         })  # fmt: skip
         configs.append(_flat(OmegaConf.to_container(folder.read_config(), resolve=True)))
+    if not rows:
+        problems = [Problem(str(path), f"left out: {reason}") for path, reason in skipped]
+        raise ViewfinderError("the runs: none has finished", problems)
     table = pd.DataFrame(rows)
     table.insert(0, "setting", describe(configs))
     return table, skipped
 
 
 def summarise_settings(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a setting, the best validation accuracy first: setting, seeds, best_epoch, <score>_mean and <score>_std.
+    """A row a setting, the best validation accuracy first; of runs equal even in their seed the last counts.
 
-    The deviation is the sample's, NaN for a single seed.
+    Columns: setting, seeds, best_epoch, <score>_mean and <score>_std; the deviation is the sample's, NaN for a
+    single seed.
     """
-    grouped = table.groupby("setting", sort=False)
+    grouped = table.drop_duplicates(["setting", "seed"], keep="last").groupby("setting", sort=False)
     columns = {f"{name}_{how}": (name, how) for name in SCORES for how in ("mean", "std")}
     summary = grouped.agg(seeds=("seed", "nunique"), best_epoch=("best_epoch", "mean"), **columns)
     return summary.reset_index().sort_values("best_val_mean", ascending=False, kind="stable")

@@ -27,8 +27,8 @@ def draw_confusion(counts: np.ndarray, class_names: list[str], split: str) -> Fi
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     every = max(1, classes // 40)
     ticks, names = range(0, classes, every), [_short(name) for name in class_names[::every]]
-    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, names)
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(ticks, names, parse_math=False)
     axes.set(title=f"Confusion matrix, {split}", xlabel="predicted class", ylabel="true class")
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
     if classes <= WRITTEN:

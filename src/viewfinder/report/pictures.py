@@ -27,7 +27,7 @@ def draw_pictures(pixels: Tensor, predictions: Predictions, class_names: list[st
         if not right:
             title += f"\nis {class_names[int(label)]}"
         axes.imshow(as_image(picture), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(title, fontsize=9, color="#2b6a30" if right else "#b3261e")
+        axes.set_title(title, fontsize=9, color="#2b6a30" if right else "#b3261e", parse_math=False)
     return figure
 
 

@@ -1,0 +1,877 @@
+"""Pictures are decoded, found, split, batched and augmented as Pillow, NumPy and scikit-learn say they should be."""
+
+import hashlib
+import io
+import itertools
+import pickle
+import struct
+import tarfile
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torchvision.datasets import CIFAR10 as Archive  # noqa: N811
+
+from viewfinder.data.augment import Basic
+from viewfinder.data.batches import EpochOrder, Pictures, loader
+from viewfinder.data.cifar10 import CIFAR10
+from viewfinder.data.decode import common_shape, decode, decode_all, find_pictures, look
+from viewfinder.data.digits import Digits
+from viewfinder.data.image_data import ImageData
+from viewfinder.data.image_folder import ImageFolder
+from viewfinder.data.split import Split, cut
+from viewfinder.errors import ViewfinderError
+from viewfinder.seeds import generator
+
+T = TypeVar("T")
+ORIENTATION = 0x0112
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: np.swapaxes(a, 0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(np.swapaxes(a, 0, 1), 2),
+    8: lambda a: np.rot90(a, 1),
+}
+"""What a stored picture looks like when it is shown as its EXIF orientation says (EXIF 2.32, tag 274)."""
+
+
+def noise(*shape: int, seed: int = 0, top: int = 256, dtype: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, top, shape).astype(dtype)
+
+
+def chw(array: np.ndarray) -> np.ndarray:
+    """(H, W) or (H, W, C) -> (C, H, W)"""
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def saved(folder: Path, name: str, picture: Image.Image | np.ndarray, **options: object) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    picture.save(path, **options)
+    return path
+
+
+def over_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """(H, W, ...) levels seen through (H, W) alpha on white paper, in real numbers."""
+    share = alpha.astype(float).reshape(*alpha.shape, *[1] * (colour.ndim - 2)) / 255
+    return colour * share + 255 * (1 - share)
+
+
+def assert_equal(found: Tensor, expected: np.ndarray, within: float = 0) -> None:
+    assert found.dtype == torch.uint8
+    assert tuple(found.shape) == expected.shape
+    assert np.abs(found.numpy().astype(float) - expected).max() <= within
+
+
+def flat(lists: Iterable[list[T]]) -> list[T]:
+    return list(itertools.chain.from_iterable(lists))
+
+
+# decode and look
+
+
+def test_grey_and_colour_png_decode_to_their_very_levels(tmp_path: Path) -> None:
+    grey, colour = noise(5, 7), noise(5, 7, 3, seed=1)
+    assert_equal(decode(saved(tmp_path, "g.png", grey), 1), chw(grey))
+    assert_equal(decode(saved(tmp_path, "c.png", colour), 3), chw(colour))
+
+
+def test_a_grey_picture_asked_in_colour_repeats_its_levels(tmp_path: Path) -> None:
+    grey = noise(5, 7)
+    assert_equal(decode(saved(tmp_path, "g.png", grey), 3), np.repeat(chw(grey), 3, axis=0))
+
+
+def test_a_colour_picture_asked_in_grey_has_the_luma_of_itu_601(tmp_path: Path) -> None:
+    colour = noise(9, 7, 3)
+    luma = colour @ np.array([0.299, 0.587, 0.114])
+    assert_equal(decode(saved(tmp_path, "c.png", colour), 1), luma[None], within=0.51)
+
+
+def test_a_palette_picture_shows_its_palettes_colours(tmp_path: Path) -> None:
+    palette, places = noise(16, 3), noise(6, 8, seed=1, top=16)
+    picture = Image.frombytes("P", (8, 6), places.tobytes())
+    picture.putpalette(palette.tobytes())
+    path = saved(tmp_path, "p.png", picture)
+    assert_equal(decode(path, 3), chw(palette[places]))
+    assert look(path) == ((6, 8), 3)
+
+
+def test_a_palette_pictures_transparent_entry_is_white(tmp_path: Path) -> None:
+    palette, places = noise(16, 3), noise(6, 8, seed=1, top=16)
+    picture = Image.frombytes("P", (8, 6), places.tobytes())
+    picture.putpalette(palette.tobytes())
+    expected = palette.copy()
+    expected[5] = 255
+    assert_equal(decode(saved(tmp_path, "p.png", picture, transparency=5), 3), chw(expected[places]))
+
+
+def test_cmyk_ink_becomes_the_light_that_is_left(tmp_path: Path) -> None:
+    ink = noise(6, 5, 4).astype(float)
+    path = saved(tmp_path, "c.tif", Image.frombytes("CMYK", (5, 6), ink.astype(np.uint8).tobytes()))
+    assert_equal(decode(path, 3), chw((255 - ink[..., :3]) * (255 - ink[..., 3:]) / 255), within=1)
+    assert look(path) == ((6, 5), 3)
+
+
+def test_a_cmyk_jpeg_decodes_as_pillow_converts_it(tmp_path: Path) -> None:
+    path = saved(tmp_path, "c.jpg", Image.frombytes("CMYK", (16, 8), noise(8, 16, 4).tobytes()))
+    with Image.open(path) as opened:
+        expected = np.asarray(opened.convert("RGB"))
+    assert_equal(decode(path, 3), chw(expected))
+
+
+@pytest.mark.parametrize("name", ["deep.png", "deep.tif", "deep.pgm"])
+def test_sixteen_bits_become_eight_by_scaling(tmp_path: Path, name: str) -> None:
+    levels = noise(6, 9, top=65536, dtype=np.uint16)
+    levels[0, :2] = 0, 65535
+    path = saved(tmp_path, name, levels)
+    assert_equal(decode(path, 1), np.round(levels / 65535 * 255)[None], within=0)
+    assert look(path) == ((6, 9), 1)
+
+
+def test_a_big_endian_sixteen_bit_picture_is_grey_too(tmp_path: Path) -> None:
+    levels = noise(6, 9, top=65536, dtype=np.uint16)
+    picture = Image.frombytes("I;16B", (9, 6), levels.astype(">u2").tobytes())
+    path = saved(tmp_path, "deep.tif", picture)
+    assert_equal(decode(path, 1), np.round(levels / 257)[None])
+    assert look(path) == ((6, 9), 1)
+
+
+def test_sixteen_bit_files_with_levels_below_256_keep_them(tmp_path: Path) -> None:
+    levels = noise(6, 9, dtype=np.uint16)
+    assert_equal(decode(saved(tmp_path, "shallow.png", levels), 1), levels[None])
+
+
+def test_one_bit_is_black_or_white(tmp_path: Path) -> None:
+    bits = noise(6, 11, top=2).astype(bool)
+    path = saved(tmp_path, "bits.png", Image.fromarray(bits))
+    assert_equal(decode(path, 1), 255 * bits[None])
+    assert look(path) == ((6, 11), 1)
+
+
+@pytest.mark.parametrize("name", ["clear.png", "clear.tif"])
+def test_rgba_is_seen_over_white(tmp_path: Path, name: str) -> None:
+    pixels = noise(12, 10, 4)
+    pixels[0, :2, 3] = 0, 255
+    path = saved(tmp_path, name, pixels)
+    assert_equal(decode(path, 3), chw(over_white(pixels[..., :3], pixels[..., 3])), within=1)
+    assert decode(path, 3)[:, 0, 0].tolist() == [255, 255, 255]
+    assert decode(path, 3)[:, 0, 1].tolist() == pixels[0, 1, :3].tolist()
+
+
+def test_grey_with_alpha_is_seen_over_white_and_counts_as_grey(tmp_path: Path) -> None:
+    pixels = noise(12, 10, 2)
+    path = saved(tmp_path, "la.png", Image.frombytes("LA", (10, 12), pixels.tobytes()))
+    assert_equal(decode(path, 1), over_white(pixels[..., 0], pixels[..., 1])[None], within=1)
+    assert look(path) == ((12, 10), 1)
+
+
+def test_a_grey_level_declared_transparent_is_white(tmp_path: Path) -> None:
+    levels = noise(8, 8, top=4)
+    path = saved(tmp_path, "key.png", levels, transparency=2)
+    assert_equal(decode(path, 1), np.where(levels == 2, 255, levels)[None])
+
+
+def test_a_sixteen_bit_level_declared_transparent_is_white(tmp_path: Path) -> None:
+    levels = noise(8, 8, top=4, dtype=np.uint16) * 10_000
+    path = saved(tmp_path, "key.png", levels)
+    data = path.read_bytes()
+    chunk = b"tRNS" + struct.pack(">H", 20_000)
+    start = data.index(b"IDAT") - 4
+    path.write_bytes(data[:start] + struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[start:])
+    assert_equal(decode(path, 1), np.where(levels == 20_000, 255, np.round(levels / 257))[None])
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("name", ["turned.png", "turned.jpg", "turned.tif", "turned.webp"])
+def test_a_picture_is_turned_as_its_exif_orientation_says(tmp_path: Path, name: str, orientation: int) -> None:
+    stored = np.kron(noise(2, 3, top=256), np.ones((16, 16), np.uint8))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    options = {"webp": {"lossless": True}, "jpg": {"quality": 100}, "tif": {"compression": "tiff_lzw"}, "png": {}}
+    path = saved(tmp_path, name, stored, exif=exif, **options[name.partition(".")[2]])
+    expected = TURNS[orientation](stored)[None]
+    assert_equal(decode(path, 1), expected, within=1 if name.endswith("jpg") else 0)
+    assert look(path)[0] == expected.shape[1:]
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_an_uncompressed_tiff_is_turned_too(tmp_path: Path, orientation: int) -> None:
+    stored = noise(4, 6)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    assert_equal(decode(saved(tmp_path, "turned.tif", stored, exif=exif), 1), TURNS[orientation](stored)[None])
+
+
+def test_an_animation_shows_its_first_frame(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "lime", "blue")]
+    path = saved(tmp_path, "moving.gif", frames[0], save_all=True, append_images=frames[1:])
+    with Image.open(path) as opened:
+        assert opened.n_frames == 3
+    assert_equal(decode(path, 3), chw(np.full((4, 6, 3), (255, 0, 0))))
+    assert look(path) == ((4, 6), 3)
+
+
+@pytest.mark.parametrize(
+    "name", ["two words.png", "line\nbreak.png", "#1 50%.png", "ünï-日本.png", "UPPER.PNG", "a.b.c.png", "quote\"'.png"]
+)
+def test_odd_file_names_are_read(tmp_path: Path, name: str) -> None:
+    pixels = noise(4, 4, 3)
+    path = tmp_path / name
+    Image.fromarray(pixels).save(path, "png")
+    assert find_pictures([tmp_path]) == [path]
+    assert_equal(decode_all([path], 3, (4, 4), "pictures")[0], chw(pixels))
+
+
+def test_a_wanted_size_is_pillows_bilinear_resize_of_the_turned_picture(tmp_path: Path) -> None:
+    stored = noise(20, 30, 3)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = saved(tmp_path, "turned.png", stored, exif=exif)
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(stored, -1)))
+    expected = np.asarray(turned.resize((12, 8), Image.Resampling.BILINEAR))
+    assert_equal(decode(path, 3, (8, 12)), chw(expected))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
+def test_look_and_decode_agree_on_every_mode(tmp_path: Path, mode: str) -> None:
+    suffix = "tif" if mode in ("CMYK", "YCbCr") else "png"
+    base = Image.fromarray(noise(6, 9, 3))
+    path = saved(tmp_path, f"x.{suffix}", base.convert("L").convert(mode) if mode == "I;16" else base.convert(mode))
+    size, channels = look(path)
+    assert channels == (1 if mode in ("1", "L", "LA", "I;16") else 3)
+    assert tuple(decode(path, channels).shape) == (channels, *size)
+
+
+def test_common_shape_is_what_all_pictures_share(tmp_path: Path) -> None:
+    grey, other = saved(tmp_path, "g.png", noise(4, 6)), saved(tmp_path, "h.png", noise(4, 7))
+    colour = saved(tmp_path, "c.png", noise(4, 6, 3))
+    assert common_shape([grey]) == (1, (4, 6))
+    assert common_shape([grey, colour]) == (3, (4, 6))
+    assert common_shape([grey, other]) == (1, None)
+
+
+# A folder of pictures
+
+
+def folder_of(root: Path, counts: dict[str, int], size: tuple[int, int] | None = (6, 8), channels: int = 3) -> Path:
+    """root/<class>/<n>.png with so many pictures of noise; size None gives each a size of its own."""
+    for label, (name, count) in enumerate(counts.items()):
+        for number in range(count):
+            shape = size or (5 + number % 7, 30 - label - number % 5)
+            seed = 1000 * label + number
+            shape = shape if channels == 1 else (*shape, channels)
+            saved(root, f"{name}/{number:02}.png", noise(*shape, seed=seed))
+    return root
+
+
+def opened(data: ImageData, image_size: int | None = None) -> ImageData:
+    data.open()
+    if image_size:
+        data.load(image_size)
+    return data
+
+
+def names_of(data: ImageData) -> dict[str, list[str]]:
+    return {name: split.names.tolist() for name, split in data.splits.items()}
+
+
+def test_given_splits_are_taken_as_they_are(tmp_path: Path) -> None:
+    for split, count in (("train", 4), ("val", 2), ("test", 3)):
+        folder_of(tmp_path / split, {"cat": count, "dog": count})
+    data = opened(ImageFolder(root=str(tmp_path)), 8)
+    assert data.class_names == ["cat", "dog"]
+    for split, count in (("train", 4), ("val", 2), ("test", 3)):
+        expected = [f"{split}/{name}/{n:02}.png" for name in ("cat", "dog") for n in range(count)]
+        assert data.splits[split].names.tolist() == expected
+        assert data.pictures[split].labels.tolist() == [0] * count + [1] * count
+        for position, name in enumerate(expected):
+            assert_equal(data.pictures[split].pixels[position], chw(np.asarray(Image.open(tmp_path / name))))
+
+
+def test_a_missing_split_is_cut_from_training_alone(tmp_path: Path) -> None:
+    folder_of(tmp_path / "train", {"cat": 10, "dog": 10})
+    folder_of(tmp_path / "testing", {"cat": 3, "dog": 2})
+    data = opened(ImageFolder(root=str(tmp_path), val_fraction=0.3))
+    found = names_of(data)
+    assert {name: len(names) for name, names in found.items()} == {"train": 14, "val": 6, "test": 5}
+    assert sorted(found["train"] + found["val"]) == sorted(
+        path.relative_to(tmp_path).as_posix() for path in (tmp_path / "train").rglob("*.png")
+    )
+    assert all(name.startswith("testing/") for name in found["test"])
+
+
+@pytest.mark.parametrize("stratify", [False, True])
+def test_classes_directly_in_the_root_are_cut_into_three_splits(tmp_path: Path, stratify: bool) -> None:
+    folder_of(tmp_path, {"b": 20, "a": 10, "c": 30})
+    data = opened(ImageFolder(root=str(tmp_path), val_fraction=0.1, test_fraction=0.2, stratify=stratify))
+    assert data.class_names == ["a", "b", "c"]
+    found = names_of(data)
+    assert {name: len(names) for name, names in found.items()} == {"train": 42, "val": 6, "test": 12}
+    assert sorted(flat(found.values())) == sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.*"))
+    for split in data.splits.values():
+        assert [data.class_names[label] for label in split.labels] == [name[0] for name in split.names]
+    if stratify:
+        counts = {name: np.bincount(split.labels).tolist() for name, split in data.splits.items()}
+        assert counts == {"val": [1, 2, 3], "test": [2, 4, 6], "train": [7, 14, 21]}
+
+
+def test_pictures_in_folders_within_a_class_belong_to_it(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"cat": 5, "cat/small/very": 5, "dog": 10})
+    data = opened(ImageFolder(root=str(tmp_path)))
+    assert data.class_names == ["cat", "dog"]
+    labels = {n: int(y) for split in data.splits.values() for n, y in zip(split.names, split.labels, strict=True)}
+    assert len(labels) == 20
+    assert labels["cat/small/very/03.png"] == 0
+    assert sum(labels.values()) == 10
+
+
+def test_hidden_files_and_files_that_are_no_pictures_are_passed_over(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"cat": 5, "dog": 5})
+    (tmp_path / "cat" / "notes.txt").write_text("not a picture")
+    (tmp_path / "cat" / "Thumbs.db").write_bytes(b"\0")
+    (tmp_path / "dog" / "._00.png").write_bytes(b"what macOS leaves beside a file")
+    (tmp_path / "README.md").write_text("about the data")
+    folder_of(tmp_path, {".git": 1})
+    data = opened(ImageFolder(root=str(tmp_path)))
+    assert data.class_names == ["cat", "dog"]
+    assert sum(len(split) for split in data.splits.values()) == 10
+
+
+def test_pictures_in_hidden_folders_within_a_class_are_passed_over(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"cat": 5, "dog": 5, "dog/.thumbnails": 3, "cat/.ipynb_checkpoints": 2})
+    data = opened(ImageFolder(root=str(tmp_path)))
+    assert sorted(flat(names_of(data).values())) == [f"{c}/{n:02}.png" for c in ("cat", "dog") for n in range(5)]
+
+
+def test_pictures_of_many_sizes_are_decoded_to_the_networks_size_as_pillow_resizes(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"cat": 9, "dog": 9}, size=None)
+    data = opened(ImageFolder(root=str(tmp_path)), 16)
+    assert data.shared_size is None
+    for name, split in data.splits.items():
+        for position, file in enumerate(split.names):
+            picture = Image.open(tmp_path / file).resize((16, 16), Image.Resampling.BILINEAR)
+            assert_equal(data.pictures[name].pixels[position], chw(np.asarray(picture)))
+
+
+def test_pictures_that_share_one_small_size_are_kept_at_it(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"cat": 5, "dog": 5}, size=(6, 8))
+    data = opened(ImageFolder(root=str(tmp_path)), 32)
+    assert data.picture_shape == (3, 6, 8)
+    for name, split in data.splits.items():
+        for position, file in enumerate(split.names):
+            assert_equal(data.pictures[name].pixels[position], chw(np.asarray(Image.open(tmp_path / file))))
+
+
+def test_pictures_that_share_a_size_above_the_networks_are_decoded_to_the_networks(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"cat": 5, "dog": 5}, size=(20, 8))
+    data = opened(ImageFolder(root=str(tmp_path)), 16)
+    file = data.splits["train"].names[0]
+    picture = Image.open(tmp_path / file).resize((16, 16), Image.Resampling.BILINEAR)
+    assert_equal(data.pictures["train"].pixels[0], chw(np.asarray(picture)))
+
+
+def test_a_folder_of_grey_pictures_gives_one_channel(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"cat": 5, "dog": 5}, channels=1)
+    data = opened(ImageFolder(root=str(tmp_path)), 8)
+    assert (data.in_channels, data.picture_shape) == (1, (1, 6, 8))
+    file = data.splits["test"].names[0]
+    assert_equal(data.pictures["test"].pixels[0], np.asarray(Image.open(tmp_path / file))[None])
+
+
+def test_one_colour_picture_among_grey_ones_gives_three_channels(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"cat": 5, "dog": 5}, channels=1)
+    saved(tmp_path, "dog/colour.png", noise(6, 8, 3))
+    assert opened(ImageFolder(root=str(tmp_path)), 8).picture_shape == (3, 6, 8)
+    assert opened(ImageFolder(root=str(tmp_path), channels=1), 8).picture_shape == (1, 6, 8)
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"cat": 5, "dog": 5})
+    (tmp_path / "cat" / "broken.png").write_bytes(b"no picture")
+    whole = (tmp_path / "dog" / "00.png").read_bytes()
+    cut_off = tmp_path / "dog" / "cut.png"
+    cut_off.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ViewfinderError) as caught:
+        opened(ImageFolder(root=str(tmp_path)), 8)
+    assert str(tmp_path / "cat" / "broken.png") in [problem.key for problem in caught.value.problems]
+    (tmp_path / "cat" / "broken.png").unlink()
+    with pytest.raises(ViewfinderError) as caught:
+        opened(ImageFolder(root=str(tmp_path)), 8)
+    assert str(cut_off) in [problem.key for problem in caught.value.problems]
+
+
+def test_all_that_is_wrong_with_the_folders_is_said_at_once(tmp_path: Path) -> None:
+    folder_of(tmp_path / "train", {"cat": 2, "dog": 2})
+    folder_of(tmp_path / "test", {"cat": 1, "bird": 1})
+    (tmp_path / "train" / "empty").mkdir()
+    with pytest.raises(ViewfinderError) as caught:
+        opened(ImageFolder(root=str(tmp_path)))
+    said = str(caught.value)
+    assert len(caught.value.problems) == 2
+    assert f"{tmp_path}/test/bird" in said
+    assert f"{tmp_path}/train/empty" in said
+
+
+# Splits
+
+
+def pool(labels: list[int] | np.ndarray) -> Split:
+    labels = np.array(labels, dtype=np.int64)
+    return Split(np.array([f"p{n}" for n in range(len(labels))]), labels, np.arange(len(labels)))
+
+
+def test_the_tutorials_training_pictures_are_cut_into_40000_and_10000() -> None:
+    whole = pool(np.arange(50_000) % 10)
+    splits = cut(whole, {"val": 0.2}, seed=42, stratify=False)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 40_000, "val": 10_000}
+    together = np.concatenate([splits["train"].content, splits["val"].content])
+    assert np.array_equal(np.sort(together), np.arange(50_000))
+    assert 800 < np.bincount(splits["val"].labels).min() < np.bincount(splits["val"].labels).max() < 1200
+
+
+@pytest.mark.parametrize("stratify", [False, True])
+def test_a_cut_is_disjoint_complete_and_keeps_each_pictures_name_and_label(stratify: bool) -> None:
+    whole = pool(noise(137, top=5))
+    splits = cut(whole, {"val": 0.25, "test": 0.1}, seed=3, stratify=stratify)
+    assert {name: len(split) for name, split in splits.items()} == {"val": 34, "test": 14, "train": 89}
+    assert sorted(np.concatenate([split.content for split in splits.values()])) == list(range(137))
+    for split in splits.values():
+        assert split.names.tolist() == [f"p{place}" for place in split.content]
+        assert split.labels.tolist() == whole.labels[np.asarray(split.content)].tolist()
+
+
+def test_the_split_depends_on_nothing_but_the_split_seed() -> None:
+    found = []
+    for run_seed in (0, 1):
+        np.random.seed(run_seed)
+        torch.manual_seed(run_seed)
+        data = Digits(split_seed=7)
+        data.seed = run_seed
+        before = np.random.get_state()[1].copy(), torch.get_rng_state()
+        found.append(names_of(opened(data)))
+        assert np.array_equal(np.random.get_state()[1], before[0])
+        assert torch.equal(torch.get_rng_state(), before[1])
+    assert found[0] == found[1]
+    others = [names_of(opened(Digits(split_seed=seed))) for seed in (6, 8)]
+    for other in others:
+        # A cut of its own shares a fifth of the validation pictures, 72, give or take.
+        assert 40 < len(set(other["val"]) & set(found[0]["val"])) < 110
+
+
+def assert_within_one(whole: Split, splits: dict[str, Split]) -> None:
+    totals = np.bincount(whole.labels)
+    for split in splits.values():
+        ideal = totals * len(split) / len(whole)
+        assert np.abs(np.bincount(split.labels, minlength=len(totals)) - ideal).max() <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("counts", [[50] * 10, [7] * 12, [3, 5, 8, 13, 21, 34], [100, 1], [2, 2, 2]])
+def test_a_stratified_split_has_each_classs_share_within_one_picture(counts: list[int]) -> None:
+    for seed in range(10):
+        whole = pool(np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts)))
+        assert_within_one(whole, cut(whole, {"val": 0.2, "test": 0.2}, seed, stratify=True))
+
+
+def test_a_stratified_split_has_each_classs_share_beside_many_rare_classes() -> None:
+    whole = pool(np.repeat(np.arange(21), [1000] + [1] * 20))
+    assert_within_one(whole, cut(whole, {"val": 0.2, "test": 0.2}, 0, stratify=True))
+
+
+def test_train_fraction_keeps_that_share_of_the_training_pictures_and_no_other() -> None:
+    whole, half = names_of(opened(Digits())), names_of(opened(Digits(train_fraction=0.5)))
+    assert abs(len(half["train"]) - len(whole["train"]) / 2) < 1
+    assert set(half["train"]) < set(whole["train"])
+    assert (half["val"], half["test"]) == (whole["val"], whole["test"])
+
+
+def test_a_train_fraction_that_rounds_to_everything_keeps_everything(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"cat": 5, "dog": 5})
+    whole = names_of(opened(ImageFolder(root=str(tmp_path))))
+    assert names_of(opened(ImageFolder(root=str(tmp_path), train_fraction=0.99))) == whole
+
+
+def test_limit_keeps_at_most_so_many_pictures_of_each_split() -> None:
+    whole, part = names_of(opened(Digits(test_fraction=0.01))), names_of(opened(Digits(test_fraction=0.01, limit=50)))
+    assert {name: len(names) for name, names in part.items()} == {"train": 50, "val": 50, "test": 18}
+    assert all(set(part[name]) <= set(whole[name]) for name in whole)
+
+
+def test_a_split_that_would_be_empty_is_refused(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"cat": 1, "dog": 1})
+    with pytest.raises(ViewfinderError, match="no pictures for val and test out of 2"):
+        opened(ImageFolder(root=str(tmp_path)))
+
+
+# CIFAR-10, in an archive of the real one's format
+
+
+def python2_pickle(value: object) -> bytes:
+    """What Python 2's cPickle wrote with protocol 2 in 2009: byte strings, and arrays by numpy.core.multiarray."""
+
+    def string(text: bytes) -> bytes:
+        return b"U" + bytes([len(text)]) + text if len(text) < 256 else b"T" + struct.pack("<i", len(text)) + text
+
+    def whole(number: int) -> bytes:
+        return b"K" + bytes([number]) if number < 256 else b"J" + struct.pack("<i", number)
+
+    def written(item: object) -> bytes:
+        if isinstance(item, bytes):
+            return string(item)
+        if isinstance(item, int):
+            return whole(item)
+        if isinstance(item, list):
+            return b"](" + b"".join(map(written, item)) + b"e"
+        if isinstance(item, dict):
+            return b"}(" + b"".join(written(key) + written(each) for key, each in item.items()) + b"u"
+        assert isinstance(item, np.ndarray)
+        assert item.dtype == np.uint8
+        made = b"cnumpy.core.multiarray\n_reconstruct\n" + b"cnumpy\nndarray\n" + b"K\0\x85" + string(b"b") + b"\x87R"
+        kind = b"cnumpy\ndtype\n" + string(b"u1") + b"K\0K\x01\x87R" + b"(K\x03" + string(b"|") + b"NNN"
+        kind += b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
+        shape = b"".join(map(whole, item.shape)) + b"\x86"
+        return made + b"(K\x01" + shape + kind + b"\x89" + string(item.tobytes()) + b"tb"
+
+    return b"\x80\x02" + written(value) + b"."
+
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def cifar_batch(seed: int, count: int = 20) -> tuple[np.ndarray, list[int]]:
+    return noise(count, 3072, seed=seed), noise(count, seed=seed + 100, top=10).tolist()
+
+
+class Server(HTTPServer):
+    """Answers any request with `content`, on this machine alone, and counts them."""
+
+    content = b""
+    requests = 0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.requests += 1
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.content)))
+        self.end_headers()
+        self.wfile.write(self.server.content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def archive(server: Server, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A cifar-10-python.tar.gz of 5 x 20 + 20 pictures, served at the address that torchvision downloads from."""
+    members = {}
+    for number, name in enumerate([f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"]):
+        pixels, labels = cifar_batch(number)
+        content = {b"data": pixels, b"labels": labels, b"batch_label": b"batch", b"filenames": [b"x.png"] * 20}
+        members[name] = python2_pickle(content)
+    members["batches.meta"] = python2_pickle({b"label_names": [name.encode() for name in CLASSES], b"num_vis": 3072})
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in members.items()}
+    server.content = packed.getvalue()
+    monkeypatch.setattr(Archive, "url", f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz")
+    monkeypatch.setattr(Archive, "tgz_md5", hashlib.md5(server.content).hexdigest())
+    monkeypatch.setattr(Archive, "train_list", [[name, sums[name]] for name in sums if name.startswith("data")])
+    monkeypatch.setattr(Archive, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(Archive, "meta", Archive.meta | {"md5": sums["batches.meta"]})
+    return server.content
+
+
+def test_our_cifar_archive_unpickles_to_what_was_put_in() -> None:
+    pixels, labels = cifar_batch(0)
+    content = python2_pickle({b"data": pixels, b"labels": labels, b"n": 3072})
+    found = pickle.loads(content, encoding="latin1")
+    assert np.array_equal(found["data"], pixels)
+    assert (found["labels"], found["n"]) == (labels, 3072)
+
+
+def test_cifar10_pictures_labels_and_class_names_are_read_right(tmp_path: Path, archive: bytes) -> None:
+    data = opened(CIFAR10(root=str(tmp_path / "deep" / "data")), 32)
+    assert data.class_names == CLASSES
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 80, "val": 20, "test": 20}
+    batches = [cifar_batch(number) for number in range(6)]
+    whole = {
+        "train": (np.concatenate([b[0] for b in batches[:5]]), flat(b[1] for b in batches[:5])),
+        "test": batches[5],
+    }
+    seen = []
+    for split, pictures in data.pictures.items():
+        for name, picture, label in zip(data.splits[split].names, pictures.pixels, pictures.labels, strict=True):
+            source, number = name.split("/")
+            pixels, labels = whole[source]
+            assert_equal(picture, pixels[int(number)].reshape(3, 32, 32))
+            assert label == labels[int(number)]
+            seen.append((source, int(number)))
+    assert sorted(seen) == [("test", n) for n in range(20)] + [("train", n) for n in range(100)]
+    assert all(name.startswith("test/") for name in data.splits["test"].names)
+
+
+def test_cifar10_is_downloaded_once(tmp_path: Path, archive: bytes, server: Server) -> None:
+    first = names_of(opened(CIFAR10(root=str(tmp_path / "data"))))
+    before = server.requests
+    assert before > 0
+    assert names_of(opened(CIFAR10(root=str(tmp_path / "data")))) == first
+    assert names_of(opened(CIFAR10(root=str(tmp_path / "data"), download=False))) == first
+    assert server.requests == before
+
+
+def test_an_archive_put_where_the_error_says_is_used(tmp_path: Path, archive: bytes, server: Server) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "cifar-10-python.tar.gz").write_bytes(archive)
+    assert len(opened(CIFAR10(root=str(root))).splits["train"]) == 80
+    assert server.requests == 0
+
+
+REFUSALS = ["http://127.0.0.1:9/cifar-10-python.tar.gz", "file:///nothing/here/cifar-10-python.tar.gz"]
+
+
+@pytest.mark.parametrize("url", REFUSALS)
+def test_cifar10_without_network_is_one_error_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setattr(Archive, "url", url)
+    root = tmp_path / "some" / "data"
+    with pytest.raises(ViewfinderError) as caught:
+        opened(CIFAR10(root=str(root)))
+    (problem,) = caught.value.problems
+    assert problem.key == "data.root"
+    assert str(root) in problem.rule
+    assert url in problem.remedy
+    assert str(root / "cifar-10-python.tar.gz") in problem.remedy
+    assert "experiment=quickstart" in problem.remedy
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cifar10_download_that_breaks_off_is_an_error_and_leaves_nothing(
+    tmp_path: Path, archive: bytes, server: Server
+) -> None:
+    server.content = archive[: len(archive) // 2]
+    with pytest.raises(ViewfinderError, match="cannot be downloaded"):
+        opened(CIFAR10(root=str(tmp_path / "data")))
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_cifar10_that_must_not_be_downloaded_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ViewfinderError, match=r"data\.download=false"):
+        opened(CIFAR10(root=str(tmp_path / "data"), download=False))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_in_an_error_is_not_broken_over_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Archive, "url", REFUSALS[0])
+    root = tmp_path / "a-rather-long-name-for-a-folder-of-pictures" / "and-another-one-inside-it" / "data"
+    with pytest.raises(ViewfinderError) as caught:
+        opened(CIFAR10(root=str(root)))
+    assert str(root / "cifar-10-python.tar.gz") in str(caught.value)
+
+
+# Digits
+
+
+def test_digits_are_scikit_learns_levels_on_0_to_255() -> None:
+    digits = load_digits()
+    data = opened(Digits(), 32)
+    assert data.class_names == [str(n) for n in range(10)]
+    assert sum(len(split) for split in data.splits.values()) == 1797
+    for name, pictures in data.pictures.items():
+        places = [int(each.split("/")[1]) for each in data.splits[name].names]
+        assert_equal(pictures.pixels, np.round(digits.images[places, None] * 255 / 16))
+        assert pictures.labels.tolist() == digits.target[places].tolist()
+
+
+def test_three_channels_of_grey_pictures_are_the_grey_thrice() -> None:
+    grey, colour = opened(Digits(), 8), opened(Digits(channels=3), 8)
+    assert (colour.in_channels, colour.picture_shape) == (3, (3, 8, 8))
+    for name in grey.pictures:
+        assert_equal(colour.pictures[name].pixels, np.repeat(grey.pictures[name].pixels.numpy(), 3, axis=1))
+
+
+def test_one_channel_of_colour_pictures_is_pillows_grey(tmp_path: Path, archive: bytes) -> None:
+    root = str(tmp_path / "data")
+    colour, grey = opened(CIFAR10(root=root), 32), opened(CIFAR10(root=root, channels=1), 32)
+    assert grey.in_channels == 1
+    for name in colour.pictures:
+        for picture, found in zip(colour.pictures[name].pixels, grey.pictures[name].pixels, strict=True):
+            expected = np.asarray(Image.fromarray(picture.permute(1, 2, 0).numpy()).convert("L"))
+            assert_equal(found, expected[None])
+
+
+# Batches
+
+
+def epoch_of(order: EpochOrder, epoch: int) -> list[list[int]]:
+    order.set_epoch(epoch)
+    batches = [places.tolist() for _, places in order]
+    assert len(batches) == len(order)
+    return batches
+
+
+def test_an_epoch_is_a_permutation_and_another_one_each_epoch_and_seed() -> None:
+    orders = {(seed, epoch): flat(epoch_of(EpochOrder(100, 32, seed), epoch)) for seed in range(3) for epoch in (0, 1)}
+    assert all(sorted(order) == list(range(100)) for order in orders.values())
+    assert len({tuple(order) for order in orders.values()}) == 6
+    assert list(range(100)) not in orders.values()
+
+
+def test_an_epochs_order_follows_from_seed_and_epoch_whatever_was_drawn_before() -> None:
+    fresh = epoch_of(EpochOrder(100, 32, 5), 3)
+    torch.manual_seed(99)
+    worn = EpochOrder(100, 32, 5)
+    for epoch in (0, 1, 2, 7):
+        epoch_of(worn, epoch)
+        torch.rand(17)
+    state = torch.get_rng_state()
+    assert epoch_of(worn, 3) == fresh
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("seed", [None, 4])
+def test_two_ranks_take_the_batches_of_one_in_turn(seed: int | None) -> None:
+    alone = epoch_of(EpochOrder(100, 10, seed), 1)
+    ranks = [epoch_of(EpochOrder(100, 10, seed, rank, 2), 1) for rank in (0, 1)]
+    assert ranks == [alone[0::2], alone[1::2]]
+
+
+def test_shuffled_ranks_have_equally_many_batches_and_evaluating_ones_leave_nothing_out() -> None:
+    shuffled = [epoch_of(EpochOrder(90, 10, 4, rank, 2), 1) for rank in (0, 1)]
+    assert [len(batches) for batches in shuffled] == [4, 4]
+    ordered = [epoch_of(EpochOrder(90, 10, None, rank, 2), 1) for rank in (0, 1)]
+    assert sorted(flat(ordered[0]) + flat(ordered[1])) == list(range(90))
+
+
+def test_a_last_batch_of_one_is_left_out_only_when_shuffled() -> None:
+    assert [len(batch) for batch in epoch_of(EpochOrder(65, 32, 1), 0)] == [32, 32]
+    assert [len(batch) for batch in epoch_of(EpochOrder(66, 32, 1), 0)] == [32, 32, 2]
+    assert flat(epoch_of(EpochOrder(65, 32, None), 0)) == list(range(65))
+    assert sorted(flat(epoch_of(EpochOrder(5, 1, 1), 0))) == list(range(5))
+
+
+def test_most_is_the_number_of_batches_of_each_process() -> None:
+    whole = epoch_of(EpochOrder(100, 10, 4), 2)
+    assert epoch_of(EpochOrder(100, 10, 4, most=3), 2) == whole[:3]
+    assert epoch_of(EpochOrder(100, 10, 4, 1, 2, most=2), 2) == [whole[1], whole[3]]
+    assert epoch_of(EpochOrder(100, 10, 4, most=30), 2) == whole
+
+
+def test_a_loaders_batches_hold_the_pictures_at_their_positions_and_draw_no_global_numbers() -> None:
+    pixels, labels = torch.from_numpy(noise(23, 3, 4, 5)), torch.from_numpy(noise(23, seed=1, top=7)).long()
+    state = torch.get_rng_state()
+    batches = list(loader(Pictures(pixels, labels), EpochOrder(23, 5, 9)))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [batch.number for batch in batches] == [0, 1, 2, 3, 4]
+    assert sorted(torch.cat([batch.positions for batch in batches]).tolist()) == list(range(23))
+    for batch in batches:
+        places = batch.positions.numpy()
+        assert np.array_equal(batch.pixels.numpy(), pixels.numpy()[places])
+        assert np.array_equal(batch.labels.numpy(), labels.numpy()[places])
+
+
+def test_evaluation_keeps_a_splits_own_order() -> None:
+    data = opened(Digits(batch_size=50), 8)
+    for split in ("train", "val", "test"):
+        batches = list(data.evaluation_loader(split))
+        assert torch.equal(torch.cat([batch.pixels for batch in batches]), data.pictures[split].pixels)
+
+
+# Augmentation
+
+
+def crops(picture: np.ndarray, padding: int) -> Iterator[tuple[tuple[int, int, bool], np.ndarray]]:
+    """Every (top, left, flipped) of a (C, H, W) picture and what it looks like, by slicing alone."""
+    height, width = picture.shape[1:]
+    padded = np.pad(picture, ((0, 0), (padding, padding), (padding, padding)))
+    for top in range(2 * padding + 1):
+        for left in range(2 * padding + 1):
+            piece = padded[:, top : top + height, left : left + width]
+            yield (top, left, False), piece
+            yield (top, left, True), piece[:, :, ::-1]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 6, 9), (3, 9, 6)])
+def test_every_augmented_picture_is_one_of_its_crops_and_all_crops_occur(shape: tuple[int, ...]) -> None:
+    picture = noise(*shape) | 1
+    which = {crop.tobytes(): place for place, crop in crops(picture, 2)}
+    assert len(which) == 50
+    batch = torch.from_numpy(np.repeat(picture[None], 1000, axis=0))
+    result = Basic(padding=2, flip=0.5)(batch, generator(1, "augment"))
+    assert result.dtype == torch.uint8
+    assert result.shape == batch.shape
+    found = [which[each.numpy().tobytes()] for each in result]  # KeyError if it is none of them
+    assert set(found) == set(which.values())
+    assert 400 < sum(flipped for _, _, flipped in found) < 600
+
+
+def test_each_picture_is_cropped_from_itself_with_numbers_of_its_own() -> None:
+    pictures = noise(64, 3, 8, 8) | 1
+    result = Basic(padding=3)(torch.from_numpy(pictures), generator(2, "augment")).numpy()
+    places = []
+    for picture, found in zip(pictures, result, strict=True):
+        places += [place for place, crop in crops(picture, 3) if np.array_equal(crop, found)]
+    assert len(places) == 64
+    assert len(set(places)) > 32
+
+
+def test_augmentation_by_the_same_drawn_numbers_equals_a_plain_loop() -> None:
+    pictures, padding, flip = noise(40, 3, 7, 10), 2, 0.3
+    drawn = generator(5, "augment", 1, 2)
+    top, left = torch.randint(2 * padding + 1, (2, 40, 1), generator=drawn).squeeze(-1).tolist()
+    flipped = (torch.rand(40, 1, generator=drawn) < flip).squeeze(-1).tolist()
+    expected = [
+        dict(crops(picture, padding))[t, x, f]
+        for picture, t, x, f in zip(pictures, top, left, flipped, strict=True)
+    ]  # fmt: skip
+    found = Basic(padding, flip)(torch.from_numpy(pictures), generator(5, "augment", 1, 2))
+    assert_equal(found, np.stack(expected))
+
+
+def test_no_padding_and_certain_flip_is_numpys_flip() -> None:
+    pictures = noise(5, 3, 6, 8)
+    assert_equal(Basic(0, 1.0)(torch.from_numpy(pictures), generator(0)), pictures[:, :, :, ::-1])
+    assert_equal(Basic(0, 0.0)(torch.from_numpy(pictures), generator(0)), pictures)
+
+
+def test_augmentation_follows_from_its_generator_alone_and_leaves_its_input() -> None:
+    pictures = torch.from_numpy(noise(32, 3, 8, 8))
+    kept, augment = pictures.clone(), Basic()
+    first = augment(pictures, generator(1, "augment", 0, 0))
+    torch.manual_seed(3)
+    assert torch.equal(augment(pictures, generator(1, "augment", 0, 0)), first)
+    assert not torch.equal(augment(pictures, generator(1, "augment", 0, 1)), first)
+    assert torch.equal(pictures, kept)

@@ -607,19 +607,20 @@ def config(network: str, seed: int = 1, **values: Any) -> dict[str, Any]:
     return {"model._target_": f"viewfinder.models.{network}", "seed": seed, "name": f"run {seed}", **values}
 
 
-def test_runs_are_described_by_the_keys_in_which_they_differ() -> None:
+def test_runs_are_described_by_that_in_which_they_differ() -> None:
     lr = "optimizer.lr"
-    assert describe([config("a.One", 1, **{lr: 0.1}), config("a.One", 2, **{lr: 0.2})]) == [
-        "optimizer.lr=0.1",
-        "optimizer.lr=0.2",
-    ]
-    assert describe([config("a.One", 1), config("a.One", 2)]) == ["model=One", "model=One"]
+    assert describe([config("a.One", 1, **{lr: 0.1}), config("a.One", 2, **{lr: 0.2})]) == ["lr=0.1", "lr=0.2"]
+    assert describe([config("a.One", 1), config("a.One", 2)]) == ["One", "One"]
     several = [
         config("a.One", **{"model.width": 1, lr: 0.1}),
         config("a.One", **{"model.width": 2, lr: 0.1}),
         config("b.Two", **{"model.width": 9, "model.depth": 3, lr: 0.1}),
     ]
-    assert describe(several) == ["model=One model.width=1", "model=One model.width=2", "model=Two"]
+    assert describe(several) == ["One width=1", "One width=2", "Two"]
+    clash = [config("a.One", **{"model.gamma": 1, "scheduler.gamma": k}) for k in (1, 2)]
+    assert describe(clash) == ["gamma=1", "gamma=2"]
+    clash.append(config("a.One", **{"model.gamma": 2, "scheduler.gamma": 2}))
+    assert describe(clash)[-1] == "model.gamma=2 scheduler.gamma=2"
 
 
 def test_settings_are_summarised_as_numpy_does_over_their_seeds() -> None:

@@ -20,7 +20,7 @@ from viewfinder.run_folder import RunFolder, replace_text, write_json
 from viewfinder.scoring import score_best_and_last
 from viewfinder.seeds import seed_everything
 from viewfinder.tensorboard import start_tensorboard
-from viewfinder.trainer import device_name
+from viewfinder.trainer import device_name, interruptible
 
 Scores = dict[str, Any]
 
@@ -46,7 +46,7 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
     data.load(preprocess_of(network).image_size)
     data_facts = data.facts()
     classifier = build_classifier(cfg, network, data_facts["class_counts"])
-    with RunFolder.create(cfg, folder, overrides) as run, logging_to(run.log):
+    with RunFolder.create(cfg, folder, overrides) as run, logging_to(run.log), interruptible():
         facts = network_facts(network, data.in_channels)
         run.write_data(data_facts)
         run.update_run(network=facts)

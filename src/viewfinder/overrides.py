@@ -74,10 +74,9 @@ def check_overrides(overrides: list[str]) -> list[Override]:
         loader = GlobalHydra.instance().config_loader()
         search = [o for o in parsed if o.key_or_group == "hydra.searchpath"]
         context = [*own_conf(), *(str(o.input_line) for o in search)]
-        compose("config", context, return_hydra_config=True)
-        choices = [o for o in parsed if _is_group(loader, o)]
+        choices = [o for o in parsed if _options(loader, context, o.key_or_group)]
         for override in choices:
-            problems += _check_choice(loader, override)
+            problems += _check_choice(_options(loader, context, override.key_or_group), override)
         if not problems:
             problems += _check_keys(loader, context, choices, [o for o in parsed if o not in choices])
     if problems:
@@ -109,8 +108,9 @@ def _parse(overrides: list[str]) -> tuple[list[Override], list[Problem]]:
     return parsed, problems
 
 
-def _is_group(loader: ConfigLoader, override: Override) -> bool:
-    return bool(loader.get_group_options(override.key_or_group, ObjectType.CONFIG))
+def _options(loader: ConfigLoader, context: list[str], group: str) -> list[str]:
+    """The choices of a group; none for what is no group."""
+    return loader.get_group_options(group, ObjectType.CONFIG, "config", context)
 
 
 def _values(override: Override) -> list[str]:
@@ -119,9 +119,8 @@ def _values(override: Override) -> list[str]:
     return [str(value) for value in override.sweep_string_iterator()]
 
 
-def _check_choice(loader: ConfigLoader, override: Override) -> list[Problem]:
+def _check_choice(options: list[str], override: Override) -> list[Problem]:
     group, problems = override.key_or_group, []
-    options = loader.get_group_options(group, ObjectType.CONFIG)
     for value in _values(override):
         if value in options or (value == "null" and group == "experiment"):
             continue
@@ -141,7 +140,7 @@ def _check_keys(
         cause = str(error.__cause__ or error).strip().splitlines()[0]
         return [Problem("conf", f"these choices do not compose: {cause}", listed(first))]
     known = _keys(cfg)
-    groups = [g for g in loader.list_groups("") if g != "hydra"]
+    groups = [g for g in loader.get_group_options("", ObjectType.GROUP, "config", context) if g != "hydra"]
     problems = []
     for override in keys:
         key = override.key_or_group

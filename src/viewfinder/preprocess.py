@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from viewfinder.errors import Problem, ViewfinderError
 
 
-class Preprocess(nn.Module):
+class Preprocess:
     """Resize, scale to 0..1, normalise; on whatever device the pictures are.
+
+    No module, so that a torch.nn.Sequential that has one as an attribute does not take it for a layer.
 
     Args:
         image_size: side of the square that the network takes, in pixels; pictures of another size are resized to it,
@@ -18,15 +20,14 @@ class Preprocess(nn.Module):
     """
 
     def __init__(self, image_size: int, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)):
-        super().__init__()
         self.image_size = image_size
-        self.register_buffer("scale", 1 / (255 * torch.tensor(std).view(1, -1, 1, 1)), persistent=False)
-        self.register_buffer("shift", (torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1), persistent=False)
-        self.scale: Tensor
-        self.shift: Tensor
+        self.scale = 1 / (255 * torch.tensor(std).view(1, -1, 1, 1))
+        self.shift = (torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def __call__(self, pixels: Tensor) -> Tensor:
         """(N, C, H, W) uint8 -> (N, C, image_size, image_size) float32."""
+        if self.scale.device != pixels.device:
+            self.scale, self.shift = self.scale.to(pixels.device), self.shift.to(pixels.device)
         values = pixels.float().contiguous(memory_format=torch.channels_last)
         size = (self.image_size, self.image_size)
         if values.shape[-2:] != size:

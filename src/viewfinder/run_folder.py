@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -63,7 +64,7 @@ class RunFolder:
         replace_text(folder.config, OmegaConf.to_yaml(cfg, resolve=True))
         folder.update_run(
             status="running",
-            command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            command=_command(),
             seed=int(cfg.seed),
             started=_now(),
             git=_git(),
@@ -209,6 +210,14 @@ def find_runs(path: Path) -> list[RunFolder]:
 
 def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _command() -> str:
+    """What was typed to start this process, to be typed again."""
+    words = sys.orig_argv
+    script, *typed = words[words.index(sys.argv[0]) if sys.argv[0] in words else 1 :] or sys.argv
+    name = Path(script).name
+    return shlex.join([*(["python"] if name.endswith(".py") else []), name, *typed])
 
 
 def _git() -> dict[str, Any] | None:

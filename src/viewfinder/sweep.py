@@ -1,11 +1,10 @@
 """The end of a sweep: what each of its jobs came to."""
 
-import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from viewfinder.report.tables import console
 from viewfinder.run_folder import find_runs
 
 
@@ -16,9 +15,11 @@ def summarise(sweep: Path) -> int:
         sweep: the folder that holds a run folder for each job.
     """
     runs = find_runs(sweep) if sweep.is_dir() else []
-    table = Table(title=f"sweep {sweep}", title_justify="left", box=None, pad_edge=False)
-    for column in ("job", "settings", "status", "val acc", "test acc"):
-        table.add_column(column, justify="right" if "acc" in column else "left", overflow="fold")
+    typed = {run.path: run.read_run().get("overrides", []) for run in runs}
+    shared = [each for each in next(iter(typed.values()), []) if all(each in others for others in typed.values())]
+    table = Table(box=None, pad_edge=False)
+    for column in ("job", "settings", "status", "val", "test"):
+        table.add_column(column, justify="right" if column in ("val", "test") else "left", overflow="fold")
     failed: list[tuple[str, str]] = []
     for run in runs:
         facts = run.read_run()
@@ -28,13 +29,15 @@ def summarise(sweep: Path) -> int:
             accuracies = [f"{best[split]['accuracy']:.4f}" for split in ("val", "test")]
         if facts["status"] != "finished":
             failed.append((run.path.name, facts.get("error", facts["status"])))
-        table.add_row(run.path.name, " ".join(facts.get("overrides", [])), facts["status"], *accuracies)
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
-    console.print()
-    console.print(table)
+        settings = " ".join(each for each in typed[run.path] if each not in shared)
+        table.add_row(run.path.name, settings, facts["status"], *accuracies)
+    terminal = console()
+    terminal.print(f"\nsweep {sweep}, {' '.join(shared)}".rstrip(", "), soft_wrap=True)
+    terminal.print("accuracy on val and test with the best weights\n", style="dim")
+    terminal.print(table)
     if failed:
-        console.print(f"\n{len(failed)} of {len(runs)} jobs failed:", style="red")
+        terminal.print(f"\n{len(failed)} of {len(runs)} jobs did not finish:", style="red")
         for name, reason in failed:
-            console.print(f"  job {name}: {reason}", markup=False)
-    console.print(f"\nCompare them: viewfinder compare {sweep}", markup=False)
+            terminal.print(f"  job {name}: {reason}")
+    terminal.print(f"\nCompare them: viewfinder compare {sweep}", soft_wrap=True)
     return 2 if failed or not runs else 0

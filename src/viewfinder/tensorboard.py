@@ -103,9 +103,9 @@ def start_tensorboard(run: RunFolder, cfg: DictConfig, data: ImageData, network:
     return board
 
 
-def settings(cfg: DictConfig) -> dict[str, str | float | int | bool]:
+def settings(cfg: DictConfig) -> dict[str, str | float | int]:
     """The configuration as flat keys and plain values; a class stands under its group's own name."""
-    flat: dict[str, str | float | int | bool] = {}
+    flat: dict[str, str | float | int] = {}
 
     def visit(node: Any, path: str) -> None:
         for key, value in node.items():
@@ -113,11 +113,13 @@ def settings(cfg: DictConfig) -> dict[str, str | float | int | bool]:
                 visit(value, f"{path}{key}.")
             elif key == "_target_":
                 flat[path.rstrip(".")] = str(value).rpartition(".")[2]
+            elif isinstance(value, bool):
+                flat[f"{path}{key}"] = str(value).lower()  # the tab shows a bool as 1.0
             elif value is not None:
-                flat[f"{path}{key}"] = value if isinstance(value, bool | int | float) else str(value)
+                flat[f"{path}{key}"] = value if isinstance(value, int | float) else str(value)
 
     visit(OmegaConf.to_container(cfg, resolve=True), "")
-    return {key: value for key, value in flat.items() if key not in ("output_dir", "run_dir")}
+    return {key: value for key, value in flat.items() if key not in ("trainer", "output_dir", "run_dir")}
 
 
 def _session_summary(tag: str, content: HParamsPluginData) -> Summary:

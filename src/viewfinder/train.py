@@ -41,9 +41,12 @@ def main() -> None:
             os.environ["VIEWFINDER_SWEEP_DIR"] = str(sweep)
     sys.path.insert(0, str(Path.cwd()))
     outcome: list[int] = []
-    hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")(
-        lambda cfg: outcome.append(_job(cfg))
-    )()
+    start = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")
+    try:
+        start(lambda cfg: outcome.append(_job(cfg)))()
+    except KeyboardInterrupt:
+        print("\ninterrupted: the run folder keeps every epoch that was finished", file=sys.stderr)
+        outcome.append(INTERRUPTED)
     if sweep is not None:
         from viewfinder.sweep import summarise
 
@@ -70,9 +73,6 @@ def _job(cfg: DictConfig) -> int:
         if folder is not None:
             RunFolder.record_failure(folder, plain, typed, error.reason)
         return _refuse(error)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         if folder is None:
             raise

@@ -1,7 +1,10 @@
 """The Lightning trainer that the keys of the trainer group describe."""
 
+import contextlib
 import logging
+import signal
 import warnings
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import pytorch_lightning as pl
@@ -84,6 +87,18 @@ def check_device(accelerator: str, devices: int | str, precision: str) -> None:
         raise ViewfinderError("the machine", [Problem("trainer.precision", rule, precision, remedy)])
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C leaves this block as KeyboardInterrupt: Lightning makes it SystemExit, and ignores a second one."""
+    try:
+        yield
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
+
+
 def device_name(trainer: pl.Trainer) -> str:
     """Such as 'cpu, 2 threads' or 'cuda, NVIDIA H200'."""
     device = trainer.strategy.root_device
@@ -100,6 +115,7 @@ def quiet_lightning() -> None:
         "GPU available but not used",  # trainer=cpu says so itself
         "Trying to infer the `batch_size`",
         "You are trying to `self.log..` but the `trainer` reference is not registered",
+        "Found .* module.* in eval mode at the start of training",  # a frozen network is
         ".*`isinstance.treespec, LeafSpec.` is deprecated",  # Lightning's own use of torch
     ):
         warnings.filterwarnings("ignore", message)

@@ -12,19 +12,16 @@ def compare(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row a run there.")] = None,
 ) -> None:
     """Runs that differ in nothing but their seed become one row: mean and standard deviation over the seeds."""
-    from rich.console import Console
-
     from viewfinder.report.comparison import read_runs, summarise_settings
-    from viewfinder.report.tables import EXPLAINED, comparison_table
+    from viewfinder.report.tables import EXPLAINED, comparison_table, console
     from viewfinder.run_folder import find_runs, replace_text
 
     folders = [run for path in runs for run in find_runs(path)]
     table, skipped = read_runs(folders)
-    console = Console(highlight=False, markup=False)
-    summary = summarise_settings(table)
-    console.print(comparison_table(summary, markdown), soft_wrap=markdown or not console.is_terminal)
-    console.print(EXPLAINED, style="dim")
+    terminal = console()
+    terminal.print(comparison_table(summarise_settings(table), markdown))
+    terminal.print(f"\n{EXPLAINED}", style="dim", soft_wrap=True)
     for path, reason in skipped:
-        console.print(f"left out: {path}: {reason}", soft_wrap=True)
+        terminal.print(f"left out: {path}: {reason}", soft_wrap=True)
     if csv is not None:
         replace_text(csv, table.to_csv(index=False))

@@ -29,20 +29,18 @@ def evaluate(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row a picture there.")] = None,
 ) -> None:
     """Score a run's weights on one of its splits, and say whether scores.json says the same."""
-    from rich.console import Console
-
     from viewfinder.reopen import open_run
     from viewfinder.report.predictions import DIGITS, prediction_table
-    from viewfinder.report.tables import score_table
+    from viewfinder.report.tables import console, score_table
     from viewfinder.run_folder import replace_text, write_json
     from viewfinder.scoring import score_splits
 
     opened = open_run(run, overrides or [], weights.value)
     data = opened.open_data(split.value)
     scores = score_splits(opened.trainer, opened.classifier, data, (split.value,))[split.value]
-    console = Console(highlight=False)
-    console.print(score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
-    console.print(opened.verdict(data, split.value, weights.value, scores), markup=False)
+    terminal = console()
+    terminal.print(score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
+    terminal.print(opened.verdict(data, split.value, weights.value, scores), soft_wrap=True)
     if json is not None:
         write_json(json, scores)
     if csv is not None:

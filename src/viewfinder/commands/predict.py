@@ -17,7 +17,6 @@ def predict(
 ) -> None:
     """Name the likeliest classes of pictures; any size, any mode."""
     import torch
-    from rich.console import Console
     from rich.table import Table
 
     from viewfinder.data.decode import find_pictures, try_decode
@@ -25,6 +24,7 @@ def predict(
     from viewfinder.metrics import Predictions
     from viewfinder.reopen import open_run
     from viewfinder.report.predictions import DIGITS, prediction_table
+    from viewfinder.report.tables import console
     from viewfinder.run_folder import replace_text
 
     opened = open_run(run, [], "best")
@@ -49,8 +49,7 @@ def predict(
     for name, shares, indices in zip(names, values.tolist(), classes.tolist(), strict=True):
         cells = [f"{opened.class_names[index]} {share:.1%}" for share, index in zip(shares, indices, strict=True)]
         table.add_row(name, *cells)
-    console = Console(highlight=False, markup=False)
-    console.print(table, soft_wrap=not console.is_terminal)
+    console().print(table)
     if csv is not None:
         everything = prediction_table(names, predictions, opened.class_names).drop(columns="true")
         replace_text(csv, everything.to_csv(index=False, float_format=DIGITS))

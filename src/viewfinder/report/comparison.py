@@ -1,5 +1,6 @@
 """Runs as a table, and what remains of it when seeds are averaged."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ SCORES = ("best_val", "best_test", "best_f1", "last_val", "last_test")
 def read_runs(folders: Sequence[RunFolder]) -> tuple[pd.DataFrame, list[tuple[Path, str]]]:
     """A row a finished run: path, setting, seed, best_epoch and its accuracies and F1; and the runs left out, with why.
 
-    A setting is written as the keys in which the runs differ.
+    A setting is written as that in which the runs differ.
     """
     rows, configs, skipped = [], [], []
     for folder in folders:
@@ -60,11 +61,12 @@ def summarise_settings(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """For each configuration, the keys in which it differs from some other.
+    """For each configuration, that in which it differs from some other: 'AdamW lr=0.001'.
 
-    Within a group, arguments are compared only among runs that share the class.
+    Within a group, arguments are compared only among runs that share the class. A key stands without its group
+    where no other key that differs ends in the same word.
     """
-    names: list[list[str]] = [[] for _ in configs]
+    differences: list[dict[str, Any]] = [{} for _ in configs]
     for key in sorted({key for config in configs for key in config}):
         if key in NOT_SETTINGS:
             continue
@@ -72,10 +74,23 @@ def describe(configs: Sequence[dict[str, Any]]) -> list[str]:
         for index, config in enumerate(configs):
             peers = [c for c in configs if key == group or c.get(group) == config.get(group)]
             if key in config and len({repr(peer.get(key)) for peer in peers}) > 1:
-                value = str(config[key]).rpartition(".")[2] if key == group else config[key]
-                names[index].append(f"{key.removesuffix('._target_')}={value}")
-    shared = str(configs[0].get("model._target_", "")).rpartition(".")[2] if configs else ""
-    return [" ".join(words) or f"model={shared}" for words in names]
+                differences[index][key] = config[key]
+    ends = Counter(key.rpartition(".")[2] for key in {key for each in differences for key in each})
+
+    def said(key: str, value: Any) -> str:
+        if key.endswith("._target_"):
+            return _class_name(value)
+        end = key.rpartition(".")[2]
+        return f"{end if ends[end] == 1 else key}={value}"
+
+    return [
+        " ".join(said(key, value) for key, value in each.items()) or _class_name(config.get("model._target_", ""))
+        for each, config in zip(differences, configs, strict=True)
+    ]
+
+
+def _class_name(target: str) -> str:
+    return str(target).rpartition(".")[2]
 
 
 def _flat(node: Any, path: str = "") -> dict[str, Any]:

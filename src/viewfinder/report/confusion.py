@@ -26,7 +26,7 @@ def draw_confusion(counts: np.ndarray, class_names: list[str], split: str) -> Fi
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     every = max(1, classes // 40)
-    ticks, names = range(0, classes, every), [_short(name) for name in class_names[::every]]
+    ticks, names = range(0, classes, every), [short(name) for name in class_names[::every]]
     axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(ticks, names, parse_math=False)
     axes.set(title=f"Confusion matrix, {split}", xlabel="predicted class", ylabel="true class")
@@ -50,5 +50,5 @@ def most_confused(counts: np.ndarray, class_names: list[str], most: int = 8) -> 
     ]
 
 
-def _short(name: str, longest: int = 24) -> str:
+def short(name: str, longest: int = 24) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"

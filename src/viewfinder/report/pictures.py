@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from viewfinder.metrics import Predictions
+from viewfinder.report.confusion import short
 
 
 def draw_pictures(pixels: Tensor, predictions: Predictions, class_names: list[str], columns: int = 4) -> Figure:
@@ -15,7 +16,7 @@ def draw_pictures(pixels: Tensor, predictions: Predictions, class_names: list[st
         predictions: of the same n pictures.
     """
     rows = max(1, -(-len(pixels) // columns))
-    figure = Figure(figsize=(2.1 * columns, 2.3 * rows), layout="constrained")
+    figure = Figure(figsize=(1.7 * columns, 2 * rows), layout="constrained")
     grid = np.atleast_1d(figure.subplots(rows, columns)).ravel()
     probabilities = predictions.probabilities()
     for axes in grid:
@@ -23,9 +24,9 @@ def draw_pictures(pixels: Tensor, predictions: Predictions, class_names: list[st
     for axes, picture, shares, label in zip(grid, pixels, probabilities, predictions.labels, strict=False):
         predicted = int(shares.argmax())
         right = predicted == int(label)
-        title = f"{class_names[predicted]} {shares[predicted]:.0%}"
+        title = f"{short(class_names[predicted], 18)} {shares[predicted]:.0%}"
         if not right:
-            title += f"\nis {class_names[int(label)]}"
+            title += f"\nis {short(class_names[int(label)], 18)}"
         axes.imshow(as_image(picture), cmap="gray", vmin=0, vmax=255)
         axes.set_title(title, fontsize=9, color="#2b6a30" if right else "#b3261e", parse_math=False)
     return figure

@@ -16,11 +16,15 @@ DIGITS = "%.9g"
 def prediction_table(
     names: Sequence[str] | np.ndarray, predictions: Predictions, class_names: list[str]
 ) -> pd.DataFrame:
-    """A row a picture: picture, true, predicted, and p_<class> for each class."""
+    """A row a picture: picture, true, predicted, and p_<class> for each class.
+
+    Args:
+        names: of the split's pictures; with `trainer.limit_batches` only the first have predictions.
+    """
     classes = np.array(class_names, dtype=object)
     probabilities = predictions.probabilities().numpy()
     table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in class_names])
-    table.insert(0, "picture", names)
+    table.insert(0, "picture", names[: len(table)])
     table.insert(1, "true", classes[predictions.labels.numpy()])
     table.insert(2, "predicted", classes[predictions.logits.argmax(1).numpy()])
     return table

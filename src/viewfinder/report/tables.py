@@ -1,14 +1,27 @@
 """Tables for the terminal."""
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 NAMES = ("accuracy", "f1", "precision", "recall", "loss")
+EXPLAINED = """\
+Accuracy and macro F1 in percent, mean and standard deviation over the seeds. val,
+test and test F1 are those of the epoch with the best validation accuracy; last is
+the test accuracy of the last epoch's weights."""
+UNBROKEN = 10_000
+"""Columns of a line that goes to a file."""
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, and with no line broken in a file or a pipe."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else UNBROKEN)
 
 
 def score_table(scores: Mapping[str, Any], title: str) -> Table:
@@ -27,7 +40,7 @@ def comparison_table(summary: pd.DataFrame, markdown: bool) -> Table:
     """A row a setting, in percent: accuracy on val and test and F1 on test at the best epoch, test at the last."""
     table = Table(box=box.MARKDOWN if markdown else None, pad_edge=markdown)
     table.add_column("setting", overflow="fold")
-    columns = {"best_val": "val", "best_test": "test", "best_f1": "test F1", "last_test": "last, test"}
+    columns = {"best_val": "val", "best_test": "test", "best_f1": "test F1", "last_test": "last"}
     for column in ("seeds", "epoch", *columns.values()):
         table.add_column(column, justify="right", no_wrap=True)
     for row in summary.to_dict("records"):
@@ -35,12 +48,6 @@ def comparison_table(summary: pd.DataFrame, markdown: bool) -> Table:
         epoch = f"{row['best_epoch']:.1f}".removesuffix(".0")
         table.add_row(str(row["setting"]), str(row["seeds"]), epoch, *cells)
     return table
-
-
-EXPLAINED = (
-    "Accuracy and macro F1 in percent: mean and standard deviation over the seeds. val, test and test F1 are those of "
-    "the epoch with the best validation accuracy; 'last, test' is the test accuracy of the last epoch's weights."
-)
 
 
 def spread(mean: float, deviation: float) -> str:

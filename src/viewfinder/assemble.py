@@ -64,7 +64,8 @@ def build_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
     network = build(cfg.model, "model", channels=channels, classes=classes)
     if not isinstance(network, nn.Module):
         rule = f"gives a {type(network).__name__}, not a torch.nn.Module"
-        raise ViewfinderError(STAGE, [Problem("model._target_", rule, str(cfg.model._target_))])
+        remedy = "Name a class that is a subclass of torch.nn.Module."
+        raise ViewfinderError(STAGE, [Problem("model._target_", rule, str(cfg.model._target_), remedy)])
     preprocess_of(network)
     return network
 

@@ -28,6 +28,17 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 
 STAGE = "the configuration"
+TARGET = "_target_ is a dotted path such as viewfinder.models.simple_cnn.SimpleCNN, or my_file.MyClass."
+ONLY_OBJECTS = ("is_instance_of", "needs_python_object")
+"""Kinds of pydantic's errors about what no YAML can hold, such as a tensor."""
+WORDS = {
+    "Input should be": "must be",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid array": "a list",
+    "a valid string": "text",
+    "a valid boolean": "true or false",
+}
 
 
 def build(node: DictConfig | Mapping[str, Any], key: str, **given: Any) -> Any:
@@ -72,9 +83,9 @@ def check_values(key: str, function: Callable[..., Any], values: Mapping[str, An
     """What is wrong with values as arguments of a function; `key` is the prefix of their names."""
     return [
         problem
-        for name, (hint, _) in _signature(function).items()
+        for name, (hint, default) in _signature(function).items()
         if name in values
-        for problem in _check_value(f"{key}{name}", values[name], hint)
+        for problem in _check_value(f"{key}{name}", values[name], hint, default)
     ]
 
 
@@ -85,9 +96,9 @@ def locate(target: str) -> Callable[..., Any]:
         ViewfinderError: saying whether the module is missing, it fails when imported, or it lacks the name.
     """
     module_name, _, name = str(target).rpartition(".")
-    remedy = "_target_ is a dotted path such as viewfinder.models.simple_cnn.SimpleCNN, or my_file.MyClass."
+    remedy = TARGET
     if not module_name:
-        raise ViewfinderError(STAGE, [Problem("_target_", "names no module", str(target), remedy)])
+        raise ViewfinderError(STAGE, [Problem("_target_", "names no module", _shown(target), remedy)])
     try:
         found = importlib.import_module(module_name)
     except Exception as error:
@@ -121,8 +132,8 @@ def _targets(key: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @functools.cache
-def _signature(function: Callable[..., Any]) -> dict[str, tuple[Any, bool]]:
-    """Argument name -> (type hint, whether it must be given); {} for what has no readable signature."""
+def _signature(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Argument name -> (type hint, default or inspect.Parameter.empty); {} for what has no readable signature."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -133,7 +144,7 @@ def _signature(function: Callable[..., Any]) -> dict[str, tuple[Any, bool]]:
     except Exception:  # an annotation that cannot be resolved at run time: nothing to compare with
         hints = {}
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {p.name: (hints.get(p.name, Any), p.default is p.empty) for p in parameters if p.kind not in kinds}
+    return {p.name: (hints.get(p.name, Any), p.default) for p in parameters if p.kind not in kinds}
 
 
 def _takes_anything(function: Callable[..., Any]) -> bool:
@@ -147,7 +158,7 @@ def _check_node(key: str, node: dict[str, Any], given: Set[str]) -> list[Problem
         problem = error.problems[0]
         return [Problem(f"{key}._target_", problem.rule, problem.received, problem.remedy)]
     if not callable(function):
-        return [Problem(f"{key}._target_", "is neither a class nor a function", str(node["_target_"]))]
+        return [Problem(f"{key}._target_", "is neither a class nor a function", str(node["_target_"]), TARGET)]
     signature, problems = _signature(function), []
     names = [name for name in signature if name not in given]
     for name, value in node.items():
@@ -156,23 +167,23 @@ def _check_node(key: str, node: dict[str, Any], given: Set[str]) -> list[Problem
         if value == "???":
             problems.append(Problem(f"{key}.{name}", "must be given", remedy=f"Type {key}.{name}=..."))
         elif name in signature and name in given:
-            problems.append(Problem(f"{key}.{name}", "is handed over by Viewfinder", repr(value), "Leave it out."))
+            problems.append(Problem(f"{key}.{name}", "is handed over by Viewfinder", _shown(value), "Leave it out."))
         elif name in signature:
-            problems += _check_value(f"{key}.{name}", value, signature[name][0])
+            problems += _check_value(f"{key}.{name}", value, *signature[name])
         elif signature and not _takes_anything(function):
             rule = did_you_mean(name, names) or f"{node['_target_']} takes no such argument"
-            problems.append(Problem(f"{key}.{name}", rule, repr(value), f"It takes: {listed(names)}."))
-    for name, (_, needed) in signature.items():
-        if needed and name not in node and name not in given:
+            problems.append(Problem(f"{key}.{name}", rule, _shown(value), f"It takes: {listed(names)}."))
+    for name, (_, default) in signature.items():
+        if default is inspect.Parameter.empty and name not in node and name not in given:
             problems.append(Problem(f"{key}.{name}", f"{node['_target_']} needs it", remedy=f"Type +{key}.{name}=..."))
     return problems
 
 
-def _check_value(key: str, value: Any, hint: Any) -> list[Problem]:
+def _check_value(key: str, value: Any, hint: Any, default: Any) -> list[Problem]:
     if isinstance(value, dict) and "_target_" in value:
         return []
     try:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
     except PydanticUserError:
         try:
             adapter = TypeAdapter(hint)
@@ -182,51 +193,55 @@ def _check_value(key: str, value: Any, hint: Any) -> list[Problem]:
         return []  # a type that only Python objects have
     try:
         # As JSON, since a YAML list may stand for a tuple, but never "3" for 3 or true for 1.
-        adapter.validate_json(json.dumps(value), strict=True)
+        taken = adapter.validate_json(json.dumps(value), strict=True)
+        if isinstance(value, bool) and not isinstance(taken, bool):  # Literal[1, 3] takes true for 1
+            return [Problem(key, "must be a number", _shown(value), _expects(hint, default))]
     except ValidationError as error:
-        rules = dict.fromkeys(_rule(each["msg"]) for each in error.errors() if each["type"] != "is_instance_of")
+        rules = dict.fromkeys(_rule(each["msg"]) for each in error.errors() if each["type"] not in ONLY_OBJECTS)
         wanted = " or ".join(rules) or f"must be {hint}"
-        return [Problem(key, wanted, _shown(value), _expects(hint))]
+        return [Problem(key, wanted, _shown(value), _expects(hint, default))]
     return []
 
 
 def _rule(message: str) -> str:
-    return message.replace("Input should be", "must be").replace("a valid integer", "a whole number")
+    for pydantic, plain in WORDS.items():
+        message = message.replace(pydantic, plain)
+    return message
 
 
 def _shown(value: Any) -> str:
-    return "(empty)" if value == "" else repr(value)
+    return "(empty)" if value == "" else json.dumps(value, ensure_ascii=False, default=repr)
 
 
-def _expects(hint: Any) -> str:
-    """The choices of a Literal, which pydantic names anyway, need no remedy; other types get an example."""
+def _expects(hint: Any, default: Any) -> str:
+    if default is not inspect.Parameter.empty:
+        return f"The default is {json.dumps(default)}."
     kinds = {int: "32", float: "0.001", bool: "true or false", str: "a word"}
     base = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
-    return f"For example {kinds[base]}." if base in kinds else ""
+    return f"For example {kinds[base]}." if base in kinds else "The documentation of its class says what it takes."
 
 
 def _refused(node: Mapping[str, Any], key: str, cause: BaseException, given: Mapping[str, Any]) -> Problem:
-    """A constructor's refusal, traced to one argument where leaving that one at its default would be accepted."""
+    """A constructor's refusal, traced to one argument where it would not be made with that one at its default."""
     plain, target = _plain(node), node["_target_"]
     signature = _signature(locate(target))
     guilty = []
     for name in plain if isinstance(cause, ValueError) else ():
-        if name == "_target_" or name not in signature or signature[name][1]:
+        if name not in signature or signature[name][1] is inspect.Parameter.empty:
             continue
+        rest = {k: v for k, v in plain.items() if k != name}
         try:
-            rest = {k: v for k, v in plain.items() if k != name}
             hydra.utils.instantiate({**rest, "_partial_": True}, _convert_="all")(**given)
-            guilty.append(name)
-        except Exception:  # refused without it too: this argument is not to blame
-            continue
+        except Exception as error:
+            if str(error) == str(cause):  # refused without it too: this argument is not to blame
+                continue
+        guilty.append(name)
     place = f"{key}.{guilty[0]}" if len(guilty) == 1 else key
     received = _shown(plain[guilty[0]]) if len(guilty) == 1 else None
-    rule = f"{target} refuses it: {cause}" if isinstance(cause, ValueError) else f"{target} fails: {_said(cause)}"
-    return Problem(place, rule, received, "Its documentation gives what it accepts." if len(guilty) == 1 else "")
-
-
-def _said(cause: BaseException) -> str:
-    return f"{type(cause).__name__}: {cause}{_where(cause)}"
+    if isinstance(cause, ValueError):
+        return Problem(place, f"{target} refuses it: {cause}", received, "Its documentation gives what it accepts.")
+    said = f"{target} fails: {type(cause).__name__}: {cause}{_where(cause)}"
+    return Problem(place, said, received, f"Mend that line, or the arguments in {key}.")
 
 
 def _where(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
@@ -74,9 +74,10 @@ def check_overrides(overrides: list[str]) -> list[Override]:
         loader = GlobalHydra.instance().config_loader()
         search = [o for o in parsed if o.key_or_group == "hydra.searchpath"]
         context = [*own_conf(), *(str(o.input_line) for o in search)]
-        choices = [o for o in parsed if _options(loader, context, o.key_or_group)]
+        options = {key: _options(loader, context, key) for key in {o.key_or_group for o in parsed}}
+        choices = [o for o in parsed if options[o.key_or_group]]
         for override in choices:
-            problems += _check_choice(_options(loader, context, override.key_or_group), override)
+            problems += _check_choice(options[override.key_or_group], override)
         if not problems:
             problems += _check_keys(loader, context, choices, [o for o in parsed if o not in choices])
     if problems:
@@ -121,6 +122,8 @@ def _values(override: Override) -> list[str]:
 
 def _check_choice(options: list[str], override: Override) -> list[Problem]:
     group, problems = override.key_or_group, []
+    if override.is_add() or override.is_force_add():
+        problems += [_there_already(override)]
     for value in _values(override):
         if value in options or (value == "null" and group == "experiment"):
             continue
@@ -144,10 +147,41 @@ def _check_keys(
     problems = []
     for override in keys:
         key = override.key_or_group
-        if key.split(".")[0] == "hydra" or (key in known and not override.is_add()):
+        if key.split(".")[0] == "hydra":
             continue
-        problems += _unknown(override, key, known, groups, cfg)
+        if key in known and not override.is_add():
+            problems += _check_kind(override, OmegaConf.select(cfg, key, throw_on_missing=False))
+        else:
+            problems += _unknown(override, key, known, groups, cfg)
     return problems
+
+
+def _check_kind(override: Override, there: object) -> list[Problem]:
+    """Where conf/ holds several keys, so must what is typed; and where it holds none, what is typed holds none."""
+    if override.is_delete() or override.is_sweep_override():
+        return []
+    key, value = override.key_or_group, override.value()
+    typed = str(override.get_value_element_as_str())
+    if isinstance(there, DictConfig):
+        keys = [str(name) for name in there]
+        if not isinstance(value, dict):
+            return [Problem(key, "holds several keys, each to be given by itself", typed, f"Such as {key}.{keys[0]}=")]
+        unknown = [str(name) for name in value if str(name) not in keys]
+        return [
+            Problem(
+                f"{key}.{name}", did_you_mean(name, keys) or "no such key", remedy=f"Keys of {key}: {listed(keys)}."
+            )
+            for name in unknown
+        ]
+    if isinstance(there, ListConfig) and isinstance(value, dict):
+        return [Problem(key, "must be a list", typed, f"Such as '{key}={OmegaConf.to_container(there)}'.")]
+    return []
+
+
+def _there_already(override: Override) -> Problem:
+    typed = override.input_line or override.key_or_group
+    remedy = f"Leave out the +: {typed.lstrip('+')}"
+    return Problem(typed, f"{override.key_or_group} is there already", remedy=remedy)
 
 
 def _prefix(override: Override) -> str:
@@ -174,7 +208,7 @@ def _unknown(override: Override, key: str, known: list[str], groups: list[str], 
     parent, _, name = key.rpartition(".")
     typed = override.input_line or key
     if override.is_add() and key in known:
-        return [Problem(typed, f"{key} is there already", remedy=f"Leave out the +: {key}=...")]
+        return [_there_already(override)]
     siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent]
     near = did_you_mean(name, siblings) if parent in known or not parent else ""
     node = OmegaConf.select(cfg, parent) if parent in known else None

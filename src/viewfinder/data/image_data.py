@@ -97,7 +97,8 @@ class ImageData(pl.LightningDataModule):
             self.in_channels, self.shared_size = stored
         if len(self.class_names) < 2:
             rule = "holds one class; telling pictures apart takes two"
-            raise ViewfinderError("the data", [Problem("data", rule, listed(self.class_names))])
+            remedy = "Add pictures of another class, in a folder of its own."
+            raise ViewfinderError("the data", [Problem("data", rule, listed(self.class_names), remedy)])
 
     def _look(self) -> None:
         """Find the channels, and the size that all pictures share if they do."""

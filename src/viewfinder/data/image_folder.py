@@ -33,14 +33,19 @@ class ImageFolder(ImageData):
     root: Text
 
     def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
-        root = Path(self.root)
+        root = Path(self.root).expanduser()
         if not root.is_dir():
             rule = "is a file, not a folder" if root.exists() else f"does not exist (looked in {root.resolve().parent})"
             near = (
                 did_you_mean(root.name, [path.name for path in root.parent.iterdir()]) if root.parent.is_dir() else ""
             )
             raise self._problem(rule, near or "Give the folder that holds one folder for each class.")
-        folders = {split: root / name for split, names in FOLDERS.items() for name in names if (root / name).is_dir()}
+        found = {split: [root / n for n in names if (root / n).is_dir()] for split, names in FOLDERS.items()}
+        for split, several in found.items():
+            if len(several) > 1:
+                both = " and ".join(f"{folder.name}/" for folder in several)
+                raise self._problem(f"has {both}, each of them the {split} split", "Keep one of them, or rename one.")
+        folders = {split: several[0] for split, several in found.items() if several}
         if "train" not in folders:
             if folders:
                 raise self._problem(f"has {listed(folders)}/ but no train/", "Add train/ with a folder for each class.")

@@ -1,0 +1,136 @@
+"""What the end-to-end tests share: small pictures, runs that have finished, and the commands as a person types them."""
+
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from viewfinder.commands import app
+from viewfinder.experiment import run_experiment
+from viewfinder.overrides import compose_config
+from viewfinder.run_folder import RunFolder
+
+ROOT = Path(__file__).resolve().parents[1]
+CLASSES = ("<b>&x", "grün, blau", "owl")
+SIZES = {"train": 10, "val": 2, "test": 5}
+"""Pictures of each class."""
+
+Train = Callable[..., RunFolder]
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Type = Callable[..., Answer]
+
+
+def paint(root: Path, seed: int, sizes: dict[str, int] = SIZES) -> Path:
+    """<root>/<split>/<class>/<n>.png or .jpg of mixed sizes and modes, each class of its own brightness, with noise."""
+    rng = np.random.default_rng(seed)
+    modes = ("RGB", "L", "P", "RGBA", "CMYK")
+    for split, count in sizes.items():
+        for label, name in enumerate(CLASSES):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                height, width = rng.integers(8, 15, 2)
+                levels = 60 + 65 * label + rng.normal(0, 70) + rng.normal(0, 40, (height, width, 3))
+                mode = modes[index % len(modes)]
+                picture = Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert(mode)
+                picture.save(folder / f"{index:02}.{'jpg' if mode == 'CMYK' else 'png'}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with given splits, in three classes with awkward names."""
+    return paint(tmp_path_factory.mktemp("pictures"), seed=1)
+
+
+@pytest.fixture(scope="session")
+def tiny(pictures: Path) -> list[str]:
+    """Overrides for a training on those pictures that takes a second."""
+    return ["model.image_size=8", "data=image_folder", f"data.root={pictures}", "data.batch_size=8", *QUICK]
+
+
+QUICK = ["trainer=cpu", "trainer.max_epochs=2", "trainer.progress_bar=false"]
+
+
+def train_into(folder: Path, *overrides: str) -> RunFolder:
+    """Train with these overrides; the run is at `folder`."""
+    typed = [*overrides, f"run_dir={folder}"]
+    run_experiment(compose_config(typed), overrides=typed)
+    return RunFolder.open(folder)
+
+
+@pytest.fixture
+def train(tiny: list[str]) -> Train:
+    """A tiny training: train(folder, "key=value", ...)."""
+    return lambda folder, *overrides: train_into(folder, *tiny, *overrides)
+
+
+@pytest.fixture(scope="session")
+def finished(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of simple_cnn that has finished; for reading alone."""
+    return train_into(tmp_path_factory.mktemp("finished") / "run", *tiny, "augment=basic", "trainer.max_epochs=3")
+
+
+@pytest.fixture(scope="session")
+def seeds(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with runs of two learning rates, three seeds each; for reading alone."""
+    folder = tmp_path_factory.mktemp("seeds")
+    for rate in ("0.01", "0.0001"):
+        for seed in ("0", "1", "2"):
+            settings = [f"optimizer.lr={rate}", f"seed={seed}", "trainer.max_epochs=2"]
+            train_into(folder / f"{rate}_{seed}", *tiny, "model=mlp", "model.widths=[8]", *settings)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def resnet_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file like torchvision's resnet50-11ad3fa6.pth, with random numbers."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
+    torch.save(torchvision.models.resnet50().state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def viewfinder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Type:
+    """The `viewfinder` command in this process: viewfinder("evaluate", run)."""
+
+    def type_it(*words: str | Path) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["viewfinder", *map(str, words)])
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        capsys.readouterr()
+        code: object = 0
+        try:
+            app()
+        except SystemExit as end:
+            code = end.code
+        out, err = capsys.readouterr()
+        assert isinstance(code, int | None)
+        return Answer(code or 0, out, err)
+
+    return type_it
+
+
+@pytest.fixture
+def forget_own_modules() -> object:
+    """Modules imported during the test from its own folders are unknown again after it."""
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith("my_"):
+            with contextlib.suppress(KeyError):
+                del sys.modules[name]

@@ -23,7 +23,7 @@ def logging_to(path: Path | None) -> Iterator[None]:
         file = logging.FileHandler(path, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
         handlers.append(file)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.WARNING if is_helper() else logging.INFO)
     log.propagate = False
     for handler in handlers:
         log.addHandler(handler)

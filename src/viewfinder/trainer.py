@@ -109,13 +109,15 @@ def device_name(trainer: pl.Trainer) -> str:
 
 def quiet_lightning() -> None:
     """Leave what Lightning says of itself at warnings, and those that are about our own choices unsaid."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         "The .*dataloader.* does not have many workers",  # pictures are in memory: workers would only cost
         "GPU available but not used",  # trainer=cpu says so itself
         "Trying to infer the `batch_size`",
         "You are trying to `self.log..` but the `trainer` reference is not registered",
         "Found .* module.* in eval mode at the start of training",  # a frozen network is
+        "It is recommended to use .self.log.*sync_dist=True",  # what is logged is of all processes already
         ".*`isinstance.treespec, LeafSpec.` is deprecated",  # Lightning's own use of torch
     ):
         warnings.filterwarnings("ignore", message)

@@ -42,8 +42,8 @@ class EpochOrder(Sampler[tuple[int, Tensor]]):
         count: pictures in the split.
         batch_size: pictures a batch; the last may hold fewer.
         seed: for shuffling; None keeps the order.
-        rank, world_size: with several processes, each takes every world_size-th batch; a shuffled order then leaves
-            out the batches that would not make a full round.
+        rank, world_size: with several processes, each takes every world_size-th batch of a shuffled order, which
+            leaves out the batches that would not make a full round; and every world_size-th picture of a kept one.
         most: at most so many batches for each process.
 
     A shuffled order never ends in a batch of one picture, for which batch norm has no variance: that one is left out.
@@ -60,12 +60,13 @@ class EpochOrder(Sampler[tuple[int, Tensor]]):
     ):
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.rank, self.world_size = rank, world_size
-        batches = -(-count // batch_size)
-        if seed is not None and count % batch_size == 1 and count > 1:
-            batches -= batch_size > 1
-        if seed is not None:
-            batches -= batches % world_size
-        numbers = range(rank, batches, world_size)
+        if seed is None:
+            numbers = range(-(-len(range(rank, count, world_size)) // batch_size))
+        else:
+            batches = -(-count // batch_size)
+            if count % batch_size == 1 and count > 1 and batch_size > 1:
+                batches -= 1
+            numbers = range(rank, batches - batches % world_size, world_size)
         self.numbers = numbers if most is None else numbers[:most]
         self.epoch = 0
 
@@ -77,7 +78,7 @@ class EpochOrder(Sampler[tuple[int, Tensor]]):
 
     def __iter__(self) -> Iterator[tuple[int, Tensor]]:
         if self.seed is None:
-            order = torch.arange(self.count)
+            order = torch.arange(self.rank, self.count, self.world_size)
         else:
             order = torch.randperm(self.count, generator=generator(self.seed, "order", self.epoch))
         for number in self.numbers:

@@ -160,7 +160,11 @@ class ImageData(pl.LightningDataModule):
     def _loader(self, split: str, batch_size: int, seed: int | None) -> DataLoader[Batch]:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         pictures = self.pictures[split]
-        return loader(pictures, EpochOrder(len(pictures), batch_size, seed, rank, world_size, self.limit_batches))
+        order = EpochOrder(len(pictures), batch_size, seed, rank, world_size, self.limit_batches)
+        if not len(order):
+            rule = f"is too small: {len(pictures):,} pictures for {world_size} processes with {batch_size:,} a batch"
+            raise ViewfinderError("the data", [Problem(f"the {split} split", rule, remedy="Use a single process.")])
+        return loader(pictures, order)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         if self.augment is None or self.trainer is None or not self.trainer.training:

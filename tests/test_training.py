@@ -1,0 +1,236 @@
+"""Training by every shipped YAML, frozen networks, sweeps, two processes, and what TensorBoard serves of it all."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import QUICK, ROOT, Train, train_into
+
+from viewfinder.overrides import find_conf
+from viewfinder.reopen import open_run
+from viewfinder.run_folder import RunFolder
+
+SHIPPED = sorted(f"{path.parent.name}={path.stem}" for path in find_conf().glob("*/*.yaml"))
+PICTURES = "data=image_folder data.root=PICTURES data.batch_size=4"
+SHORT = "trainer.max_epochs=1 trainer.limit_batches=1 trainer.progress_bar=false"
+WITH = {
+    "model=mlp": PICTURES,
+    "model=simple_cnn": PICTURES,
+    "model=custom_cnn": PICTURES,
+    "model=resnet50": f"{PICTURES} model.weights=WEIGHTS model.image_size=32",
+    "data=image_folder": PICTURES,
+    "data=digits": "data.limit=64",
+    "experiment=quickstart": "data.limit=64",
+    **{f"experiment={name}": PICTURES for name in ("simple_cnn", "custom_cnn")},
+    "experiment=resnet50": f"{PICTURES} model.weights=WEIGHTS model.image_size=32",
+    "trainer=ddp": f"{PICTURES} trainer.accelerator=cpu",
+}
+"""What each choice is trained with; a group whose choices are not here is trained on the pictures."""
+ELSEWHERE = {"data=cifar10"}  # trained below, on an archive that the test of the source writes
+
+# Every YAML
+
+
+@pytest.mark.parametrize("choice", [choice for choice in SHIPPED if choice not in ELSEWHERE | {"trainer=ddp"}])
+def test_every_shipped_choice_trains(choice: str, pictures: Path, resnet_weights: Path, tmp_path: Path) -> None:
+    if choice == "trainer=gpu" and not torch.cuda.is_available():
+        pytest.skip("this machine has no GPU")
+    words = f"{WITH.get(choice, PICTURES)} {SHORT} {choice}".split()
+    words = [word.replace("PICTURES", str(pictures)).replace("WEIGHTS", str(resnet_weights)) for word in words]
+    run = train_into(tmp_path / "run", *words)
+    assert run.read_run()["status"] == "finished"
+    row = pd.read_csv(run.metrics).iloc[0]
+    assert np.isfinite(row).all()
+    # Of K classes, an untrained network's cross entropy is near log K; a step of any optimizer leaves it finite.
+    assert 0 < row["train/loss"] < 20
+
+
+# Frozen networks
+
+
+def test_an_epoch_with_a_frozen_resnet50_moves_its_head_alone(
+    pictures: Path, resnet_weights: Path, tmp_path: Path
+) -> None:
+    data = ["data=image_folder", f"data.root={pictures}", "data.batch_size=6"]
+    model = ["model=resnet50", f"model.weights={resnet_weights}", "model.image_size=64"]
+    run = train_into(tmp_path / "run", *data, *model, *QUICK, "trainer.max_epochs=1")
+    before = torch.load(resnet_weights, weights_only=True)
+    after = torch.load(run.last, weights_only=True)["state_dict"]
+    frozen = {name: value for name, value in after.items() if name.startswith("network.backbone.")}
+    assert len(frozen) == len(before) - 2  # all but torchvision's own head of 1,000 classes
+    for name, value in frozen.items():
+        assert torch.equal(value, before[name.removeprefix("network.backbone.")]), name
+    torch.manual_seed(0)
+    head = {name: value for name, value in after.items() if name.startswith("network.head.")}
+    assert sorted(head) == ["network.head.1.bias", "network.head.1.weight"]
+    # PyTorch starts a linear layer of 2,048 inputs within 1 / sqrt(2048); Adam's first steps of 1e-3 leave that range.
+    assert head["network.head.1.weight"].abs().max() > 1 / 2048**0.5
+
+
+def test_a_picture_has_the_same_logits_in_the_validation_and_the_test_split(
+    pictures: Path, resnet_weights: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "in"
+    for split in ("train", "val"):
+        shutil.copytree(pictures / split, root / split)
+    shutil.copytree(pictures / "val", root / "test")
+    data = ["data=image_folder", f"data.root={root}", "data.batch_size=6"]
+    model = ["model=resnet50", f"model.weights={resnet_weights}", "model.image_size=64"]
+    run = train_into(tmp_path / "run", *data, *model, *QUICK, "trainer.max_epochs=1")
+    scores = run.read_scores()["best"]
+    assert scores["val"] == scores["test"]
+    opened = open_run(run.path, (), "best")
+    logits = [opened.logits(opened.open_data(split).pictures[split].pixels) for split in ("val", "test")]
+    assert torch.equal(*logits)
+
+
+# Sweeps
+
+
+def typed(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, str(ROOT / "train.py"), *words]
+    env = {**os.environ, **environment}
+    return subprocess.run(script, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def test_a_sweep_reports_the_job_that_failed_and_finishes_the_others(tiny: list[str], tmp_path: Path) -> None:
+    # 8-pixel pictures survive two halvings, not four: the second job cannot be built.
+    swept = "model.widths=[4],[4,4,4,4],[4,4]"
+    model = ["model=custom_cnn", "model.hidden=[8]"]
+    done = typed("-m", *model, *tiny, swept, "trainer.max_epochs=1", f"output_dir={tmp_path}")
+    (sweep,) = (tmp_path / "custom_cnn").iterdir()
+    facts = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in sweep.glob("*/run.json")}
+    assert {name: each["status"] for name, each in facts.items()} == {"0": "finished", "1": "failed", "2": "finished"}
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    (row,) = [line for line in done.stdout.splitlines() if " failed " in line]
+    assert "[4,4,4,4]" in row
+    (said,) = [line for line in done.stdout.splitlines() if line.startswith("  job 1: ")]
+    assert "image_size" in said
+    assert facts["1"]["error"] in said
+    assert sum(" finished " in line for line in done.stdout.splitlines()) == 2
+
+
+# Two processes
+
+
+def test_two_processes_train_as_one_does_with_their_batches_together(
+    train: Train, pictures: Path, tmp_path: Path
+) -> None:
+    settings = ["trainer.max_epochs=2", "optimizer=sgd", "optimizer.lr=0.01", "data.limit=24"]
+    one = train(tmp_path / "one", "data.batch_size=8", *settings)
+    done = typed(
+        "model.image_size=8", "data=image_folder", f"data.root={pictures}", "data.batch_size=4", *settings,
+        "trainer=ddp", "trainer.accelerator=cpu", f"run_dir={tmp_path / 'two'}",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len([line for line in done.stdout.splitlines() if line.startswith("epoch ")]) == 2
+    two = RunFolder.open(tmp_path / "two")
+    # Two batches of 4 whose gradients are averaged are one batch of 8: the order is the same, and so are the weights.
+    ours, theirs = (torch.load(run.last, weights_only=True)["state_dict"] for run in (two, one))
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, atol=1e-6, rtol=1e-5)
+    pd.testing.assert_frame_equal(pd.read_csv(two.metrics), pd.read_csv(one.metrics), rtol=1e-4)
+    pd.testing.assert_frame_equal(pd.read_csv(two.predictions), pd.read_csv(one.predictions), rtol=1e-4)
+
+
+# TensorBoard, over HTTP
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def board(finished: RunFolder) -> Iterator[Ask]:
+    """Asks a TensorBoard that serves the finished run: board("scalars/tags"), or with a JSON body."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", "--logdir", str(finished.path.parent), "--host", "127.0.0.1",
+         "--port", str(port), "--load_fast", "false"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def ask(path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/data/{path}", data)
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content = answer.read()
+        return content if path.startswith("plugin/images/individual") else json.loads(content)
+
+    try:
+        for _ in range(300):
+            try:
+                if ask("runs"):
+                    break
+            except (urllib.error.URLError, ConnectionError):
+                assert server.poll() is None
+            time.sleep(0.2)
+        yield ask
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_tensorboard_serves_each_epoch_of_each_metric(board: Ask, finished: RunFolder) -> None:
+    (run,) = board("runs")
+    tags = board("plugin/scalars/tags")[run]
+    rows = pd.read_csv(finished.metrics)
+    assert set(rows.columns) - {"epoch"} <= set(tags)
+    for name in set(rows.columns) - {"epoch"}:
+        points = board(f"plugin/scalars/scalars?run={run}&tag={name}")
+        assert [step for _, step, _ in points] == [1, 2, 3]
+        np.testing.assert_allclose([value for _, _, value in points], rows[name], rtol=1e-6)
+
+
+def test_tensorboard_draws_training_and_validation_in_one_chart(board: Ask) -> None:
+    layout = board("plugin/custom_scalars/layout")
+    charts = {
+        chart["title"]: chart["multiline"]["tag"] for category in layout["category"] for chart in category["chart"]
+    }
+    assert charts["loss"] == ["train/loss", "val/loss"]
+    assert charts["accuracy"] == ["train/accuracy", "val/accuracy"]
+
+
+def test_tensorboard_shows_the_confusion_matrix_and_sample_pictures(board: Ask) -> None:
+    (run,) = board("runs")
+    tags = board("plugin/images/tags")[run]
+    for wanted in ("confusion", "pictures"):
+        (tag,) = [tag for tag in tags if re.search(rf"val.*{wanted}", tag)]
+        first = board(f"plugin/images/images?run={run}&tag={tag}&sample=0")[0]
+        assert board(f"plugin/images/individualImage?{first['query']}").startswith(b"\x89PNG")
+
+
+def test_tensorboard_has_the_graph(board: Ask) -> None:
+    (run,) = board("runs")
+    with pytest.raises(json.JSONDecodeError):  # the graph itself comes as text of a protocol buffer
+        board(f"plugin/graphs/graph?run={run}")
+
+
+def test_tensorboard_shows_settings_beside_final_scores(board: Ask, finished: RunFolder) -> None:
+    experiment = board("plugin/hparams/experiment", {"experimentName": ""})
+    assert {"model", "optimizer.lr", "seed"} <= {info["name"] for info in experiment["hparamInfos"]}
+    statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
+    wanted = {"experimentName": "", "startIndex": 0, "sliceSize": 100, "allowedStatuses": statuses, "colParams": []}
+    (group,) = board("plugin/hparams/session_groups", wanted)["sessionGroups"]
+    assert group["hparams"]["optimizer.lr"] == 0.001
+    shown = {each["name"]["tag"]: each["value"] for each in group["metricValues"]}
+    best = finished.read_scores()["best"]
+    for split in ("val", "test"):
+        for name in ("accuracy", "loss", "f1"):
+            assert shown[f"best/{split}_{name}"] == pytest.approx(best[split][name], rel=1e-6)

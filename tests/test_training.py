@@ -125,6 +125,14 @@ def test_a_sweep_reports_the_job_that_failed_and_finishes_the_others(tiny: list[
     assert sum(" finished " in line for line in done.stdout.splitlines()) == 2
 
 
+def test_a_sweep_of_several_processes_a_job_is_refused_before_it_starts_any(tiny: list[str], tmp_path: Path) -> None:
+    done = typed("-m", *tiny, "trainer=ddp", "trainer.accelerator=cpu", "seed=1,2", f"output_dir={tmp_path}")
+    assert done.returncode == 2
+    assert done.stderr.count("a sweep runs each of its jobs in a single process") == 2
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.rglob("metrics.csv")) == []
+
+
 # Two processes
 
 

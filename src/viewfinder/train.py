@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from viewfinder.errors import ViewfinderError
+from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.overrides import check_overrides, find_conf, own_conf, plain_config, sweep_name
 
 log = logging.getLogger("viewfinder")
@@ -67,6 +67,11 @@ def _job(cfg: DictConfig) -> int:
     if in_sweep:
         print(f"\njob {job.job.num}: {' '.join(typed)}", flush=True)
     try:
+        if in_sweep and plain.trainer.get("devices", 1) != 1:
+            rule = "a sweep runs each of its jobs in a single process"
+            remedy = "Start runs of several processes one by one, without -m, or sweep with trainer.devices=1."
+            problem = Problem("trainer.devices", rule, str(plain.trainer.devices), remedy)
+            raise ViewfinderError("the configuration", [problem])
         run_experiment(plain, folder, typed)
         return 0
     except ViewfinderError as error:

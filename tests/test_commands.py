@@ -18,6 +18,7 @@ from conftest import CLASSES, ROOT, SIZES, Train, Type, paint
 from PIL import Image
 
 from viewfinder.models.simple_cnn import SimpleCNN
+from viewfinder.report.tables import print_comparison
 from viewfinder.run_folder import RunFolder
 
 COLUMNS = [f"p_{name}" for name in CLASSES]
@@ -100,6 +101,19 @@ def test_evaluate_refuses_pictures_of_other_classes(finished: RunFolder, viewfin
     assert (answer.code, answer.out) == (2, "")
     assert "eagle" in answer.err
     assert "owl" in answer.err
+
+
+def test_a_run_that_needs_its_working_folder_says_where_that_was(
+    train: Train, pictures: Path, viewfinder: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(pictures, "here")
+    run = train(Path("run"), "data.root=here", "trainer.max_epochs=1")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    answer = viewfinder("evaluate", tmp_path / run.path)
+    assert answer.code == 2
+    assert f"was started in {tmp_path}" in " ".join(answer.err.split())
 
 
 # predict
@@ -270,6 +284,23 @@ def test_compare_names_the_runs_it_leaves_out_and_why(seeds: Path, viewfinder: T
     assert "the flux ran dry" in said
     (row,) = [line for line in answer.out.splitlines() if line.startswith("lr=0.01 ")]
     assert row.split()[1] == "2"
+
+
+def test_compare_numbers_settings_that_are_too_long_for_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    numbers = {
+        f"{name}_{how}": 0.5 for name in ("best_val", "best_test", "best_f1", "last_test") for how in ("mean", "std")
+    }
+    long = "MLP accelerator=cpu limit_batches=3 max_epochs=2 limit=null"
+    print_comparison(pd.DataFrame([{"setting": long, "seeds": 3, "best_epoch": 2.0, **numbers}]), markdown=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith("1 ")
+    assert lines[2] == f"1  {long}"
 
 
 # report

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import itertools
+import json
 import pickle
 import struct
 import tarfile
@@ -16,6 +17,8 @@ from typing import TypeVar
 import numpy as np
 import pytest
 import torch
+from conftest import QUICK, train_into
+from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -642,6 +645,13 @@ def test_cifar10_pictures_labels_and_class_names_are_read_right(tmp_path: Path, 
     assert all(name.startswith("test/") for name in data.splits["test"].names)
 
 
+def test_the_default_data_are_trained_from_their_archive(tmp_path: Path, archive: bytes) -> None:
+    run = train_into(tmp_path / "run", "model=mlp", f"data.root={tmp_path / 'data'}", *QUICK, "trainer.max_epochs=1")
+    assert OmegaConf.load(run.config).data["_target_"] == "viewfinder.data.cifar10.CIFAR10"
+    assert json.loads(run.data.read_text(encoding="utf-8"))["split_sizes"] == {"train": 80, "val": 20, "test": 20}
+    assert run.read_run()["status"] == "finished"
+
+
 def test_cifar10_is_downloaded_once(tmp_path: Path, archive: bytes, server: Server) -> None:
     first = names_of(opened(CIFAR10(root=str(tmp_path / "data"))))
     before = server.requests
@@ -738,9 +748,9 @@ def test_one_channel_of_colour_pictures_is_pillows_grey(tmp_path: Path, archive:
 
 def epoch_of(order: EpochOrder, epoch: int) -> list[list[int]]:
     order.set_epoch(epoch)
-    batches = [places.tolist() for _, places in order]
-    assert len(batches) == len(order)
-    return batches
+    parts = list(order)
+    assert len(parts) == len(order)
+    return [places.tolist() for part in parts for _, places in part.batches]
 
 
 def test_an_epoch_is_a_permutation_and_another_one_each_epoch_and_seed() -> None:
@@ -791,11 +801,24 @@ def test_most_is_the_number_of_batches_of_each_process() -> None:
     assert epoch_of(EpochOrder(100, 10, 4, most=30), 2) == whole
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 50])
+def test_chunks_hold_an_epochs_batches_in_order_and_know_their_place(chunk: int) -> None:
+    whole = epoch_of(EpochOrder(47, 10, 3), 2)
+    order = EpochOrder(47, 10, 3, chunk=chunk)
+    assert epoch_of(order, 2) == whole
+    parts = list(order)
+    assert [len(part.batches) for part in parts[:-1]] == [chunk] * (len(parts) - 1)
+    assert [part.first for part in parts] == list(range(0, 5, chunk))
+    assert {part.total for part in parts} == {5}
+
+
 def test_a_loaders_batches_hold_the_pictures_at_their_positions_and_draw_no_global_numbers() -> None:
     pixels, labels = torch.from_numpy(noise(23, 3, 4, 5)), torch.from_numpy(noise(23, seed=1, top=7)).long()
     state = torch.get_rng_state()
-    batches = list(loader(Pictures(pixels, labels), EpochOrder(23, 5, 9)))
+    chunks = list(loader(Pictures(pixels, labels), EpochOrder(23, 5, 9, chunk=2)))
+    batches = [batch for chunk in chunks for batch in chunk]
     assert torch.equal(torch.get_rng_state(), state)
+    assert [len(chunk) for chunk in chunks] == [2, 2, 1]
     assert [batch.number for batch in batches] == [0, 1, 2, 3, 4]
     assert sorted(torch.cat([batch.positions for batch in batches]).tolist()) == list(range(23))
     for batch in batches:
@@ -807,7 +830,7 @@ def test_a_loaders_batches_hold_the_pictures_at_their_positions_and_draw_no_glob
 def test_evaluation_keeps_a_splits_own_order() -> None:
     data = opened(Digits(batch_size=50), 8)
     for split in ("train", "val", "test"):
-        batches = list(data.evaluation_loader(split))
+        batches = [batch for chunk in data.evaluation_loader(split) for batch in chunk]
         assert torch.equal(torch.cat([batch.pixels for batch in batches]), data.pictures[split].pixels)
 
 

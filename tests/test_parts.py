@@ -125,7 +125,7 @@ NETWORKS: dict[type[nn.Module], int] = {
     + (512 * 1024 + 1024 + 2 * 1024)
     + (1024 * 10 + 10),
 }
-"""Weights and biases of each layer, and two parameters a channel of batch norm, as EXPERIMENTS.md describes them."""
+"""Weights and biases of each layer, and two parameters a channel of batch norm, counted by hand."""
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -402,7 +402,7 @@ def test_confusion_rows_are_true_classes() -> None:
     assert counts.tolist() == [[1, 2, 0], [0, 1, 0], [1, 0, 0]]
 
 
-def test_accuracy_counts_pictures_exactly_where_float32_could_not() -> None:
+def test_accuracy_is_the_share_of_pictures_to_seven_digits() -> None:
     labels = torch.zeros(60_000, dtype=torch.int64)
     predicted = (torch.arange(60_000) < 7).long()
     found = averaged(Predictions(torch.eye(2)[predicted].double(), labels))

@@ -7,8 +7,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -143,7 +145,8 @@ def test_run_json_names_the_commit_and_whether_files_differ_from_it(finished: Ru
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     facts = finished.read_run()["git"]
     assert facts["commit"] == head.stdout.strip()
-    assert isinstance(facts["dirty"], bool)
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert facts["dirty"] == bool(status.stdout)
 
 
 def test_data_json_says_what_the_pictures_are(finished: RunFolder) -> None:
@@ -315,10 +318,17 @@ def test_config_yaml_is_what_the_overrides_in_run_json_compose(finished: RunFold
     assert OmegaConf.to_container(compose_config(typed)) == OmegaConf.to_container(finished.read_config())
 
 
-def test_two_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
+def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
     cfg = compose_config([f"output_dir={tmp_path}"])
-    made = [RunFolder.create(cfg).path for _ in range(3)]
-    assert len(set(made)) == 3
+    start = threading.Barrier(8)
+
+    def create(_: int) -> Path:
+        start.wait()
+        return RunFolder.create(cfg).path
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(create, range(8)))
+    assert len(set(made)) == 8
     assert {path.parent for path in made} == {tmp_path / "simple_cnn"}
 
 

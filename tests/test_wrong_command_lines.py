@@ -379,9 +379,12 @@ BROKEN = {
     "my_nets.NotAModule": "not a torch.nn.Module",
     "my_nets.Mute": "does not say what it wants done to pictures",
     "my_nets.number": "neither a class nor a function",
+    "my_nets.Wide": "gives (1, 11) for one picture, and there are 10 classes",
+    "my_nets.Flat": "fails on a picture of 1 x 32 x 32: RuntimeError",
 }
 NETS = """
 from torch import nn
+from viewfinder.preprocess import Preprocess
 
 number = 5
 
@@ -403,6 +406,23 @@ class NotAModule:
 
 class Mute(Net):
     pass
+
+class Wide(Net):
+    extra = 1
+
+    def __init__(self, channels, classes):
+        super().__init__(channels, classes)
+        self.preprocess = Preprocess(32)
+        self.layers = nn.Sequential(nn.Flatten(), nn.LazyLinear(classes + self.extra))
+
+    def forward(self, pictures):
+        return self.layers(pictures)
+
+class Flat(Wide):
+    extra = 0
+
+    def forward(self, pictures):
+        return self.layers(pictures.view(7))
 """
 
 
@@ -414,6 +434,12 @@ def test_a_class_that_cannot_be_had_or_built_shows_its_own_cause(target: str, ca
     (place / "conf" / "model").mkdir(parents=True)
     (place / "conf" / "model" / "mine.yaml").write_text(f"_target_: {target}")
     assert cause in " ".join(str(refused(*QUICK, "model=mine")).split())
+
+
+def test_a_file_of_ones_own_that_is_no_yaml_is_named(place: Path) -> None:
+    (place / "conf" / "model").mkdir(parents=True)
+    (place / "conf" / "model" / "mine.yaml").write_text("width: [")
+    assert "mine.yaml" in str(refused_before_torch("model=mine"))
 
 
 def test_an_argument_that_no_class_takes_says_which_it_takes(place: Path) -> None:
@@ -569,6 +595,8 @@ def typed_out(place: Path, *words: str) -> str:
         (("-m", "model=mlp,simple_cn"), "Did you mean simple_cnn?"),
         (("optimizer.lr=(1",), "cannot be read"),
         (("loss=5",), "holds several keys"),
+        (("optimizer.lr", "=", "0.1"), "Write key=value without spaces"),
+        (("-m", "seed=1,2", "run_dir=x"), "output_dir=PATH"),
         (("optimizer.betas={a: 1}",), "must be a list"),
     ],
 )

@@ -12,9 +12,16 @@ from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.preprocess import preprocess_of
 
-GROUPS = ("model", "data", "augment", "optimizer", "scheduler", "trainer", "loss")
-GIVEN = frozenset({"channels", "classes", "counts", "params", "optimizer", "total_steps", "callbacks"})
-"""Arguments that are handed over here: no YAML holds them, but for data.channels."""
+GIVEN: dict[str, frozenset[str]] = {
+    "model": frozenset({"channels", "classes"}),
+    "data": frozenset(),
+    "augment": frozenset(),
+    "optimizer": frozenset({"params"}),
+    "scheduler": frozenset({"optimizer", "total_steps"}),
+    "trainer": frozenset({"callbacks"}),
+    "loss": frozenset({"counts"}),
+}
+"""Group -> arguments of its class that are handed over here, which no YAML holds."""
 
 
 def top_level(seed: Whole, name: Text, output_dir: Text, run_dir: Text | None) -> None:
@@ -29,8 +36,8 @@ def check_config(cfg: DictConfig) -> None:
     """
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     problems = check_values("", top_level, values)
-    for group in GROUPS:
-        found = check({group: values.get(group)}, GIVEN - {"channels"} if group == "data" else GIVEN)
+    for group, given in GIVEN.items():
+        found = check({group: values.get(group)}, given)
         problems += found or _try(cfg, group)
     if problems:
         raise ViewfinderError(STAGE, problems)
@@ -50,7 +57,11 @@ def _try(cfg: DictConfig, group: str) -> list[Problem]:
 
 
 def open_data(cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None) -> ImageData:
-    """The data, listed and split, not yet read; `stored` as in ImageData.open."""
+    """The data, listed and split, not yet read; `stored` as in ImageData.open.
+
+    Raises:
+        ViewfinderError: as ImageData.open.
+    """
     data = build(cfg.data, "data")
     data.seed = cfg.seed
     data.limit_batches = cfg.trainer.get("limit_batches")
@@ -60,7 +71,11 @@ def open_data(cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None
 
 
 def build_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
-    """The network for pictures of so many channels and classes, with its `preprocess`."""
+    """The network for pictures of so many channels and classes, with its `preprocess`.
+
+    Raises:
+        ViewfinderError: if it cannot be constructed, or is no network.
+    """
     network = build(cfg.model, "model", channels=channels, classes=classes)
     if not isinstance(network, nn.Module):
         rule = f"gives a {type(network).__name__}, not a torch.nn.Module"
@@ -71,8 +86,13 @@ def build_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
 
 
 def rebuild_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
-    """The network of an earlier run, to be filled from its checkpoint: pre-trained weights are not asked for."""
-    model = OmegaConf.merge(cfg.model, {"weights": None}) if "weights" in cfg.model else cfg.model
+    """The network of an earlier run, to be filled from its checkpoint: without pre-trained weights if it may be.
+
+    Raises:
+        ViewfinderError: as build_network.
+    """
+    bare = {**cfg.model, "weights": None}
+    model = cfg.model if "weights" not in cfg.model or check({"model": bare}, GIVEN["model"]) else bare
     return build_network(DictConfig({"model": model}), channels, classes)
 
 

@@ -106,7 +106,7 @@ def locate(target: str) -> Callable[..., Any]:
         if missing and (module_name == missing or module_name.startswith(f"{missing}.")):
             rule = f"there is no module {missing}"
         else:
-            rule = f"importing {module_name} fails: {type(error).__name__}: {error}{_where(error)}"
+            rule = f"importing {module_name} fails: {said(error)}"
             remedy = f"Mend that in {module_name}; python -c 'import {module_name}' shows the whole traceback."
         raise ViewfinderError(STAGE, [Problem("_target_", rule, str(target), remedy)]) from error
     if not hasattr(found, name):
@@ -240,8 +240,12 @@ def _refused(node: Mapping[str, Any], key: str, cause: BaseException, given: Map
     received = _shown(plain[guilty[0]]) if len(guilty) == 1 else None
     if isinstance(cause, ValueError):
         return Problem(place, f"{target} refuses it: {cause}", received, "Its documentation gives what it accepts.")
-    said = f"{target} fails: {type(cause).__name__}: {cause}{_where(cause)}"
-    return Problem(place, said, received, f"Mend that line, or the arguments in {key}.")
+    return Problem(place, f"{target} fails: {said(cause)}", received, f"Mend that line, or the arguments in {key}.")
+
+
+def said(error: BaseException) -> str:
+    """An error's kind and text, with the file and line that raised it."""
+    return f"{type(error).__name__}: {error}{_where(error)}"
 
 
 def _where(error: BaseException) -> str:

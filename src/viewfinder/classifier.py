@@ -9,10 +9,10 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from viewfinder.data.batches import Batch
+from viewfinder.data.batches import Batch, Chunk
+from viewfinder.loop import TrainingLoop
 from viewfinder.metrics import Predictions, averaged
 from viewfinder.preprocess import preprocess_of
-from viewfinder.seeds import seed_everything
 
 
 class Classifier(pl.LightningModule):
@@ -25,6 +25,8 @@ class Classifier(pl.LightningModule):
         make_schedule: from the optimizer and the number of optimizer steps, what Lightning calls lr_scheduler_config;
             None for a constant learning rate.
         seed: from which dropout's random numbers follow, with epoch and batch.
+
+    `loop` takes the training steps; the trainer brings its own.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class Classifier(pl.LightningModule):
         seed: int = 0,
     ):
         super().__init__()
+        self.automatic_optimization = False
+        self.loop = TrainingLoop()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess_of(network)
         self.loss = loss
@@ -53,29 +57,29 @@ class Classifier(pl.LightningModule):
         loss = self.loss(logits, batch.labels)
         if split == "train":
             right = (logits.detach().argmax(1) == batch.labels).sum()
-            self.outputs[split].append((loss.detach(), right, batch.labels.new_tensor(len(batch.labels))))
+            self.outputs[split].append((loss.detach(), right, torch.tensor(len(batch.labels))))
         else:
             self.outputs[split].append((logits, batch.labels, batch.positions))
         return loss
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.step(batch, "train")
+    def training_step(self, chunk: Chunk, chunk_idx: int) -> None:
+        self.loop.train(self, chunk)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.step(batch, "val")
+    def validation_step(self, chunk: Chunk, chunk_idx: int) -> None:
+        for batch in chunk:
+            self.step(batch, "val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.step(batch, "test")
+    def test_step(self, chunk: Chunk, chunk_idx: int) -> None:
+        for batch in chunk:
+            self.step(batch, "test")
 
     def on_train_epoch_start(self) -> None:
         self.outputs["train"] = []
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        seed_everything(self.seed, "step", self.current_epoch, batch.number)
-
     def on_train_epoch_end(self) -> None:
         """train/loss and train/accuracy: over the pictures of the epoch, with the weights each batch found."""
         losses, right, counts = (torch.stack(column).double() for column in zip(*self.outputs["train"], strict=True))
+        counts = counts.to(losses.device)
         sums = torch.stack([(losses * counts).sum(), right.sum(), counts.sum()])
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
@@ -111,7 +115,7 @@ class Classifier(pl.LightningModule):
         optimizer = self.make_optimizer([p for p in self.network.parameters() if p.requires_grad])
         if self.make_schedule is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches)),
-        }
+        schedule = self.make_schedule(optimizer, self.loop.total_steps(self.trainer))
+        if isinstance(schedule, dict):
+            self.loop.monitor = schedule.pop("monitor", self.loop.monitor)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -46,7 +46,7 @@ class ViewfinderError(Exception):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """'Did you mean x?' with the nearest of the known words, or one of the same letters, else ''."""
     words = list(known)
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6) or [w for w in words if sorted(w) == sorted(word)]
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.65) or [w for w in words if sorted(w) == sorted(word)]
     return f"Did you mean {near[0]}?" if near else ""
 
 

@@ -12,7 +12,7 @@ from viewfinder.data.image_data import ImageData
 from viewfinder.logs import logging_to
 from viewfinder.metrics import Predictions
 from viewfinder.preprocess import preprocess_of
-from viewfinder.recorder import ProgressBar, Recorder
+from viewfinder.recorder import Recorder
 from viewfinder.report.page import save_figure, write_report
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table
 from viewfinder.report.summary import network_facts, say_data, say_network, say_result
@@ -30,8 +30,8 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
 
     Args:
         cfg: the resolved configuration, as conf/ composes it.
-        overrides: what was typed to get this configuration, kept in run.json.
         folder: where exactly the run goes; by default what `run_dir`, or `output_dir` and `name`, say.
+        overrides: what was typed to get this configuration, kept in run.json.
 
     Returns:
         What scores.json holds: {"best": {"epoch", "val": {...}, "test": {...}}, "last": {...}}.
@@ -45,16 +45,20 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
     network = build_network(cfg, data.in_channels, len(data.class_names))
     data.load(preprocess_of(network).image_size)
     data_facts = data.facts()
+    facts = network_facts(network, data.in_channels, len(data.class_names))
     classifier = build_classifier(cfg, network, data_facts["class_counts"])
-    with RunFolder.create(cfg, folder, overrides) as run, logging_to(run.log), interruptible():
-        facts = network_facts(network, data.in_channels)
+    with (
+        RunFolder.create(cfg, folder, overrides) as run,
+        logging_to(run.log),
+        interruptible(),
+        start_tensorboard(run, cfg, data, network) as board,
+    ):
         run.write_data(data_facts)
         run.update_run(network=facts)
         say_data(data)
         say_network(facts, run)
-        recorder = Recorder(run, start_tensorboard(run, cfg, data, network))
-        bar = [ProgressBar()] if cfg.trainer.progress_bar else []
-        trainer = build(cfg.trainer, "trainer", callbacks=[recorder, *bar])
+        recorder = Recorder(run, board)
+        trainer = build(cfg.trainer, "trainer", callbacks=[recorder])
         run.update_run(device=device_name(trainer))
         trainer.fit(classifier, datamodule=data)
         scores = score_best_and_last(run, trainer, classifier, data, recorder.epochs())

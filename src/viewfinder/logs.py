@@ -14,7 +14,7 @@ log = logging.getLogger("viewfinder")
 def logging_to(path: Path | None) -> Iterator[None]:
     """Send what the package logs to standard output, and to a file if one is given.
 
-    Warnings of the libraries go to the file too. Helper processes of a distributed run say nothing.
+    The file also says what ended the run before its time. Helper processes of a distributed run say nothing.
     """
     terminal = logging.StreamHandler(sys.stdout)
     terminal.setFormatter(logging.Formatter("%(message)s"))
@@ -29,6 +29,11 @@ def logging_to(path: Path | None) -> Iterator[None]:
         log.addHandler(handler)
     try:
         yield
+    except BaseException as error:
+        last = log.makeRecord(log.name, logging.ERROR, __file__, 0, f"{type(error).__name__}: {error}", (), None)
+        for handler in handlers[1:]:  # the terminal has it from the caller
+            handler.handle(last)
+        raise
     finally:
         for handler in handlers:
             log.removeHandler(handler)

@@ -4,6 +4,8 @@ Hydra stops at the first bad override and lets a misspelt one pass when it begin
 answered at once, each with what was probably meant.
 """
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -16,6 +18,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 
@@ -29,13 +32,18 @@ def find_conf() -> Path:
     return packaged if packaged.is_dir() else here.parents[1] / "conf"
 
 
-def own_conf() -> list[str]:
-    """Overrides that add ./conf of the working folder, where a person keeps files of their own."""
+def own_conf(parsed: Sequence[Override] = ()) -> list[str]:
+    """Overrides that add ./conf of the working folder, where a person keeps files of their own, to what is typed."""
     mine = Path.cwd() / "conf"
     if not mine.is_dir() or mine.resolve() == find_conf().resolve():
         return []
-    quoted = str(mine).replace("'", r"\'")
-    return [f"hydra.searchpath=['file://{quoted}']"]
+    typed = [str(path) for o in parsed if o.key_or_group == "hydra.searchpath" for path in _listed(o.value())]
+    quoted = ["'" + path.replace("'", r"\'") + "'" for path in (*typed, f"file://{mine}")]
+    return [f"hydra.searchpath=[{','.join(quoted)}]"]
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def compose_config(overrides: list[str]) -> DictConfig:
@@ -44,9 +52,9 @@ def compose_config(overrides: list[str]) -> DictConfig:
     Raises:
         ViewfinderError: naming every override that fits nothing in conf/.
     """
-    check_overrides(overrides)
+    parsed = check_overrides(overrides)
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
-        cfg = compose("config", [*own_conf(), *overrides], return_hydra_config=True)
+        cfg = compose("config", [*overrides, *own_conf(parsed)], return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     return plain_config(cfg)
 
@@ -72,8 +80,8 @@ def check_overrides(overrides: list[str]) -> list[Override]:
     parsed, problems = _parse(overrides)
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        search = [o for o in parsed if o.key_or_group == "hydra.searchpath"]
-        context = [*own_conf(), *(str(o.input_line) for o in search)]
+        search = [str(o.input_line) for o in parsed if o.key_or_group == "hydra.searchpath"]
+        context = own_conf(parsed) or search
         options = {key: _options(loader, context, key) for key in {o.key_or_group for o in parsed}}
         choices = [o for o in parsed if options[o.key_or_group]]
         for override in choices:
@@ -85,25 +93,41 @@ def check_overrides(overrides: list[str]) -> list[Override]:
     return parsed
 
 
-def sweep_name(parsed: list[Override]) -> str:
-    """What a sweep's folder is called: `name`, else the experiments or models that it runs."""
+def plan_sweep(parsed: list[Override]) -> Path:
+    """<output_dir>/<name> for a sweep: `name`, else the experiments or models that it runs.
+
+    Raises:
+        ViewfinderError: if it asks for what a sweep cannot do.
+    """
     values = {override.key_or_group: _values(override) for override in parsed}
-    for key in ("name", "experiment", "model"):
-        if key in values and (key == "name" or len(values[key]) > 1):
-            return "-".join(values[key])
-    single = [o.input_line for o in parsed if o.key_or_group in ("experiment", "model") and o.input_line]
-    return compose_config(single).name
+    if "run_dir" in values:
+        rule = "is the place of a single run, and a sweep makes several"
+        raise ViewfinderError(STAGE, [Problem("run_dir", rule, listed(values["run_dir"]), "Use output_dir=PATH.")])
+    keys = ("experiment", "model", "trainer", "trainer.devices", "name", "output_dir")
+    swept = [[f"{key}={value}" for value in values[key]] for key in keys if key in values]
+    configs = [compose_config(list(typed)) for typed in itertools.product(*swept)]
+    for cfg in configs:
+        if (devices := cfg.trainer.get("devices", 1)) != 1:
+            rule = "a sweep runs each of its jobs in a single process"
+            remedy = "Start runs of several processes one by one, without -m, or sweep with trainer.devices=1."
+            raise ViewfinderError(STAGE, [Problem("trainer.devices", rule, str(devices), remedy)])
+    names = dict.fromkeys(str(cfg.name) for cfg in configs)
+    return Path(configs[0].output_dir) / "-".join(names)
 
 
 def _parse(overrides: list[str]) -> tuple[list[Override], list[Problem]]:
     parser, parsed, problems = OverridesParser.create(), [], []
     for line in overrides:
         try:
-            parsed += parser.parse_overrides([line])
+            override = parser.parse_overrides([line])[0]
+            if not override.key_or_group:
+                raise OverrideParseException(line, "there is no key before the =")
+            parsed.append(override)
         except (OverrideParseException, HydraException) as error:
             cause = str(error.__cause__ or error).splitlines()[0]
             remedy = (
-                "Write key=value, or key=v1,v2 with -m; put a value with = ( ) ~ , or spaces in quotes: 'key=\"a b\"'."
+                "Write key=value without spaces, or key=v1,v2 with -m; put a value with = ( ) ~ , or spaces in quotes: "
+                "'key=\"a b\"'."
             )
             problems.append(Problem(line, f"cannot be read: {cause}", remedy=remedy))
     return parsed, problems
@@ -139,6 +163,9 @@ def _check_keys(
     first = [f"{_prefix(o)}{o.get_key_element().lstrip('+~')}={_values(o)[0]}" for o in choices if not o.is_delete()]
     try:
         cfg = compose("config", [*context, *first])
+    except YAMLError as error:
+        rule = " ".join(str(error).split())
+        return [Problem("conf", f"a file is no YAML: {rule}", listed(first), "Mend that line.")]
     except (ConfigCompositionException, OmegaConfBaseException) as error:
         cause = str(error.__cause__ or error).strip().splitlines()[0]
         return [Problem("conf", f"these choices do not compose: {cause}", listed(first))]
@@ -150,7 +177,8 @@ def _check_keys(
         if key.split(".")[0] == "hydra":
             continue
         if key in known and not override.is_add():
-            problems += _check_kind(override, OmegaConf.select(cfg, key, throw_on_missing=False))
+            parent, _, name = key.rpartition(".")
+            problems += _check_kind(override, (OmegaConf.select(cfg, parent) if parent else cfg)._get_node(name))
         else:
             problems += _unknown(override, key, known, groups, cfg)
     return problems

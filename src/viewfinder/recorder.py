@@ -1,6 +1,7 @@
 """What is kept of each epoch: a line on the terminal, a row of metrics.csv, the two checkpoints."""
 
 import logging
+import math
 import os
 import shutil
 import time
@@ -10,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, Checkpoint
-from tqdm import tqdm
+from pytorch_lightning.callbacks import Checkpoint
 
+from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.run_folder import RunFolder, replace_text, replacing
 from viewfinder.tensorboard import TensorBoard
 
@@ -41,10 +42,14 @@ class Recorder(Checkpoint):
         self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        row = epoch_row(trainer)
+        row = epoch_row(trainer, pl_module.loop.lr)  # type: ignore[union-attr]
         better = row["val/accuracy"] > self.best_accuracy
         if better:
             self.best_epoch, self.best_accuracy = row["epoch"], row["val/accuracy"]
+        if not math.isfinite(row["train/loss"]):
+            rule = f"is {row['train/loss']} after epoch {row['epoch']}: training has come apart"
+            remedy = "Try a smaller optimizer.lr, or trainer.gradient_clip_val=1."
+            raise ViewfinderError("the training", [Problem("train/loss", rule, remedy=remedy)])
         self.rows.append(row)
         self._save(trainer, better)  # every process takes part, one writes
         if not trainer.is_global_zero:
@@ -62,14 +67,9 @@ class Recorder(Checkpoint):
         )
 
     def _save(self, trainer: pl.Trainer, better: bool) -> None:
-        beside = self.folder.last.with_name(".last.ckpt.new")
-        trainer.save_checkpoint(beside)
-        if not trainer.is_global_zero:
-            return
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        beside.replace(self.folder.last)
-        if better:
+        with replacing(self.folder.last, is_writer=trainer.is_global_zero) as last:
+            trainer.save_checkpoint(last)
+        if better and trainer.is_global_zero:
             with replacing(self.folder.best) as best:
                 _link(self.folder.last, best)
 
@@ -90,10 +90,13 @@ class Recorder(Checkpoint):
         self.rows = state_dict["rows"]
 
 
-def epoch_row(trainer: pl.Trainer) -> dict[str, Any]:
-    """The epoch (from 1) and its metrics, as metrics.csv has them; the learning rate is that of the last step."""
-    metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
-    metrics["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+def epoch_row(trainer: pl.Trainer, lr: float) -> dict[str, Any]:
+    """The epoch (from 1) and its metrics, as metrics.csv has them.
+
+    Args:
+        lr: the learning rate of the last step.
+    """
+    metrics = {name: value.item() for name, value in trainer.callback_metrics.items()} | {"lr": lr}
     return {"epoch": trainer.current_epoch + 1, **{name: metrics[name] for name in COLUMNS}}
 
 
@@ -103,31 +106,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-class ProgressBar(Callback):
-    """A bar for the batches of an epoch; on a terminal only, and gone when the epoch is over."""
-
-    def __init__(self) -> None:
-        self.bar: tqdm | None = None
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        off = None if trainer.is_global_zero else True
-        self.bar = tqdm(total=trainer.num_training_batches, desc=description, unit=" batches", leave=False, disable=off)
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if self.bar is not None:
-            self.bar.update()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._close()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()

@@ -1,6 +1,7 @@
 """A run folder opened again: its network with its weights, ready to score or predict. The folder alone is enough."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ class OpenedRun:
         Raises:
             ViewfinderError: if they cannot be had, or have other classes.
         """
-        data = open_data(self.cfg, self.picture_shape)
+        with _from_where(self.folder):
+            data = open_data(self.cfg, self.picture_shape)
         if data.class_names != self.class_names:
             rule = f"these pictures have other classes than the run: {listed(data.class_names[:20])}"
             remedy = f"The run knows: {listed(self.class_names[:20])}."
@@ -88,9 +90,11 @@ def open_run(path: Path, overrides: Sequence[str], weights: str) -> OpenedRun:
         if not equals:
             problems.append(Problem(override, "is not key=value", remedy="Such as data.root=/new/place."))
         elif OmegaConf.select(cfg, key, default="") == "":
-            group = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg
-            near = did_you_mean(key.rpartition(".")[2], map(str, group or []))
-            problems.append(Problem(override, near or "the run's configuration has no such key"))
+            parent, dot, _ = key.rpartition(".")
+            group = OmegaConf.select(cfg, parent) if dot else cfg
+            known = [f"{parent}{dot}{word}" for word in group] if isinstance(group, DictConfig) else []
+            near = did_you_mean(key, known) or "the run's configuration has no such key"
+            problems.append(Problem(override, near, remedy=f"Keys: {listed(known or map(str, cfg))}."))
     if problems:
         raise ViewfinderError("the command line", problems)
     if not folder.data.is_file() or not folder.best.is_file():
@@ -102,5 +106,20 @@ def open_run(path: Path, overrides: Sequence[str], weights: str) -> OpenedRun:
     if not torch.cuda.is_available() and cfg.trainer.get("precision") == "16-mixed":
         here["precision"] = "32-true"
     cfg.trainer = OmegaConf.merge(cfg.trainer, {key: value for key, value in here.items() if key in cfg.trainer})
-    check_config(cfg)
-    return OpenedRun(folder, cfg, weights)
+    with _from_where(folder):
+        check_config(cfg)
+        return OpenedRun(folder, cfg, weights)
+
+
+@contextlib.contextmanager
+def _from_where(folder: RunFolder) -> Iterator[None]:
+    """To an error that may come of being in another folder than the run was, add which that was."""
+    try:
+        yield
+    except ViewfinderError as error:
+        before = folder.read_run().get("working_folder")
+        if before is None or Path(before) == Path.cwd():
+            raise
+        rule = f"was started in {before}"
+        remedy = "A network of one's own and paths that begin with no / are looked for in the folder where one is."
+        raise ViewfinderError(error.stage, [*error.problems, Problem("the run", rule, remedy=remedy)]) from error

@@ -1,6 +1,7 @@
 """A run folder: the only place that knows what its files are called and how they are written."""
 
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -51,20 +52,16 @@ class RunFolder:
             ViewfinderError: if there is something at `path` already, or it cannot be made.
         """
         wanted = path or (Path(cfg.run_dir) if cfg.run_dir else None)
-        folder = cls(agreed_path(wanted or unique_path(Path(cfg.output_dir) / cfg.name)))
-        if not folder.is_writer:
-            return folder
+        if is_helper():
+            return cls(agreed_path(None))
+        made = make_folder(wanted, "run_dir") if wanted else make_dated(Path(cfg.output_dir) / cfg.name)
+        folder = cls(agreed_path(made))
         os.environ["VIEWFINDER_RUN"] = str(folder.path.absolute())
-        try:
-            folder.path.mkdir(parents=True)
-        except OSError as error:
-            rule = "something is there already" if isinstance(error, FileExistsError) else str(error.strerror)
-            remedy = "Choose another place with run_dir=PATH or output_dir=PATH."
-            raise ViewfinderError("the run folder", [Problem("run_dir", rule, str(folder.path), remedy)]) from error
         replace_text(folder.config, OmegaConf.to_yaml(cfg, resolve=True))
         folder.update_run(
             status="running",
             command=_command(),
+            working_folder=str(Path.cwd()),
             seed=int(cfg.seed),
             started=_now(),
             git=_git(),
@@ -90,11 +87,12 @@ class RunFolder:
 
     @classmethod
     def record_failure(cls, path: Path, cfg: DictConfig, overrides: Sequence[str], reason: str) -> None:
-        """Leave in a sweep's job folder, made or not, why the job failed."""
+        """Leave why a sweep's job was refused in the folder that it would have had; one that ran has said so itself."""
         folder = cls(path)
-        if not folder.run.exists():
-            folder.path.mkdir(parents=True, exist_ok=True)
-            replace_text(folder.config, OmegaConf.to_yaml(cfg))
+        if folder.run.exists():
+            return
+        path.mkdir(parents=True, exist_ok=True)
+        replace_text(folder.config, OmegaConf.to_yaml(cfg))
         folder.update_run(status="failed", error=reason, overrides=list(overrides), ended=_now())
 
     def write_data(self, facts: dict[str, Any]) -> None:
@@ -142,37 +140,63 @@ class RunFolder:
             self.update_run(status="failed", error=" ".join(reason.split()), ended=_now())
 
 
-def unique_path(parent: Path) -> Path:
-    """parent/<now>, or parent/<now>_2 and so on where two begin within one second."""
-    stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
-    path, count = parent / stem, 1
-    while path.exists():
-        count += 1
-        path = parent / f"{stem}_{count}"
+def make_folder(path: Path, key: str = "output_dir") -> Path:
+    """A new folder; `key` is what was typed to have it, for the error.
+
+    Raises:
+        ViewfinderError: if there is something at `path` already, or it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        rule = "something is there already" if isinstance(error, FileExistsError) else str(error.strerror)
+        remedy = "Choose another place with run_dir=PATH or output_dir=PATH."
+        raise ViewfinderError("the run folder", [Problem(key, rule, str(path), remedy)]) from error
     return path
 
 
-def agreed_path(path: Path) -> Path:
-    """The first process's path, in every process of a distributed run.
+def make_dated(parent: Path) -> Path:
+    """A new folder parent/<now>, or parent/<now>_2 and so on where several begin within one second."""
+    stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+    for count in itertools.count(1):
+        path = parent / (stem if count == 1 else f"{stem}_{count}")
+        if not path.exists():
+            try:
+                return make_folder(path)
+            except ViewfinderError:
+                if not path.exists():
+                    raise
+    raise AssertionError
+
+
+def agreed_path(path: Path | None) -> Path:
+    """The first process's path, in every process of a distributed run; the others give None.
 
     Processes that Lightning starts inherit it; those that torchrun starts share it through its store.
     """
-    if is_helper() and (inherited := os.environ.get("VIEWFINDER_RUN")):
+    if path is None and (inherited := os.environ.get("VIEWFINDER_RUN")):
         return Path(inherited)
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from torch.distributed import TCPStore  # type: ignore[reportPrivateImportUsage]
 
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-        if not is_helper():
+        if path is not None:
             store.set("viewfinder/run", str(path))
         return Path(store.get("viewfinder/run").decode())
+    assert path is not None
     return path
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to; it takes the place of `path` when it is complete and on the disk."""
+def replacing(path: Path, is_writer: bool = True) -> Iterator[Path]:
+    """A file beside `path` to write to; it takes the place of `path` when it is complete and on the disk.
+
+    Where several processes take part in the writing, only one of them is the writer.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
+    if not is_writer:
+        yield beside
+        return
     try:
         yield beside
         with beside.open("rb+") as file:
@@ -204,7 +228,8 @@ def find_runs(path: Path) -> list[RunFolder]:
     runs = [RunFolder(file.parent) for file in Path(path).rglob("run.json")]
     if not runs:
         remedy = "Give a run folder, a sweep's folder, or a folder above some, such as outputs/."
-        raise ViewfinderError("the run folder", [Problem("RUN", "holds no run", str(path), remedy)])
+        rule = "holds no run" if Path(path).exists() else "does not exist"
+        raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path), remedy)])
     return sorted(runs, key=lambda run: [(len(part), part) for part in run.path.parts])
 
 

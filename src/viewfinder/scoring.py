@@ -40,7 +40,7 @@ def load_weights(classifier: Classifier, path: Path) -> None:
         classifier.load_state_dict(state)
     except Exception as error:  # torch raises a dozen kinds for a file that is no checkpoint
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        remedy = "It may be cut off, or config.yaml beside it may have been changed."
+        remedy = "It may be cut off; or config.yaml beside it, or a key that was typed, makes another network."
         raise ViewfinderError(
             "the checkpoint", [Problem(str(path), f"cannot be loaded: {reason}", remedy=remedy)]
         ) from error

@@ -4,6 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -82,9 +83,12 @@ class TensorBoard:
         figure = draw_confusion(torch.tensor(best["test"]["confusion"]).numpy(), self.class_names, "test")
         self._figure("test/confusion", figure, best["epoch"])
 
-    def close(self, finished: bool) -> None:
+    def __enter__(self) -> "TensorBoard":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """End the session in the HPARAMS tab, as a success or a failure, and the events file."""
-        status = Status.STATUS_SUCCESS if finished else Status.STATUS_FAILURE
+        status = Status.STATUS_SUCCESS if error is None else Status.STATUS_FAILURE
         content = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
         self.events.add_summary(_session_summary(SESSION_END_INFO_TAG, content))
         self.writer.close()
@@ -93,10 +97,12 @@ class TensorBoard:
         self.writer.add_figure(tag, figure, epoch, close=False)
 
 
-def start_tensorboard(run: RunFolder, cfg: DictConfig, data: ImageData, network: nn.Module) -> TensorBoard | None:
-    """The run's events file with the network's graph; None in a helper process."""
+def start_tensorboard(
+    run: RunFolder, cfg: DictConfig, data: ImageData, network: nn.Module
+) -> AbstractContextManager[TensorBoard | None]:
+    """The run's events file with the network's graph, open for a while; None in a helper process."""
     if not run.is_writer:
-        return None
+        return nullcontext()
     board = TensorBoard(run, cfg, data.class_names, data.pictures["val"].pixels)
     side = preprocess_of(network).image_size
     board.graph(network, torch.zeros(1, data.in_channels, side, side))

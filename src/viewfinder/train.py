@@ -6,16 +6,17 @@ Nothing heavy is imported before the command line has been checked.
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.overrides import check_overrides, find_conf, own_conf, plain_config, sweep_name
+from viewfinder.errors import ViewfinderError
+from viewfinder.overrides import check_overrides, find_conf, own_conf, plain_config, plan_sweep
+from viewfinder.run_folder import RunFolder, make_dated
 
 log = logging.getLogger("viewfinder")
 FAILED, INTERRUPTED = 2, 130
@@ -28,17 +29,18 @@ def main() -> None:
     """
     from hydra._internal.utils import get_args_parser
 
-    args = get_args_parser().parse_args()
+    args = get_args_parser().parse_intermixed_args()
     sweep = None
     if not (args.help or args.hydra_help or args.shell_completion):
         try:
             parsed = check_overrides(args.overrides)
+            if args.multirun and not (args.cfg or args.info):
+                sweep = make_dated(plan_sweep(parsed))
+                os.environ["VIEWFINDER_SWEEP_DIR"] = str(sweep)
         except ViewfinderError as error:
             raise SystemExit(_refuse(error)) from None
-        sys.argv += own_conf()
-        if args.multirun and not (args.cfg or args.info):
-            sweep = _sweep_folder(parsed)
-            os.environ["VIEWFINDER_SWEEP_DIR"] = str(sweep)
+        # Hydra itself reads overrides only where they stand together.
+        sys.argv = [*(word for word in sys.argv if word not in args.overrides), *args.overrides, *own_conf(parsed)]
     sys.path.insert(0, str(Path.cwd()))
     outcome: list[int] = []
     start = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")
@@ -50,6 +52,8 @@ def main() -> None:
     if sweep is not None:
         from viewfinder.sweep import summarise
 
+        with suppress(OSError):
+            sweep.rmdir()  # where Hydra itself refused to begin
         outcome.append(summarise(sweep))
     raise SystemExit(max(outcome, default=0))
 
@@ -57,7 +61,6 @@ def main() -> None:
 def _job(cfg: DictConfig) -> int:
     """One job: its exit code. In a sweep a failure is left in the job's folder, and the next job starts."""
     from viewfinder.experiment import run_experiment
-    from viewfinder.run_folder import RunFolder
 
     job = HydraConfig.get()
     in_sweep = job.mode == RunMode.MULTIRUN
@@ -67,11 +70,6 @@ def _job(cfg: DictConfig) -> int:
     if in_sweep:
         print(f"\njob {job.job.num}: {' '.join(typed)}", flush=True)
     try:
-        if in_sweep and plain.trainer.get("devices", 1) != 1:
-            rule = "a sweep runs each of its jobs in a single process"
-            remedy = "Start runs of several processes one by one, without -m, or sweep with trainer.devices=1."
-            problem = Problem("trainer.devices", rule, str(plain.trainer.devices), remedy)
-            raise ViewfinderError("the configuration", [problem])
         run_experiment(plain, folder, typed)
         return 0
     except ViewfinderError as error:
@@ -90,11 +88,3 @@ def _job(cfg: DictConfig) -> int:
 def _refuse(error: ViewfinderError) -> int:
     print(error, file=sys.stderr)
     return FAILED
-
-
-def _sweep_folder(parsed: list[Override]) -> Path:
-    """A new <output_dir>/<name>/<time>/ for the jobs of a sweep."""
-    from viewfinder.run_folder import unique_path
-
-    places = [o.get_value_element_as_str() for o in parsed if o.key_or_group == "output_dir"]
-    return unique_path(Path(places[-1] if places else "outputs") / sweep_name(parsed))

@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
 
 from viewfinder.build import Count, Positive
 from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.loop import TrainingLoop
 
 
 def build_trainer(
@@ -40,25 +41,24 @@ def build_trainer(
         accumulate_grad_batches: batches an optimizer step.
         early_stopping_patience: stop after so many epochs without a better val/accuracy.
         deterministic: let torch refuse or replace operations whose result varies from run to run.
-        progress_bar: draw one, on a terminal; read by `run_experiment`.
+        progress_bar: draw one, on a terminal.
         limit_batches: at most so many batches an epoch of each split; read by `run_experiment`.
 
     Raises:
         ViewfinderError: if there is no such device here, or it cannot do this precision.
     """
     check_device(accelerator, devices, precision)
-    extra: list[Callback] = []
+    has_gpu = torch.cuda.is_available()  # a Mac's own kind has no float64, in which scores are computed
+    loop = TrainingLoop(precision, gradient_clip_val, accumulate_grad_batches, progress_bar)
+    extra: list[Callback] = [loop]
     if early_stopping_patience is not None:
-        extra = [EarlyStopping("val/accuracy", mode="max", patience=early_stopping_patience, min_delta=0.0)]
+        extra += [EarlyStopping("val/accuracy", mode="max", patience=early_stopping_patience, min_delta=0.0)]
     quiet_lightning()
     return pl.Trainer(
         max_epochs=max_epochs,
-        accelerator=accelerator,
+        accelerator="cuda" if accelerator == "gpu" or (accelerator == "auto" and has_gpu) else "cpu",
         devices=devices,
         strategy="auto" if devices == 1 else "ddp",
-        precision=precision,
-        gradient_clip_val=gradient_clip_val,
-        accumulate_grad_batches=accumulate_grad_batches,
         deterministic=deterministic,
         callbacks=[*extra, *(callbacks or [])],
         logger=False,

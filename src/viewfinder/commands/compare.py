@@ -13,14 +13,16 @@ def compare(
 ) -> None:
     """Runs that differ in nothing but their seed become one row: mean and standard deviation over the seeds."""
     from viewfinder.report.comparison import read_runs, summarise_settings
-    from viewfinder.report.tables import EXPLAINED, comparison_table, console
+    from viewfinder.report.tables import EXPLAINED, console, print_comparison
     from viewfinder.run_folder import find_runs, replace_text
 
     folders = [run for path in runs for run in find_runs(path)]
     table, skipped = read_runs(folders)
     terminal = console()
-    terminal.print(comparison_table(summarise_settings(table), markdown))
+    print_comparison(summarise_settings(table), markdown)
     terminal.print(f"\n{EXPLAINED}", style="dim", soft_wrap=True)
+    if again := int(table.duplicated(["setting", "seed"]).sum()):
+        terminal.print(f"{again} of {len(table)} runs repeat another's setting and seed: of those the last counts.")
     for path, reason in skipped:
         terminal.print(f"left out: {path}: {reason}", soft_wrap=True)
     if csv is not None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
@@ -137,8 +137,10 @@ def _each(function: Callable[[Path], Any], paths: Sequence[Path], doing: str) ->
         try:
             return function(path)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            if isinstance(error, UnidentifiedImageError):
+                return Problem(str(path), "is no picture that Pillow knows")
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return Problem(str(path), f"cannot be read: {text.replace(repr(str(path)), 'the file')}")
+            return Problem(str(path), f"cannot be read: {text}")
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         work = pool.map(guarded, paths)
@@ -148,6 +150,7 @@ def _each(function: Callable[[Path], Any], paths: Sequence[Path], doing: str) ->
 def _all_read(results: list[Any]) -> list[Any]:
     problems = [result for result in results if isinstance(result, Problem)]
     if problems:
-        remedy = Problem("data.root", "must hold pictures that can be read", remedy="Mend or remove those files.")
+        rule = f"holds {len(problems):,} that cannot be read, of {len(results):,} pictures"
+        remedy = Problem("data.root", rule, remedy="Mend or remove those files.")
         raise ViewfinderError("the data", [*problems[:8], remedy], most=9)
     return results

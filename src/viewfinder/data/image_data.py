@@ -1,5 +1,6 @@
 """ImageData: from a source of pictures to batches on the device."""
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,11 +14,11 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from viewfinder.build import Count, Share, Whole
-from viewfinder.data.batches import Batch, EpochOrder, Pictures, loader
+from viewfinder.data.batches import CHUNK, Batch, Chunk, EpochOrder, Pictures, loader
 from viewfinder.data.decode import common_shape, decode_all
 from viewfinder.data.split import Split, cut
 from viewfinder.errors import Problem, ViewfinderError, listed
-from viewfinder.seeds import generator
+from viewfinder.seeds import derive, generator
 
 SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 EVALUATION_BATCH = 4
@@ -53,6 +54,7 @@ class ImageData(pl.LightningDataModule):
     augment: Callable[[Tensor, Generator], Tensor] | None = field(init=False, default=None)
     seed: int = field(init=False, default=0)
     limit_batches: int | None = field(init=False, default=None)
+    chunk: int = field(init=False, default=CHUNK)
     in_channels: int = field(init=False, default=0)
     shared_size: tuple[int, int] | None = field(init=False, default=None)
     picture_shape: tuple[int, ...] = field(init=False, default=())
@@ -84,12 +86,14 @@ class ImageData(pl.LightningDataModule):
         )
         if round((1 - self.train_fraction) * len(given["train"])):
             rest = {"rest": 1 - self.train_fraction}
-            given["train"] = cut(given["train"], rest, self.split_seed + 1, self.stratify)["train"]
+            seed = derive(self.split_seed, "train_fraction")
+            given["train"] = cut(given["train"], rest, seed, self.stratify, "data.train_fraction")["train"]
         if self.limit is not None:
             for name, split in given.items():
                 if self.limit < len(split):
                     part = {"rest": 1 - self.limit / len(split)}
-                    given[name] = cut(split, part, self.split_seed + 2, self.stratify)["train"]
+                    seed = derive(self.split_seed, "limit", name)
+                    given[name] = cut(split, part, seed, self.stratify, "data.limit")["train"]
         self.splits = {name: given[name] for name in SPLITS}
         if stored is None:
             self._look()
@@ -144,33 +148,39 @@ class ImageData(pl.LightningDataModule):
             "fingerprint": {name: _fingerprint(self.splits[name], self.pictures[name]) for name in self.pictures},
         }
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("train", self.batch_size, self.seed)
+    def train_dataloader(self) -> DataLoader[Chunk]:
+        return loader(self.pictures["train"], self.training_order())
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Chunk]:
         return self.evaluation_loader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Chunk]:
         return self.evaluation_loader("test")
 
-    def evaluation_loader(self, split: str) -> DataLoader[Batch]:
+    def training_order(self) -> EpochOrder:
+        return self._order("train", self.batch_size, self.seed)
+
+    def evaluation_loader(self, split: str) -> DataLoader[Chunk]:
         """A split in its own order."""
-        return self._loader(split, EVALUATION_BATCH * self.batch_size, None)
+        return loader(self.pictures[split], self._order(split, EVALUATION_BATCH * self.batch_size, None))
 
-    def _loader(self, split: str, batch_size: int, seed: int | None) -> DataLoader[Batch]:
+    def _order(self, split: str, batch_size: int, seed: int | None) -> EpochOrder:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        pictures = self.pictures[split]
-        order = EpochOrder(len(pictures), batch_size, seed, rank, world_size, self.limit_batches)
-        if not len(order):
-            rule = f"is too small: {len(pictures):,} pictures for {world_size} processes with {batch_size:,} a batch"
-            raise ViewfinderError("the data", [Problem(f"the {split} split", rule, remedy="Use a single process.")])
-        return loader(pictures, order)
+        count = len(self.pictures[split])
+        order = EpochOrder(count, batch_size, seed, rank, world_size, self.limit_batches, self.chunk)
+        if count < world_size or not len(order):  # in every process alike, or one would wait for the others
+            rule = f"is too small: {count:,} pictures for {world_size} processes with {batch_size:,} a batch"
+            remedy = "Use fewer processes (trainer.devices) or a smaller data.batch_size."
+            raise ViewfinderError("the data", [Problem(f"the {split} split", rule, remedy=remedy)])
+        return order
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        if self.augment is None or self.trainer is None or not self.trainer.training:
-            return batch
-        numbers = generator(self.seed, "augment", self.trainer.current_epoch, batch.number, device=batch.pixels.device)
-        return batch._replace(pixels=self.augment(batch.pixels, numbers))
+    def on_after_batch_transfer(self, batch: Chunk, dataloader_idx: int) -> Chunk:
+        if self.augment is not None and self.trainer is not None and self.trainer.training:
+            batch.augment = functools.partial(self._augmented, self.augment, self.trainer.current_epoch)
+        return batch
+
+    def _augmented(self, augment: Callable[[Tensor, Generator], Tensor], epoch: int, batch: Batch) -> Tensor:
+        return augment(batch.pixels, generator(self.seed, "augment", epoch, batch.number, device=batch.pixels.device))
 
 
 def _with_channels(pixels: Tensor, channels: int | None) -> Tensor:

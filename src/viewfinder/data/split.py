@@ -32,10 +32,13 @@ class Split:
         return Split(self.names[places], self.labels[places], self.content[places])
 
 
-def cut(pool: Split, shares: dict[str, float], seed: int, stratify: bool) -> dict[str, Split]:
+def cut(
+    pool: Split, shares: dict[str, float], seed: int, stratify: bool, key: str = "data.val_fraction, data.test_fraction"
+) -> dict[str, Split]:
     """Cut splits off a pool; what remains is 'train'. Depends on nothing but the seed and the pool's order.
 
     Args:
+        key: what a person typed to have the shares, for the error.
         shares: name of each split to cut -> its share of the pool.
         stratify: keep each class's share in every split, to within one picture.
 
@@ -51,10 +54,8 @@ def cut(pool: Split, shares: dict[str, float], seed: int, stratify: bool) -> dic
     splits = {name: pool.take(part) for name, part in zip([*shares, "train"], parts, strict=True)}
     empty = [name for name, split in splits.items() if not len(split)]
     if empty:
-        rule = f"leave no pictures for {' and '.join(empty)} out of {len(pool)}"
-        received = ", ".join(f"{name} {share}" for name, share in shares.items())
-        remedy = "Give more pictures, or other values for data.val_fraction and data.test_fraction."
-        raise ViewfinderError("the data", [Problem("the fractions", rule, received, remedy)])
+        rule = f"leaves no pictures for {' and '.join(empty)} out of {len(pool)}"
+        raise ViewfinderError("the data", [Problem(key, rule, remedy="Give more pictures, or another value.")])
     return splits
 
 

@@ -1,5 +1,6 @@
 """Runs as a table, and what remains of it when seeds are averaged."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,12 +82,17 @@ def describe(configs: Sequence[dict[str, Any]]) -> list[str]:
         if key.endswith("._target_"):
             return _class_name(value)
         end = key.rpartition(".")[2]
-        return f"{end if ends[end] == 1 else key}={value}"
+        return f"{end if ends[end] == 1 else key}={_yaml(value)}"
 
     return [
         " ".join(said(key, value) for key, value in each.items()) or _class_name(config.get("model._target_", ""))
         for each, config in zip(differences, configs, strict=True)
     ]
+
+
+def _yaml(value: Any) -> str:
+    """As one types it: null, true, [1,2]."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _class_name(target: str) -> str:

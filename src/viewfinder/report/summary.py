@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from viewfinder.build import said
 from viewfinder.data.image_data import ImageData
-from viewfinder.errors import listed
+from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.preprocess import preprocess_of
 from viewfinder.run_folder import RunFolder
 
@@ -22,20 +23,33 @@ def say_data(data: ImageData) -> None:
     more = f", ... ({len(names)} in all)" if len(names) > 20 else ""
     log.info(f"classes  {listed(names[:20])}{more}")
     log.info(f"pictures {listed(f'{name} {len(split):,}' for name, split in data.splits.items())}")
-    batch = next(iter(data.evaluation_loader("train")))
-    shape = (min(data.batch_size, len(batch.labels)), *batch.pixels.shape[1:])
-    log.info(f"a batch  {shape} {str(batch.pixels.dtype).removeprefix('torch.')}, labels ({shape[0]},)")
+    batch = data.pictures["train"].batch(torch.arange(min(data.batch_size, len(data.pictures["train"]))))
+    kind = str(batch.pixels.dtype).removeprefix("torch.")
+    log.info(f"a batch  {tuple(batch.pixels.shape)} {kind}, labels {tuple(batch.labels.shape)}")
 
 
-def network_facts(network: nn.Module, channels: int) -> dict[str, Any]:
-    """Parameters, those that are trained, and multiply-adds for one picture."""
+def network_facts(network: nn.Module, channels: int, classes: int) -> dict[str, Any]:
+    """Parameters, those that are trained, and multiply-adds for one picture; which it is tried with.
+
+    Raises:
+        ViewfinderError: if the network does not take pictures of so many channels, or give a logit for each class.
+    """
     size = preprocess_of(network).image_size
-    training = network.training
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(torch.zeros(1, channels, size, size))
+    name, training = type(network).__name__, network.training
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            logits = network.eval()(torch.zeros(1, channels, size, size))
+    except Exception as error:
+        rule = f"{name} fails on a picture of {channels} x {size} x {size}: {said(error)}"
+        raise ViewfinderError("the network", [Problem("model", rule, remedy="Mend that line.")]) from error
+    if getattr(logits, "shape", None) != (1, classes):
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        rule = f"{name} gives {found} for one picture, and there are {classes} classes"
+        remedy = f"It must give logits of shape (1, {classes}): `classes` is handed to its constructor."
+        raise ViewfinderError("the network", [Problem("model", rule, remedy=remedy)])
     network.train(training)
     return {
-        "name": type(network).__name__,
+        "name": name,
         "parameters": sum(p.numel() for p in network.parameters()),
         "trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "multiply_adds": counter.get_total_flops() // 2,
@@ -53,6 +67,6 @@ def say_result(scores: Mapping[str, Any], run: RunFolder) -> None:
     """The test scores of the best and the last weights, and where to look."""
     for which in ("best", "last"):
         test, epoch = scores[which]["test"], scores[which]["epoch"]
-        values = "  ".join(f"{name} {test[name]:.4f}" for name in ("accuracy", "f1", "precision", "recall", "loss"))
+        values = "  ".join(f"{name} {test[name]:.4f}" for name in ("accuracy", "f1", "loss"))
         log.info(f"test     {which}, epoch {epoch}: {values}")
     log.info(f"report   {run.report}")

@@ -36,8 +36,28 @@ def score_table(scores: Mapping[str, Any], title: str) -> Table:
     return table
 
 
-def comparison_table(summary: pd.DataFrame, markdown: bool) -> Table:
-    """A row a setting, in percent: accuracy on val and test and F1 on test at the best epoch, test at the last."""
+def print_comparison(summary: pd.DataFrame, markdown: bool) -> None:
+    """A row a setting, in percent: accuracy on val and test and F1 on test at the best epoch, test at the last.
+
+    Where the terminal is too narrow for the settings, they are numbered, and said below the table.
+    """
+    terminal = console()
+    table = _comparison(summary, markdown)
+    settings = []
+    if not markdown and _widest(table) > terminal.width:
+        settings = list(summary["setting"])
+        table = _comparison(summary.assign(setting=range(1, len(summary) + 1)), markdown)
+    terminal.print(table)
+    for number, setting in enumerate(settings, 1):
+        terminal.print(f"{number}  {setting}", soft_wrap=True)
+
+
+def _widest(table: Table) -> int:
+    endless = Console(width=UNBROKEN)
+    return endless.measure(table).maximum
+
+
+def _comparison(summary: pd.DataFrame, markdown: bool) -> Table:
     table = Table(box=box.MARKDOWN if markdown else None, pad_edge=markdown)
     table.add_column("setting", overflow="fold")
     columns = {"best_val": "val", "best_test": "test", "best_f1": "test F1", "last_test": "last"}

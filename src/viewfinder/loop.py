@@ -1,0 +1,128 @@
+"""The training loop: many steps in each call by Lightning, so that what Lightning does around a call costs little."""
+
+import contextlib
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from tqdm import tqdm
+
+from viewfinder.data.batches import Batch, Chunk
+from viewfinder.seeds import seed_everything
+
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+class TrainingLoop(Callback):
+    """Takes the optimizer's steps over a chunk of batches, exactly as Lightning would take them one by one.
+
+    Lightning asks the Classifier for one training step a chunk, and the Classifier asks this loop. Precision, clipping,
+    accumulation and schedules are kept here, since Lightning applies them to what it takes for a step.
+
+    Args:
+        precision: of the forward pass in training, as Lightning names it; the weights are float32.
+        gradient_clip_val: largest norm of all gradients together.
+        accumulate_grad_batches: batches an optimizer step; the epoch's last step may have fewer.
+        progress_bar: draw one, on a terminal.
+    """
+
+    def __init__(
+        self,
+        precision: str = "32-true",
+        gradient_clip_val: float | None = None,
+        accumulate_grad_batches: int = 1,
+        progress_bar: bool = False,
+    ):
+        self.dtype = AUTOCAST.get(precision)
+        self.gradient_clip_val, self.accumulate_grad_batches = gradient_clip_val, accumulate_grad_batches
+        self.progress_bar = progress_bar
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.dtype is torch.float16)  # type: ignore[attr-defined]
+        self.bar: tqdm | None = None
+        self.monitor = "val/loss"
+        """what a ReduceLROnPlateau looks at"""
+        self.lr = 0.0
+        """of the last step"""
+
+    def total_steps(self, trainer: pl.Trainer) -> int:
+        """The optimizer's steps in the whole training."""
+        batches = len(trainer.datamodule.training_order().numbers)  # type: ignore[attr-defined]
+        assert trainer.max_epochs is not None
+        return -(-batches // self.accumulate_grad_batches) * trainer.max_epochs
+
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        pl_module.loop = self
+
+    def train(self, module: "pl.LightningModule", chunk: Chunk) -> None:
+        """A step for each batch: forward by `module.step(batch, "train")`, backward, update."""
+        trainer = module.trainer
+        (optimizer,) = trainer.optimizers
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs if config.interval == "step"]
+        steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+        for index, batch in enumerate(chunk, chunk.part.first + 1):
+            loss = self._forward(module, batch)
+            if self.accumulate_grad_batches > 1:
+                loss = loss / self.accumulate_grad_batches
+            if trainer.world_size > 1:
+                module.manual_backward(self.scaler.scale(loss))
+            else:
+                self.scaler.scale(loss).backward()
+            if index % self.accumulate_grad_batches == 0 or index == chunk.part.total:
+                if self.gradient_clip_val is not None:
+                    self.scaler.unscale_(optimizer)
+                    clip_grad_norm_(parameters, self.gradient_clip_val)
+                steps.ready += 1
+                self.scaler.step(optimizer)
+                self.scaler.update()
+                steps.completed += 1
+                optimizer.zero_grad()
+                self.lr = optimizer.param_groups[0]["lr"]
+                for scheduler in schedulers:
+                    scheduler.step()  # type: ignore[call-arg]
+            if self.bar is not None:
+                self.bar.update()
+
+    def _forward(self, module: Any, batch: Batch) -> Tensor:
+        seed_everything(module.seed, "step", module.current_epoch, batch.number)
+        with self._autocast(batch.pixels.device):
+            return module.step(batch, "train")
+
+    def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        # Once a step: autocast keeps its copies of the weights until it ends, and a step changes the weights.
+        return contextlib.nullcontext() if self.dtype is None else torch.autocast(device.type, self.dtype)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.progress_bar:
+            batches = trainer.datamodule.training_order().numbers  # type: ignore[attr-defined]
+            description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            off = None if trainer.is_global_zero else True
+            self.bar = tqdm(total=len(batches), desc=description, unit=" batches", leave=False, disable=off)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._close()
+        for config in trainer.lr_scheduler_configs:
+            if config.interval == "epoch":
+                if isinstance(config.scheduler, ReduceLROnPlateau):
+                    config.scheduler.step(trainer.callback_metrics[self.monitor])
+                else:
+                    config.scheduler.step()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"scaler": self.scaler.state_dict(), "lr": self.lr}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.scaler.load_state_dict(state_dict["scaler"])
+        self.lr = state_dict["lr"]

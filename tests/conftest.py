@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +51,14 @@ def paint(root: Path, seed: int, sizes: dict[str, int] = SIZES) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from the user's cache, or left there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with given splits, in three classes with awkward names."""
@@ -63,7 +71,7 @@ def tiny(pictures: Path) -> list[str]:
     return ["model.image_size=8", "data=image_folder", f"data.root={pictures}", "data.batch_size=8", *QUICK]
 
 
-QUICK = ["trainer=cpu", "trainer.max_epochs=2", "trainer.progress_bar=false"]
+QUICK = ["trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=2", "trainer.progress_bar=false"]
 
 
 def train_into(folder: Path, *overrides: str) -> RunFolder:

@@ -75,6 +75,15 @@ def test_evaluate_needs_nothing_but_a_copy_of_the_run_folder_and_the_pictures(
     assert "Equal to scores.json." in answer.out
 
 
+def test_evaluate_of_a_run_whose_pictures_were_streamed_says_the_same(
+    train: Train, viewfinder: Type, tmp_path: Path
+) -> None:
+    run = train(tmp_path / "run", "data.storage=stream", "data.workers=1", "trainer.max_epochs=1")
+    answer = viewfinder("evaluate", run.path)
+    assert (answer.code, answer.err) == (0, "")
+    assert "Equal to scores.json." in answer.out
+
+
 def test_evaluate_says_when_the_pictures_are_other_ones(finished: RunFolder, viewfinder: Type, tmp_path: Path) -> None:
     others, said = paint(tmp_path / "others", seed=9), tmp_path / "said.csv"
     answer = viewfinder("evaluate", finished.path, f"data.root={others}", "--csv", said)

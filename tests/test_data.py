@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import pickle
+import shutil
 import struct
 import tarfile
 import threading
@@ -12,9 +13,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from conftest import QUICK, train_into
@@ -31,7 +34,7 @@ from viewfinder.data.decode import common_shape, decode, decode_all, find_pictur
 from viewfinder.data.digits import Digits
 from viewfinder.data.image_data import ImageData
 from viewfinder.data.image_folder import ImageFolder
-from viewfinder.data.split import Split, cut
+from viewfinder.data.split import Rows, Split, cut
 from viewfinder.errors import ViewfinderError
 from viewfinder.seeds import generator
 
@@ -235,7 +238,9 @@ def test_odd_file_names_are_read(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     Image.fromarray(pixels).save(path, "png")
     assert find_pictures([tmp_path]) == [path]
-    assert_equal(decode_all([path], 3, (4, 4), "pictures")[0], chw(pixels))
+    into = torch.empty(1, 4, 4, 3, dtype=torch.uint8)
+    decode_all([path], 3, (4, 4), "pictures", into)
+    assert_equal(into[0], pixels)
 
 
 def test_a_wanted_size_is_pillows_bilinear_resize_of_the_turned_picture(tmp_path: Path) -> None:
@@ -814,8 +819,9 @@ def test_chunks_hold_an_epochs_batches_in_order_and_know_their_place(chunk: int)
 
 def test_a_loaders_batches_hold_the_pictures_at_their_positions_and_draw_no_global_numbers() -> None:
     pixels, labels = torch.from_numpy(noise(23, 3, 4, 5)), torch.from_numpy(noise(23, seed=1, top=7)).long()
+    rows = Rows(pixels.permute(0, 2, 3, 1).contiguous())
     state = torch.get_rng_state()
-    chunks = list(loader(Pictures(pixels, labels), EpochOrder(23, 5, 9, chunk=2)))
+    chunks = list(loader(Pictures(rows, labels), EpochOrder(23, 5, 9, chunk=2)))
     batches = [batch for chunk in chunks for batch in chunk]
     assert torch.equal(torch.get_rng_state(), state)
     assert [len(chunk) for chunk in chunks] == [2, 2, 1]
@@ -899,3 +905,94 @@ def test_augmentation_follows_from_its_generator_alone_and_leaves_its_input() ->
     assert torch.equal(augment(pictures, generator(1, "augment", 0, 0)), first)
     assert not torch.equal(augment(pictures, generator(1, "augment", 0, 1)), first)
     assert torch.equal(pictures, kept)
+
+
+# Where decoded pictures are kept
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """<album>/<class>/<n>.png of mixed sizes, 20 of each of two classes."""
+    for label, name in enumerate(("cat", "dog")):
+        for number in range(20):
+            height, width = 6 + number % 5, 7 + number % 3
+            saved(tmp_path / "album" / name, f"{number:02}.png", noise(height, width, 3, seed=50 * label + number))
+    return tmp_path / "album"
+
+
+def kept(album: Path, storage: str, **options: Any) -> ImageFolder:
+    data = ImageFolder(root=str(album), storage=storage, batch_size=8, **options)  # type: ignore[arg-type]
+    return opened(data, 8)
+
+
+def batches_of(data: ImageFolder, split: str, epoch: int) -> list[tuple[list[int], Tensor, list[int]]]:
+    order = data.training_order()
+    order.set_epoch(epoch)
+    chunks = loader(data.pictures[split], order) if split == "train" else data.evaluation_loader(split)
+    return [(b.positions.tolist(), b.pixels, b.labels.tolist()) for chunk in chunks for b in chunk]
+
+
+@pytest.mark.parametrize("storage", ["disk", "stream"])
+def test_every_storage_gives_the_same_batches(
+    album: Path, storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    ours, theirs = kept(album, storage, workers=2), kept(album, "memory")
+    for split, epoch in (("train", 0), ("train", 3), ("val", 0), ("test", 0)):
+        for mine, other in zip(batches_of(ours, split, epoch), batches_of(theirs, split, epoch), strict=True):
+            assert mine[0] == other[0]
+            assert mine[2] == other[2]
+            assert torch.equal(mine[1], other[1])
+
+
+def test_the_cache_on_disk_is_used_again_until_a_picture_changes(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first = kept(album, "disk").facts()["fingerprint"]
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy")}
+    assert len(files) == 3
+    assert kept(album, "disk").facts()["fingerprint"] == first == kept(album, "memory").facts()["fingerprint"]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy")} == files
+    saved(album / "cat", "00.png", noise(9, 9, 3, seed=999))
+    changed = kept(album, "disk")
+    assert changed.facts()["fingerprint"] == kept(album, "memory").facts()["fingerprint"] != first
+
+
+def test_a_broken_picture_leaves_nothing_half_made_in_the_cache(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    whole = (album / "cat" / "03.png").read_bytes()
+    (album / "cat" / "03.png").write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(ViewfinderError, match=r"03\.png"):
+        kept(album, "disk")
+    assert list((tmp_path / "cache").rglob(".*.npy")) == []
+
+
+def test_a_picture_that_breaks_is_named_when_a_stream_comes_to_it(album: Path) -> None:
+    data = kept(album, "stream", workers=1, val_fraction=0.1, test_fraction=0.1)
+    for path in album.rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(ViewfinderError, match=r"\.png\n +cannot be read|\.png\n +is no picture"):
+        batches_of(data, "train", 0)
+
+
+@pytest.mark.parametrize(
+    ("memory", "disk", "chosen"),
+    [(2.0, 0.0, "in memory"), (1.9, 2.0, "cache"), (1.9, 1.9, "decoded as they are needed")],
+)
+def test_pictures_are_kept_in_the_first_place_of_which_they_take_half(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: float, disk: float, chosen: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    size = 40 * 3 * 8 * 8
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=memory * size))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=disk * size))
+    assert chosen in kept(album, "auto").where
+
+
+def test_splits_of_one_tensor_share_it() -> None:
+    data = opened(Digits(), 8)
+    bases = {pictures.rows.base.data_ptr() for pictures in data.pictures.values()}
+    assert len(bases) == 1

@@ -101,6 +101,7 @@ def test_the_loop_ends_with_the_weights_that_lightnings_own_ends_with(
 ) -> None:
     # Without augmentation, which ImageData applies to chunks alone.
     settings = [*DROPOUT[:3], "data.batch_size=4", "scheduler=cosine", "trainer.max_epochs=3", "optimizer.fused=false"]
+    settings += ["trainer.precision=32-true"]
     loop = [f"trainer.accumulate_grad_batches={accumulate}", f"trainer.gradient_clip_val={clip or 'null'}"]
     run = train(tmp_path / "run", *settings, *loop)
     cfg = compose_config([*tiny, *settings])

@@ -39,6 +39,9 @@ KINDS = {
     "gradient_clip_val": "number",
     "early_stopping_patience": "whole number",
     "limit_batches": "whole number",
+    "threads": "whole number",
+    "workers": "whole number",
+    "storage": "word",
     "run_dir": "text",
     "class_weights": "weights of classes",
     "accelerator": "word",
@@ -77,7 +80,7 @@ TOO_LARGE = dict.fromkeys(SHARES, "2") | {"channels": "2", "betas": "[2,2]"}
 NEVER_ZERO = (
     "image_size", "width", "every", "batch_size", "limit", "max_epochs", "devices", "accumulate_grad_batches",
     "early_stopping_patience", "limit_batches", "gradient_clip_val", "start_divisor", "end_divisor", "val_fraction",
-    "train_fraction", "factor",
+    "train_fraction", "factor", "threads", "workers",
 )  # fmt: skip
 TOO_SMALL = dict.fromkeys(NEVER_ZERO, "0") | {"widths": "[0]", "hidden": "[0]"}
 NULL_IS_LEGAL = {"weights", "fused"}  # random weights; torch's own choice

@@ -66,12 +66,15 @@ class Classifier(pl.LightningModule):
         self.loop.train(self, chunk)
 
     def validation_step(self, chunk: Chunk, chunk_idx: int) -> None:
-        for batch in chunk:
-            self.step(batch, "val")
+        self._evaluate(chunk, "val")
 
     def test_step(self, chunk: Chunk, chunk_idx: int) -> None:
+        self._evaluate(chunk, "test")
+
+    def _evaluate(self, chunk: Chunk, split: str) -> None:
         for batch in chunk:
-            self.step(batch, "test")
+            self.step(batch, split)
+            self.loop.tick()
 
     def on_train_epoch_start(self) -> None:
         self.outputs["train"] = []

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from viewfinder.assemble import build_classifier, build_network, check_config, open_data
 from viewfinder.build import build
+from viewfinder.choices import choose_precision
 from viewfinder.data.image_data import ImageData
 from viewfinder.logs import logging_to
 from viewfinder.metrics import Predictions
@@ -15,12 +16,12 @@ from viewfinder.preprocess import preprocess_of
 from viewfinder.recorder import Recorder
 from viewfinder.report.page import save_figure, write_report
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table
-from viewfinder.report.summary import network_facts, say_data, say_network, say_result
+from viewfinder.report.summary import network_facts, say_data, say_device, say_network, say_result
 from viewfinder.run_folder import RunFolder, replace_text, write_json
 from viewfinder.scoring import score_best_and_last
 from viewfinder.seeds import seed_everything
 from viewfinder.tensorboard import start_tensorboard
-from viewfinder.trainer import device_name, interruptible
+from viewfinder.trainer import device_name, interruptible, loop_of, prepare_process
 
 Scores = dict[str, Any]
 
@@ -40,6 +41,7 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
         ViewfinderError: for whatever a person can mend; until the data has been read nothing is created on disk.
     """
     check_config(cfg)
+    prepare_process(cfg.trainer.get("threads"), cfg.trainer.get("keep_freed_memory", True))
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")
     network = build_network(cfg, data.in_channels, len(data.class_names))
@@ -59,7 +61,11 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
         say_network(facts, run)
         recorder = Recorder(run, board)
         trainer = build(cfg.trainer, "trainer", callbacks=[recorder])
-        run.update_run(device=device_name(trainer))
+        loop = loop_of(trainer)
+        batch = (data.batch_size, *data.picture_shape)
+        loop.precision, reason = choose_precision(network, batch, trainer.strategy.root_device, loop.precision)
+        run.update_run(device=device_name(trainer), precision=loop.precision)
+        say_device(device_name(trainer), loop.precision, reason)
         trainer.fit(classifier, datamodule=data)
         scores = score_best_and_last(run, trainer, classifier, data, recorder.epochs())
         write_results(run, data, classifier.predictions["test"], scores)
@@ -74,7 +80,7 @@ def write_results(run: RunFolder, data: ImageData, test: Predictions, scores: Sc
     table = prediction_table(data.splits["test"].names, test, data.class_names)
     replace_text(run.predictions, table.to_csv(index=False, float_format=DIGITS))
     write_json(run.scores, scores)
-    mistakes = draw_mistakes(data.pictures["test"].pixels, test, data.class_names)
+    mistakes = draw_mistakes(data.pictures["test"], test, data.class_names)
     if mistakes is not None:
         save_figure(mistakes, run.mistakes)
     run.update_run(status="finished")

@@ -18,6 +18,13 @@ from viewfinder.seeds import seed_everything
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
+def forward_context(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Where a forward pass runs in a precision, as Lightning names it; the weights are float32."""
+    # For one step: autocast keeps its copies of the weights until it ends, and a step changes the weights.
+    dtype = AUTOCAST.get(precision)
+    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
 class TrainingLoop(Callback):
     """Takes the optimizer's steps over a chunk of batches, exactly as Lightning would take them one by one.
 
@@ -25,7 +32,7 @@ class TrainingLoop(Callback):
     accumulation and schedules are kept here, since Lightning applies them to what it takes for a step.
 
     Args:
-        precision: of the forward pass in training, as Lightning names it; the weights are float32.
+        precision: of the forward pass in training, as Lightning names it, or "auto" until `run_experiment` has chosen.
         gradient_clip_val: largest norm of all gradients together.
         accumulate_grad_batches: batches an optimizer step; the epoch's last step may have fewer.
         progress_bar: draw one, on a terminal.
@@ -38,10 +45,10 @@ class TrainingLoop(Callback):
         accumulate_grad_batches: int = 1,
         progress_bar: bool = False,
     ):
-        self.dtype = AUTOCAST.get(precision)
+        self.precision = precision
         self.gradient_clip_val, self.accumulate_grad_batches = gradient_clip_val, accumulate_grad_batches
         self.progress_bar = progress_bar
-        self.scaler = torch.amp.GradScaler("cuda", enabled=self.dtype is torch.float16)  # type: ignore[attr-defined]
+        self.scaler = torch.amp.GradScaler("cuda", enabled=precision == "16-mixed")  # type: ignore[attr-defined]
         self.bar: tqdm | None = None
         self.monitor = "val/loss"
         """what a ReduceLROnPlateau looks at"""
@@ -84,24 +91,32 @@ class TrainingLoop(Callback):
                 self.lr = optimizer.param_groups[0]["lr"]
                 for scheduler in schedulers:
                     scheduler.step()  # type: ignore[call-arg]
-            if self.bar is not None:
-                self.bar.update()
+            self.tick()
 
     def _forward(self, module: Any, batch: Batch) -> Tensor:
         seed_everything(module.seed, "step", module.current_epoch, batch.number)
-        with self._autocast(batch.pixels.device):
+        with forward_context(self.precision, batch.pixels.device):
             return module.step(batch, "train")
 
-    def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        # Once a step: autocast keeps its copies of the weights until it ends, and a step changes the weights.
-        return contextlib.nullcontext() if self.dtype is None else torch.autocast(device.type, self.dtype)
+    def tick(self) -> None:
+        """One more batch is done."""
+        if self.bar is not None:
+            self.bar.update()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.progress_bar:
-            batches = trainer.datamodule.training_order().numbers  # type: ignore[attr-defined]
-            description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            off = None if trainer.is_global_zero else True
-            self.bar = tqdm(total=len(batches), desc=description, unit=" batches", leave=False, disable=off)
+        self._open(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", trainer.train_dataloader, trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._open("validation", trainer.val_dataloaders, trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._close()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._open("scoring", trainer.test_dataloaders, trainer)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._close()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close()
@@ -114,6 +129,14 @@ class TrainingLoop(Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._close()
+
+    def _open(self, description: str, loader: Any, trainer: pl.Trainer) -> None:
+        """A bar for the batches of a loader; on a terminal only, and only where they take more than a second."""
+        self._close()
+        if self.progress_bar:
+            off = None if trainer.is_global_zero else True
+            count = len(loader.sampler.numbers)
+            self.bar = tqdm(total=count, desc=description, unit=" batches", leave=False, disable=off, delay=1)
 
     def _close(self) -> None:
         if self.bar is not None:

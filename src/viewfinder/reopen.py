@@ -100,6 +100,8 @@ def open_run(path: Path, overrides: Sequence[str], weights: str) -> OpenedRun:
     if not folder.data.is_file() or not folder.best.is_file():
         rule = f"has no weights; its status is '{folder.read_run().get('status', 'unknown')}'"
         raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path))])
+    if read_json(folder.data).get("storage") == "stream" and "storage" in cfg.data:
+        cfg.data.storage = "stream"  # streamed pictures are known by other facts than those in memory
     cfg = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(overrides)))
     assert isinstance(cfg, DictConfig)
     here = {"accelerator": "auto", "devices": 1, "early_stopping_patience": None}

@@ -47,7 +47,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: RunFolder, cfg: DictConfig, class_names: list[str], pixels: Tensor):
-        self.class_names, self.pixels = class_names, pixels[:SAMPLES]
+        self.class_names, self.pixels = class_names, pixels
         self.writer = SummaryWriter(str(folder.path))
         self.events: Any = self.writer.file_writer
         self.writer.add_custom_scalars(CHARTS)
@@ -70,7 +70,7 @@ class TensorBoard:
             if name != "epoch":
                 self.writer.add_scalar(name, value, row["epoch"])
         counts = confusion(predictions).numpy()
-        self._figure("val/confusion", draw_confusion(counts, self.class_names, "validation"), row["epoch"])
+        self._figure("val/confusion", draw_confusion(counts, self.class_names, "validation", False), row["epoch"])
         count = len(self.pixels)
         sample = Predictions(predictions.logits[:count], predictions.labels[:count])
         self._figure("val/pictures", draw_pictures(self.pixels, sample, self.class_names), row["epoch"])
@@ -103,7 +103,8 @@ def start_tensorboard(
     """The run's events file with the network's graph, open for a while; None in a helper process."""
     if not run.is_writer:
         return nullcontext()
-    board = TensorBoard(run, cfg, data.class_names, data.pictures["val"].pixels)
+    count = min(SAMPLES, len(data.pictures["val"]))
+    board = TensorBoard(run, cfg, data.class_names, data.pictures["val"].at(torch.arange(count))[0])
     side = preprocess_of(network).image_size
     board.graph(network, torch.zeros(1, data.in_channels, side, side))
     return board

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from viewfinder.errors import ViewfinderError
 from viewfinder.overrides import check_overrides, find_conf, own_conf, plain_config, plan_sweep
+from viewfinder.process import settle_threads
 from viewfinder.run_folder import RunFolder, make_dated
 
 log = logging.getLogger("viewfinder")
@@ -29,6 +30,7 @@ def main() -> None:
     """
     from hydra._internal.utils import get_args_parser
 
+    settle_threads()
     args = get_args_parser().parse_intermixed_args()
     sweep = None
     if not (args.help or args.hydra_help or args.shell_completion):

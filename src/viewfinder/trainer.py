@@ -15,19 +15,22 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
 from viewfinder.build import Count, Positive
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.loop import TrainingLoop
+from viewfinder.process import keep_freed_memory as keep_memory
 
 
 def build_trainer(
     max_epochs: Count = 10,
     accelerator: Literal["auto", "cpu", "gpu"] = "auto",
     devices: Count | Literal["auto"] = 1,
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto",
     gradient_clip_val: Positive | None = None,
     accumulate_grad_batches: Count = 1,
     early_stopping_patience: Count | None = None,
     deterministic: bool = False,
     progress_bar: bool = True,
     limit_batches: Annotated[int, Field(ge=1)] | None = None,
+    threads: Count | None = None,
+    keep_freed_memory: bool = True,
     callbacks: list[Callback] | None = None,
 ) -> pl.Trainer:
     """A trainer without Lightning's own logger, bar and checkpoints: those are `callbacks`.
@@ -36,19 +39,24 @@ def build_trainer(
         max_epochs: passes over the training pictures.
         accelerator: auto takes a GPU where there is one.
         devices: GPUs, or processes on a CPU; more than one means DistributedDataParallel.
-        precision: as Lightning names it.
+        precision: of training, as Lightning names it; auto takes what is faster here by a clear margin, and 32-true
+            with `deterministic` or several devices. Evaluation is always in 32-true.
         gradient_clip_val: largest norm of all gradients together.
         accumulate_grad_batches: batches an optimizer step.
         early_stopping_patience: stop after so many epochs without a better val/accuracy.
         deterministic: let torch refuse or replace operations whose result varies from run to run.
         progress_bar: draw one, on a terminal.
         limit_batches: at most so many batches an epoch of each split; read by `run_experiment`.
+        threads: of torch on a CPU; None leaves what torch takes, one a core; set by `run_experiment`.
+        keep_freed_memory: with glibc, do not give the system what the next step needs; set by `run_experiment`.
 
     Raises:
         ViewfinderError: if there is no such device here, or it cannot do this precision.
     """
     check_device(accelerator, devices, precision)
     has_gpu = torch.cuda.is_available()  # a Mac's own kind has no float64, in which scores are computed
+    if precision == "auto" and (deterministic or devices != 1):
+        precision = "32-true"
     loop = TrainingLoop(precision, gradient_clip_val, accumulate_grad_batches, progress_bar)
     extra: list[Callback] = [loop]
     if early_stopping_patience is not None:
@@ -87,6 +95,14 @@ def check_device(accelerator: str, devices: int | str, precision: str) -> None:
         raise ViewfinderError("the machine", [Problem("trainer.precision", rule, precision, remedy)])
 
 
+def prepare_process(threads: int | None, keep_freed_memory: bool) -> None:
+    """Set what belongs to the process and not to a trainer."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if keep_freed_memory:
+        keep_memory()
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Ctrl-C leaves this block as KeyboardInterrupt: Lightning makes it SystemExit, and ignores a second one."""
@@ -97,6 +113,12 @@ def interruptible() -> Iterator[None]:
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
+
+
+def loop_of(trainer: pl.Trainer) -> TrainingLoop:
+    """The loop that build_trainer gave it."""
+    (loop,) = (callback for callback in trainer.callbacks if isinstance(callback, TrainingLoop))  # type: ignore[attr-defined]
+    return loop
 
 
 def device_name(trainer: pl.Trainer) -> str:

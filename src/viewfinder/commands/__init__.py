@@ -10,6 +10,7 @@ from viewfinder.commands.evaluate import evaluate
 from viewfinder.commands.predict import predict
 from viewfinder.commands.report import report
 from viewfinder.errors import ViewfinderError
+from viewfinder.process import settle_threads
 
 cli = typer.Typer(
     help="Image-classification experiments from small YAML files, each ending in a run folder that explains itself.",
@@ -35,6 +36,7 @@ def train() -> None:
 
 def app() -> None:
     """Run a verb; what a person can mend is shown without a traceback, with exit code 2."""
+    settle_threads()
     sys.path.insert(0, str(Path.cwd()))  # where a network from one's own file is found
     try:
         cli()

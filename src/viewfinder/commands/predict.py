@@ -19,7 +19,7 @@ def predict(
     import torch
     from rich.table import Table
 
-    from viewfinder.data.decode import find_pictures, try_decode
+    from viewfinder.data.decode import find_pictures, try_decode_each
     from viewfinder.errors import Problem, ViewfinderError
     from viewfinder.metrics import Predictions
     from viewfinder.reopen import open_run
@@ -31,7 +31,7 @@ def predict(
     files = find_pictures(pictures)
     names, problems, logits = [], [], []
     for start in range(0, len(files), CHUNK):
-        decoded = try_decode(files[start : start + CHUNK], *opened.picture_shape)
+        decoded = try_decode_each(files[start : start + CHUNK], *opened.picture_shape)
         problems += [each for each in decoded.values() if isinstance(each, Problem)]
         read = {path: each for path, each in decoded.items() if not isinstance(each, Problem)}
         if read:

@@ -1,16 +1,23 @@
-"""Batches of pictures that are in memory: one gather each, no worker processes."""
+"""Batches of pictures: one gather each from memory or a mapped file, or decoded ahead by other processes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from viewfinder.data.decode import try_decode
+from viewfinder.data.split import Rows
+from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.seeds import generator
 
 CHUNK = 50
 """Batches that Lightning is given at once: what it does for each costs a hundredth of them."""
+AHEAD = 2
+"""Chunks that each reading process has ready."""
 
 
 class Batch(NamedTuple):
@@ -41,12 +48,15 @@ class Chunk:
     Args:
         pictures: where they are gathered from.
         part: which.
+        is_apart: whether `pictures` holds those of the part alone, in their order.
     """
 
-    def __init__(self, pictures: "Pictures", part: Part):
-        self.pictures, self.part = pictures, part
-        self.device = pictures.pixels.device
+    def __init__(self, pictures: "Pictures", part: Part, is_apart: bool = False):
+        self.pictures, self.part, self.is_apart = pictures, part, is_apart
+        self.device = torch.device("cpu")
         self.augment: Callable[[Batch], Tensor] | None = None
+        self.problems: list[Problem] = []
+        """what kept a picture from being read"""
 
     def to(self, device: torch.device) -> "Chunk":
         """The same batches, on a device once they are gathered."""
@@ -57,19 +67,38 @@ class Chunk:
         return len(self.part.batches)
 
     def __iter__(self) -> Iterator[Batch]:
+        if self.problems:
+            raise ViewfinderError("the data", self.problems)
+        start = 0
         for number, positions in self.part.batches:
-            batch = self.pictures.batch(positions, number)
+            places = torch.arange(start, start + len(positions)) if self.is_apart else positions
+            start += len(positions)
+            pixels, labels = self.pictures.at(places)
+            batch = Batch(pixels, labels, positions, number)
             if self.device.type != "cpu":
-                pixels, labels, places = (part.to(self.device, non_blocking=True) for part in batch[:3])
-                batch = Batch(pixels, labels, places, number)
+                pixels, labels, positions = (part.to(self.device, non_blocking=True) for part in batch[:3])
+                batch = Batch(pixels, labels, positions, number)
             yield batch if self.augment is None else batch._replace(pixels=self.augment(batch))
 
 
 class Pictures(Dataset[Chunk]):
-    """The pictures of a split, (N, C, H, W) uint8, with their labels, (N,) int64; indexed by parts of an epoch."""
+    """The pictures of a split, in memory or in a mapped file; indexed by parts of an epoch.
 
-    def __init__(self, pixels: Tensor, labels: Tensor):
-        self.pixels, self.labels = pixels, labels
+    Args:
+        rows: the pictures, N of them.
+        labels: (N,) int64.
+        channels: 3 repeats the levels of grey ones, 1 weighs colours to grey; None leaves them.
+    """
+
+    workers = 0
+    """processes that read ahead"""
+
+    def __init__(self, rows: Rows, labels: Tensor, channels: int | None = None):
+        self.rows, self.labels = rows, labels
+        stored = rows.base.shape[3]
+        self.convert = None if channels in (None, stored) else _repeated if channels == 3 else _weighed
+        self.shape = (channels or stored, *rows.base.shape[1:3])
+        """(C, H, W)"""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,9 +106,74 @@ class Pictures(Dataset[Chunk]):
     def __getitem__(self, part: Part) -> Chunk:
         return Chunk(self, part)
 
-    def batch(self, positions: Tensor, number: int = 0) -> Batch:
-        """The pictures at some positions, (N,) int64."""
-        return Batch(self.pixels[positions], self.labels[positions], positions, number)
+    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures, (N, C, H, W) uint8 in channels_last, and labels, (N,) int64, at positions (N,) int64."""
+        pixels = self.rows.base[self.rows.places[positions]].permute(0, 3, 1, 2)
+        return pixels if self.convert is None else self.convert(pixels), self.labels[positions]
+
+    @property
+    def pixels(self) -> Tensor:
+        """All of them, (N, C, H, W) uint8, as a copy."""
+        return self.at(torch.arange(len(self)))[0].contiguous()
+
+    def content(self) -> Iterator[bytes]:
+        """Whatever tells these pictures from others, for a fingerprint."""
+        for places in torch.arange(len(self)).split(4096):
+            yield self.at(places)[0].numpy().tobytes()
+
+
+class StreamedPictures(Pictures):
+    """The pictures of a split in their files, read when their turn comes, by processes that read ahead.
+
+    Args:
+        paths: of the files, (N,).
+        labels: (N,) int64.
+        shape: (C, H, W) to decode to.
+        workers: processes.
+    """
+
+    def __init__(self, paths: Sequence[Path], labels: Tensor, shape: tuple[int, int, int], workers: int):
+        self.paths, self.labels, self.shape, self.workers = paths, labels, shape, workers
+
+    def __getitem__(self, part: Part) -> Chunk:
+        positions = torch.cat([positions for _, positions in part.batches])
+        base, problems = self._decode(positions)
+        chunk = Chunk(Pictures(Rows(base), self.labels[positions]), part, is_apart=True)
+        chunk.problems = problems
+        return chunk
+
+    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        base, problems = self._decode(positions)
+        if problems:
+            raise ViewfinderError("the data", problems)
+        return base.permute(0, 3, 1, 2), self.labels[positions]
+
+    def _decode(self, positions: Tensor) -> tuple[Tensor, list[Problem]]:
+        """(N, H, W, C) uint8, and what kept a picture from being read."""
+        channels, height, width = self.shape
+        base = torch.empty(len(positions), height, width, channels, dtype=torch.uint8)
+        problems = []
+        for place, position in enumerate(positions.tolist()):
+            found = try_decode(self.paths[position], channels, (height, width))
+            if isinstance(found, Problem):
+                problems.append(found)
+            else:
+                base[place] = found.permute(1, 2, 0)
+        return base, problems
+
+    def content(self) -> Iterator[bytes]:
+        """The files' sizes: to read all of them would cost what streaming is to save."""
+        yield np.array([path.stat().st_size for path in self.paths]).tobytes()
+
+
+def _repeated(pixels: Tensor) -> Tensor:
+    return pixels.expand(-1, 3, -1, -1)
+
+
+def _weighed(pixels: Tensor) -> Tensor:
+    """Colour to grey as Pillow does (ITU-R 601-2)."""
+    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32).view(1, 3, 1, 1)
+    return ((pixels.int() * weights).sum(1, keepdim=True) + 0x8000 >> 16).byte()
 
 
 class EpochOrder(Sampler[Part]):
@@ -140,4 +234,8 @@ class EpochOrder(Sampler[Part]):
 
 def loader(pictures: Pictures, order: EpochOrder) -> DataLoader[Chunk]:
     # The generator only spares torch's global one, from which a DataLoader would draw a number it does not need.
-    return DataLoader(pictures, sampler=order, batch_size=None, generator=torch.Generator())
+    workers = pictures.workers
+    return DataLoader(
+        pictures, sampler=order, batch_size=None, generator=torch.Generator(), num_workers=workers,
+        persistent_workers=workers > 0, prefetch_factor=AHEAD if workers else None,
+    )  # fmt: skip

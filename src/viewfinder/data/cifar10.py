@@ -10,7 +10,7 @@ import torch
 
 from viewfinder.build import Text
 from viewfinder.data.image_data import ImageData
-from viewfinder.data.split import Split
+from viewfinder.data.split import Rows, Split
 from viewfinder.errors import Problem, ViewfinderError
 
 TIMEOUT = 60
@@ -68,6 +68,5 @@ class CIFAR10(ImageData):
 
 
 def _split(name: str, archive) -> Split:
-    pixels = torch.from_numpy(archive.data).permute(0, 3, 1, 2).contiguous()
-    names = np.array([f"{name}/{number:05}" for number in range(len(pixels))])
-    return Split(names, np.array(archive.targets, dtype=np.int64), pixels)
+    names = np.array([f"{name}/{number:05}" for number in range(len(archive.data))])
+    return Split(names, np.array(archive.targets, dtype=np.int64), Rows(torch.from_numpy(archive.data)))

@@ -1,5 +1,6 @@
 """Picture files to uint8 tensors, as a person sees them."""
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +45,7 @@ def decode(path: Path, channels: int, size: tuple[int, int] | None = None) -> Te
     if size is not None and (picture.height, picture.width) != size:
         picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     array = np.asarray(picture)
-    return torch.from_numpy(array.reshape(*array.shape[:2], channels).transpose(2, 0, 1).copy())
+    return torch.from_numpy(array.reshape(*array.shape[:2], channels).copy()).permute(2, 0, 1)
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
@@ -76,24 +77,27 @@ def common_shape(paths: Sequence[Path]) -> tuple[int, tuple[int, int] | None]:
     return max(channels for _, channels in looks), sizes.pop() if len(sizes) == 1 else None
 
 
-def decode_all(paths: Sequence[Path], channels: int, size: tuple[int, int], what: str) -> Tensor:
-    """Many pictures of one size, in threads: (N, channels, H, W) uint8.
+def decode_all(paths: Sequence[Path], channels: int, size: tuple[int, int], what: str, into: Tensor) -> None:
+    """Many pictures in threads, into a tensor (N, H, W, channels) uint8.
 
     Raises:
         ViewfinderError: naming the files that cannot be read, each with the reason.
     """
-    pixels = torch.empty(len(paths), channels, *size, dtype=torch.uint8)
     places = {path: place for place, path in enumerate(paths)}
 
     def fill(path: Path) -> None:
-        pixels[places[path]] = decode(path, channels, size)
+        into[places[path]] = decode(path, channels, size).permute(1, 2, 0)
 
     _all_read(_each(fill, paths, f"decoding {what}"))
-    return pixels
 
 
-def try_decode(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> dict[Path, Tensor | Problem]:
-    """Each picture as (channels, H, W) uint8, or why it cannot be read."""
+def try_decode(path: Path, channels: int, size: tuple[int, int]) -> Tensor | Problem:
+    """One picture as `decode` gives it, or why it cannot be read."""
+    return _guarded(lambda path: decode(path, channels, size), path)
+
+
+def try_decode_each(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> dict[Path, Tensor | Problem]:
+    """Each picture as `decode` gives it, or why it cannot be read."""
     decoded = _each(lambda path: decode(path, channels, size), paths, "decoding")
     return dict(zip(paths, decoded, strict=True))
 
@@ -130,20 +134,20 @@ def pictures_below(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.suffix.lower() in EXTENSIONS)
 
 
+def _guarded(function: Callable[[Path], Any], path: Path) -> Any:
+    try:
+        return function(path)
+    except UnidentifiedImageError:
+        return Problem(str(path), "is no picture that Pillow knows")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Problem(str(path), f"cannot be read: {text}")
+
+
 def _each(function: Callable[[Path], Any], paths: Sequence[Path], doing: str) -> list[Any]:
     """function of each path, in threads, with a progress bar on a terminal; a Problem where it raised."""
-
-    def guarded(path: Path) -> Any:
-        try:
-            return function(path)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            if isinstance(error, UnidentifiedImageError):
-                return Problem(str(path), "is no picture that Pillow knows")
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return Problem(str(path), f"cannot be read: {text}")
-
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = pool.map(guarded, paths)
+        work = pool.map(functools.partial(_guarded, function), paths)
         return list(tqdm(work, doing, len(paths), leave=False, disable=None, unit=" pictures", delay=1))
 
 

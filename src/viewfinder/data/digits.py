@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from viewfinder.data.image_data import ImageData
-from viewfinder.data.split import Split
+from viewfinder.data.split import Rows, Split
 
 
 @dataclass(kw_only=True, eq=False)
@@ -21,9 +21,9 @@ class Digits(ImageData):
         from sklearn.datasets import load_digits
 
         digits: Any = load_digits()
-        levels = torch.from_numpy(digits.images).unsqueeze(1)
+        levels = torch.from_numpy(digits.images).unsqueeze(3)
         pixels = (levels * (255 / 16)).round().byte()
 
         names = np.array([f"digits/{number:04}" for number in range(len(pixels))])
         classes = [str(name) for name in digits.target_names]
-        return classes, {"train": Split(names, digits.target.astype(np.int64), pixels)}
+        return classes, {"train": Split(names, digits.target.astype(np.int64), Rows(pixels))}

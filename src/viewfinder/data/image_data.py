@@ -2,8 +2,10 @@
 
 import functools
 import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,12 +17,14 @@ from torch.utils.data import DataLoader
 
 from viewfinder.build import Count, Share, Whole
 from viewfinder.data.batches import CHUNK, Batch, Chunk, EpochOrder, Pictures, loader
-from viewfinder.data.decode import common_shape, decode_all
-from viewfinder.data.split import Split, cut
+from viewfinder.data.decode import common_shape
+from viewfinder.data.split import Rows, Split, cut
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.seeds import derive, generator
 
 SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+PASSED = 2 * 2**20
+"""Bytes of pictures that a reading process hands over at once."""
 EVALUATION_BATCH = 4
 """Batches of evaluation are so many times larger: without gradients they need no more memory."""
 
@@ -58,6 +62,8 @@ class ImageData(pl.LightningDataModule):
     in_channels: int = field(init=False, default=0)
     shared_size: tuple[int, int] | None = field(init=False, default=None)
     picture_shape: tuple[int, ...] = field(init=False, default=())
+    kept: str = field(init=False, default="memory")
+    where: str = field(init=False, default="in memory")
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -107,13 +113,13 @@ class ImageData(pl.LightningDataModule):
     def _look(self) -> None:
         """Find the channels, and the size that all pictures share if they do."""
         contents = [split.content for split in self.splits.values()]
-        tensors = [content for content in contents if isinstance(content, Tensor)]
-        files = [path for content in contents if not isinstance(content, Tensor) for path in content]
-        channels, self.shared_size = common_shape(files) if files else (tensors[0].shape[1], None)
+        tensors = [content.base for content in contents if isinstance(content, Rows)]
+        files = [path for content in contents if not isinstance(content, Rows) for path in content]
+        channels, self.shared_size = common_shape(files) if files else (tensors[0].shape[3], None)
         self.in_channels = self.channels or channels
 
     def load(self, image_size: int, splits: tuple[str, ...] = SPLITS) -> None:
-        """Read the pictures of some splits into memory, as uint8 of one shape.
+        """Make the pictures of some splits ready, as uint8 of one shape.
 
         Files whose pictures share one size not above the network's are kept at that size, and the device resizes;
         others are decoded straight to what the network wants.
@@ -126,15 +132,24 @@ class ImageData(pl.LightningDataModule):
         """
         height, width = self.shared_size or (image_size, image_size)
         small = max(height, width) <= image_size
-        shape = (self.in_channels, (height, width) if small else (image_size, image_size))
+        shape = (self.in_channels, *((height, width) if small else (image_size, image_size)))
+        files = {}
         for name in splits:
-            content = self.splits[name].content
-            if isinstance(content, Tensor):
-                pixels = _with_channels(content, self.channels)
+            split = self.splits[name]
+            labels = torch.from_numpy(split.labels)
+            if isinstance(split.content, Rows):
+                self.pictures[name] = Pictures(split.content, labels, self.channels)
             else:
-                pixels = decode_all(list(content), *shape, f"{name} pictures")
-            self.pictures[name] = Pictures(pixels, torch.from_numpy(self.splits[name].labels))
-            self.picture_shape = tuple(pixels.shape[1:])
+                files[name] = (list(split.content), labels)
+        if files:
+            self.pictures |= self.read_files(files, shape)
+        self.picture_shape = next(iter(self.pictures.values())).shape
+
+    def read_files(
+        self, files: Mapping[str, tuple[list[Path], Tensor]], shape: tuple[int, int, int]
+    ) -> dict[str, Pictures]:
+        """The pictures of each split, from their files: (paths, labels)."""
+        raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
         """What data.json says: enough to read a picture as training did, and to know these data again."""
@@ -145,6 +160,7 @@ class ImageData(pl.LightningDataModule):
             "picture_size": [height, width],
             "class_counts": np.bincount(self.splits["train"].labels, minlength=len(self.class_names)).tolist(),
             "split_sizes": {name: len(split) for name, split in self.splits.items()},
+            "storage": self.kept,
             "fingerprint": {name: _fingerprint(self.splits[name], self.pictures[name]) for name in self.pictures},
         }
 
@@ -167,7 +183,10 @@ class ImageData(pl.LightningDataModule):
     def _order(self, split: str, batch_size: int, seed: int | None) -> EpochOrder:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         count = len(self.pictures[split])
-        order = EpochOrder(count, batch_size, seed, rank, world_size, self.limit_batches, self.chunk)
+        chunk = self.chunk
+        if self.pictures[split].workers:  # small enough to be passed between processes, and to be ready soon
+            chunk = max(1, min(chunk, PASSED // (batch_size * math.prod(self.picture_shape))))
+        order = EpochOrder(count, batch_size, seed, rank, world_size, self.limit_batches, chunk)
         if count < world_size or not len(order):  # in every process alike, or one would wait for the others
             rule = f"is too small: {count:,} pictures for {world_size} processes with {batch_size:,} a batch"
             remedy = "Use fewer processes (trainer.devices) or a smaller data.batch_size."
@@ -183,23 +202,12 @@ class ImageData(pl.LightningDataModule):
         return augment(batch.pixels, generator(self.seed, "augment", epoch, batch.number, device=batch.pixels.device))
 
 
-def _with_channels(pixels: Tensor, channels: int | None) -> Tensor:
-    """Grey repeated to colour, or colour weighed to grey as Pillow does (ITU-R 601-2)."""
-    if channels is None or pixels.shape[1] == channels:
-        return pixels
-    if channels == 3:
-        return pixels.expand(-1, 3, -1, -1).contiguous()
-    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32).view(1, 3, 1, 1)
-    parts = [((part.int() * weights).sum(1, keepdim=True) + 0x8000 >> 16).byte() for part in pixels.split(1024)]
-    return torch.cat(parts)
-
-
 def _fingerprint(split: Split, pictures: Pictures) -> str:
-    """A hash of a split's names, labels and pixels as they are in memory."""
+    """A hash of a split's names, labels and pictures."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update("\0".join(split.names).encode("utf-8", "surrogateescape"))
     digest.update(pictures.labels.numpy().tobytes())
-    digest.update(repr(tuple(pictures.pixels.shape)).encode())
-    pixels: Any = pictures.pixels.numpy()  # hashed in place, without a copy
-    digest.update(pixels)
+    digest.update(repr((len(pictures), *pictures.shape)).encode())
+    for part in pictures.content():
+        digest.update(part)
     return digest.hexdigest()

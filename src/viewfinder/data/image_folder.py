@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from viewfinder.build import Text
+from viewfinder.build import Count, Text
+from viewfinder.data.batches import Pictures
 from viewfinder.data.decode import EXTENSIONS, pictures_below
 from viewfinder.data.image_data import ImageData
 from viewfinder.data.split import Split
+from viewfinder.data.storage import Files, Storage, keep
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 
 FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -24,6 +26,9 @@ class ImageFolder(ImageData):
 
     Args:
         root: the folder.
+        storage: where decoded pictures are kept: in memory, in a cache on disk, or nowhere (stream); auto takes the
+            first that they fit.
+        workers: processes that decode ahead when nothing is kept; None takes as many as there are cores.
 
     Raises:
         ViewfinderError: from `open`, if it holds no pictures, a class has none, or a split has a class that training
@@ -31,6 +36,12 @@ class ImageFolder(ImageData):
     """
 
     root: Text
+    storage: Storage = "auto"
+    workers: Count | None = None
+
+    def read_files(self, files: Files, shape: tuple[int, int, int]) -> dict[str, Pictures]:
+        pictures, self.kept, self.where = keep(files, shape, self.storage, self.workers)
+        return pictures
 
     def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
         root = Path(self.root).expanduser()

@@ -3,10 +3,30 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.seeds import derive
+
+
+class Rows:
+    """Some pictures of a tensor, which several splits share without a copy.
+
+    Args:
+        base: (M, H, W, C) uint8; the layout of picture files, and of convolutions in channels_last.
+        places: of the pictures in base, (N,) int64; None for all.
+    """
+
+    def __init__(self, base: Tensor, places: Tensor | None = None):
+        self.base = base
+        self.places = torch.arange(len(base)) if places is None else places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, chosen: np.ndarray) -> "Rows":
+        return Rows(self.base, self.places[torch.from_numpy(chosen)])
 
 
 @dataclass(frozen=True)
@@ -16,12 +36,12 @@ class Split:
     Args:
         names: what predictions.csv calls each picture, (N,).
         labels: index of each one's class, (N,) int64.
-        content: the pictures, (N, C, H, W) uint8; or the files that hold them, (N,) of Path.
+        content: the pictures, or the files that hold them, (N,) of Path.
     """
 
     names: np.ndarray
     labels: np.ndarray
-    content: Tensor | np.ndarray
+    content: Rows | np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -12,6 +12,8 @@ from viewfinder.preprocess import Preprocess
 class SimpleCNN(nn.Module):
     """Two 3x3 convolutions with same padding, each with ReLU; 2x2 max-pool; one linear layer.
 
+    The second ReLU comes after the pooling: the same function, for a quarter of the values.
+
     Args:
         channels, classes: from the data.
         image_size: side of the pictures in pixels, at least 2.
@@ -25,8 +27,8 @@ class SimpleCNN(nn.Module):
             nn.Conv2d(channels, width, kernel_size=3, padding=1),
             nn.ReLU(),
             nn.Conv2d(width, width, kernel_size=3, padding=1),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
         )
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(width * (image_size // 2) ** 2, classes))
 

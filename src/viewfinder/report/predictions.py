@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
+from viewfinder.data.batches import Pictures
 from viewfinder.metrics import Predictions
 from viewfinder.report.pictures import draw_pictures
 
@@ -38,10 +39,11 @@ def worst_mistakes(predictions: Predictions, most: int = 12) -> np.ndarray:
     return wrong[of_truth.argsort(stable=True)][:most].numpy()
 
 
-def draw_mistakes(pixels: Tensor, predictions: Predictions, class_names: list[str]) -> Figure | None:
+def draw_mistakes(pictures: Pictures, predictions: Predictions, class_names: list[str]) -> Figure | None:
     """The worst mistakes of a split as a grid; None where there is none."""
     worst = worst_mistakes(predictions)
     if not len(worst):
         return None
     part = Predictions(predictions.logits[worst], predictions.labels[worst])
-    return draw_pictures(pixels[worst], part, class_names, columns=6)
+    pixels, _ = pictures.at(torch.from_numpy(worst))
+    return draw_pictures(pixels, part, class_names, columns=6)

@@ -23,9 +23,10 @@ def say_data(data: ImageData) -> None:
     more = f", ... ({len(names)} in all)" if len(names) > 20 else ""
     log.info(f"classes  {listed(names[:20])}{more}")
     log.info(f"pictures {listed(f'{name} {len(split):,}' for name, split in data.splits.items())}")
-    batch = data.pictures["train"].batch(torch.arange(min(data.batch_size, len(data.pictures["train"]))))
-    kind = str(batch.pixels.dtype).removeprefix("torch.")
-    log.info(f"a batch  {tuple(batch.pixels.shape)} {kind}, labels {tuple(batch.labels.shape)}")
+    log.info(f"         {data.where}")
+    pixels, labels = data.pictures["train"].at(torch.arange(min(data.batch_size, len(data.pictures["train"]))))
+    kind = str(pixels.dtype).removeprefix("torch.")
+    log.info(f"a batch  {tuple(pixels.shape)} {kind}, labels {tuple(labels.shape)}")
 
 
 def network_facts(network: nn.Module, channels: int, classes: int) -> dict[str, Any]:
@@ -61,6 +62,10 @@ def say_network(facts: Mapping[str, Any], run: RunFolder) -> None:
     per_picture = f"{facts['multiply_adds']:,} multiply-adds a picture"
     log.info(f"network  {facts['name']}, {facts['parameters']:,} parameters{frozen}, {per_picture}")
     log.info(f"run      {run.path}")
+
+
+def say_device(device: str, precision: str, reason: str) -> None:
+    log.info(f"device   {device}; {precision}, {reason}")
 
 
 def say_result(scores: Mapping[str, Any], run: RunFolder) -> None:

@@ -11,6 +11,7 @@ import tarfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -990,6 +991,26 @@ def test_pictures_are_kept_in_the_first_place_of_which_they_take_half(
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=memory * size))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=disk * size))
     assert chosen in kept(album, "auto").where
+
+
+@dataclass(kw_only=True, eq=False)
+class Listed(ImageData):
+    """A source of one's own: it says which files there are, and nothing else."""
+
+    root: Path
+
+    def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
+        paths = sorted(self.root.rglob("*.png"))
+        labels = np.array([int(path.parent.name == "dog") for path in paths])
+        return ["cat", "dog"], {
+            "train": Split(np.array([p.name for p in paths]), labels, np.array(paths, dtype=object))
+        }
+
+
+def test_a_source_of_ones_own_need_only_list_its_files(album: Path) -> None:
+    ours, theirs = opened(Listed(root=album), 8), kept(album, "memory")
+    for split in ("train", "val", "test"):
+        assert torch.equal(ours.pictures[split].pixels, theirs.pictures[split].pixels)
 
 
 def test_splits_of_one_tensor_share_it() -> None:

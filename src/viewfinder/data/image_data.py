@@ -3,9 +3,8 @@
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from viewfinder.build import Count, Share, Whole
 from viewfinder.data.batches import CHUNK, Batch, Chunk, EpochOrder, Pictures, loader
 from viewfinder.data.decode import common_shape
 from viewfinder.data.split import Rows, Split, cut
+from viewfinder.data.storage import Files, keep
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.seeds import derive, generator
 
@@ -145,11 +145,10 @@ class ImageData(pl.LightningDataModule):
             self.pictures |= self.read_files(files, shape)
         self.picture_shape = next(iter(self.pictures.values())).shape
 
-    def read_files(
-        self, files: Mapping[str, tuple[list[Path], Tensor]], shape: tuple[int, int, int]
-    ) -> dict[str, Pictures]:
-        """The pictures of each split, from their files: (paths, labels)."""
-        raise NotImplementedError
+    def read_files(self, files: Files, shape: tuple[int, int, int]) -> dict[str, Pictures]:
+        """The pictures of each split, from their files: (paths, labels); kept where they fit."""
+        pictures, self.kept, self.where = keep(files, shape, "auto", None)
+        return pictures
 
     def facts(self) -> dict[str, Any]:
         """What data.json says: enough to read a picture as training did, and to know these data again."""

@@ -1,8 +1,8 @@
 """What the end-to-end tests share: small pictures, runs that have finished, and the commands as a person types them."""
 
-import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,25 @@ class Answer(NamedTuple):
 
 
 Type = Callable[..., Answer]
+
+
+class Page(HTMLParser):
+    """The page's text, and everything in it that a browser would fetch."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.fetched: list[str] = []
+        self.text: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        wanted = ("src", "href", "srcset", "data", "action", "poster", "background")
+        self.fetched += [value or "" for name, value in attrs if name in wanted]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
 
 
 def paint(root: Path, seed: int, sizes: dict[str, int] = SIZES) -> Path:
@@ -131,14 +150,3 @@ def viewfinder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         return Answer(code or 0, out, err)
 
     return type_it
-
-
-@pytest.fixture
-def forget_own_modules() -> object:
-    """Modules imported during the test from its own folders are unknown again after it."""
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if name.startswith("my_"):
-            with contextlib.suppress(KeyError):
-                del sys.modules[name]

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import pandas as pd
 import pytest
 import sklearn.metrics
 import torch
-from conftest import CLASSES, ROOT, SIZES, Train, Type, paint
+from conftest import CLASSES, ROOT, SIZES, Page, Train, Type, paint
 from PIL import Image
 
 from viewfinder.models.simple_cnn import SimpleCNN
@@ -313,25 +312,6 @@ def test_compare_numbers_settings_that_are_too_long_for_the_terminal(
 
 
 # report
-
-
-class Page(HTMLParser):
-    """The page's text, and everything in it that a browser would fetch."""
-
-    def __init__(self, html: str):
-        super().__init__()
-        self.fetched: list[str] = []
-        self.text: list[str] = []
-        self.tags: set[str] = set()
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        wanted = ("src", "href", "srcset", "data", "action", "poster", "background")
-        self.fetched += [value or "" for name, value in attrs if name in wanted]
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
 
 
 def test_report_makes_the_same_page_from_the_run_folder_alone(

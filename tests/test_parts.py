@@ -6,7 +6,6 @@ import math
 import random
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 import sklearn.metrics
 import torch
 import torchvision
+from conftest import Page
 from matplotlib.text import Text
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -662,24 +662,6 @@ def test_a_run_made_twice_with_one_seed_counts_once() -> None:
     assert row["best_val_mean"] == pytest.approx(0.7)  # of 0.5 and the later 0.9
 
 
-class Tags(HTMLParser):
-    """The names of the elements, and what stands between them."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.names: list[str] = []
-        self.text: list[str] = []
-        self.sources: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.names.append(tag)
-        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-
 def scored_run(folder: Path, names: list[str]) -> tuple[RunFolder, dict[str, Any]]:
     """A run folder with all that a report is made of; its scores are of random logits."""
     cfg = OmegaConf.create({"name": "<b>name</b>", "seed": 3, "run_dir": str(folder), "output_dir": "outputs"})
@@ -706,9 +688,9 @@ def test_class_names_that_look_like_html_are_text_in_the_report(tmp_path: Path) 
     nasty = "<script>alert(1)</script>"
     run, split = scored_run(tmp_path / "run", [nasty, "b & c", '"d"'])
     write_report(run)
-    page = Tags(run.report.read_text(encoding="utf-8"))
-    assert "script" not in page.names
-    assert "b" in page.names  # the report's own bold figures: tags are seen
+    page = Page(run.report.read_text(encoding="utf-8"))
+    assert "script" not in page.tags
+    assert "b" in page.tags  # the report's own bold figures: tags are seen
     text = "".join(page.text)
     assert text.count(nasty) >= 2  # hardest classes, and confused pairs
     assert "b & c" in text
@@ -722,7 +704,7 @@ def test_the_report_is_one_file_that_asks_nothing_of_the_network(tmp_path: Path)
     run, _ = scored_run(tmp_path / "run", ["a", "b"])
     write_report(run)
     content = run.report.read_text(encoding="utf-8")
-    sources = Tags(content).sources
+    sources = Page(content).fetched
     assert len(sources) == 2
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.search(r"url\(|@import|https?://", re.sub(r"base64,[^\"]*", "", content))

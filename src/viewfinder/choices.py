@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import os
 import platform
 import statistics
 import time
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from viewfinder.cache import cache_folder
 from viewfinder.loop import forward_context
 from viewfinder.preprocess import preprocess_of
 from viewfinder.run_folder import read_json, write_json
@@ -35,7 +35,7 @@ def choose_precision(network: nn.Module, batch: tuple[int, ...], device: torch.d
     """The precision to train in: what is wanted, or for "auto" the faster one by a clear margin.
 
     What was found is kept for this machine, so that equal commands make equal choices; in
-    $XDG_CACHE_HOME/viewfinder/precision.json, which may be removed.
+    precision.json in the cache folder, which may be removed.
 
     Args:
         batch: shape of a training batch of uint8 pictures, (N, C, H, W).
@@ -43,7 +43,7 @@ def choose_precision(network: nn.Module, batch: tuple[int, ...], device: torch.d
     """
     if wanted != "auto":
         return Choice(wanted, "as asked")
-    file = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "viewfinder" / "precision.json"
+    file = cache_folder() / "precision.json"
     known = _read(file)
     key = _key(network, batch, device)
     if key not in known:

@@ -43,13 +43,13 @@ class Recorder(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         row = epoch_row(trainer, pl_module.loop.lr)  # type: ignore[union-attr]
-        better = row["val/accuracy"] > self.best_accuracy
-        if better:
-            self.best_epoch, self.best_accuracy = row["epoch"], row["val/accuracy"]
         if not math.isfinite(row["train/loss"]):
             rule = f"is {row['train/loss']} after epoch {row['epoch']}: training has come apart"
             remedy = "Try a smaller optimizer.lr, or trainer.gradient_clip_val=1."
             raise ViewfinderError("the training", [Problem("train/loss", rule, remedy=remedy)])
+        better = row["val/accuracy"] > self.best_accuracy
+        if better:
+            self.best_epoch, self.best_accuracy = row["epoch"], row["val/accuracy"]
         self.rows.append(row)
         self._save(trainer, better)  # every process takes part, one writes
         if not trainer.is_global_zero:

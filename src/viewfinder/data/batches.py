@@ -73,11 +73,9 @@ class Chunk:
         for number, positions in self.part.batches:
             places = torch.arange(start, start + len(positions)) if self.is_apart else positions
             start += len(positions)
-            pixels, labels = self.pictures.at(places)
+            tensors = (*self.pictures.at(places), positions)
+            pixels, labels, positions = (tensor.to(self.device, non_blocking=True) for tensor in tensors)
             batch = Batch(pixels, labels, positions, number)
-            if self.device.type != "cpu":
-                pixels, labels, positions = (part.to(self.device, non_blocking=True) for part in batch[:3])
-                batch = Batch(pixels, labels, positions, number)
             yield batch if self.augment is None else batch._replace(pixels=self.augment(batch))
 
 

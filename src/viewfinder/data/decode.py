@@ -93,12 +93,12 @@ def decode_all(paths: Sequence[Path], channels: int, size: tuple[int, int], what
 
 def try_decode(path: Path, channels: int, size: tuple[int, int]) -> Tensor | Problem:
     """One picture as `decode` gives it, or why it cannot be read."""
-    return _guarded(lambda path: decode(path, channels, size), path)
+    return _guarded(functools.partial(decode, channels=channels, size=size), path)
 
 
 def try_decode_each(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> dict[Path, Tensor | Problem]:
     """Each picture as `decode` gives it, or why it cannot be read."""
-    decoded = _each(lambda path: decode(path, channels, size), paths, "decoding")
+    decoded = _each(functools.partial(decode, channels=channels, size=size), paths, "decoding")
     return dict(zip(paths, decoded, strict=True))
 
 

@@ -18,7 +18,7 @@ from viewfinder.build import Count, Share, Whole
 from viewfinder.data.batches import CHUNK, Batch, Chunk, EpochOrder, Pictures, loader
 from viewfinder.data.decode import common_shape
 from viewfinder.data.split import Rows, Split, cut
-from viewfinder.data.storage import Files, keep
+from viewfinder.data.storage import Storage, keep
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.seeds import derive, generator
 
@@ -142,13 +142,13 @@ class ImageData(pl.LightningDataModule):
             else:
                 files[name] = (list(split.content), labels)
         if files:
-            self.pictures |= self.read_files(files, shape)
+            pictures, self.kept, self.where = keep(files, shape, *self.how_to_keep())
+            self.pictures |= pictures
         self.picture_shape = next(iter(self.pictures.values())).shape
 
-    def read_files(self, files: Files, shape: tuple[int, int, int]) -> dict[str, Pictures]:
-        """The pictures of each split, from their files: (paths, labels); kept where they fit."""
-        pictures, self.kept, self.where = keep(files, shape, "auto", None)
-        return pictures
+    def how_to_keep(self) -> tuple[Storage, int | None]:
+        """Storage and workers for `viewfinder.data.storage.keep`; for a source of files that has such arguments."""
+        return "auto", None
 
     def facts(self) -> dict[str, Any]:
         """What data.json says: enough to read a picture as training did, and to know these data again."""

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from viewfinder.build import Count, Text
-from viewfinder.data.batches import Pictures
 from viewfinder.data.decode import EXTENSIONS, pictures_below
 from viewfinder.data.image_data import ImageData
 from viewfinder.data.split import Split
-from viewfinder.data.storage import Files, Storage, keep
+from viewfinder.data.storage import Storage
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 
 FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -39,9 +38,8 @@ class ImageFolder(ImageData):
     storage: Storage = "auto"
     workers: Count | None = None
 
-    def read_files(self, files: Files, shape: tuple[int, int, int]) -> dict[str, Pictures]:
-        pictures, self.kept, self.where = keep(files, shape, self.storage, self.workers)
-        return pictures
+    def how_to_keep(self) -> tuple[Storage, int | None]:
+        return self.storage, self.workers
 
     def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
         root = Path(self.root).expanduser()

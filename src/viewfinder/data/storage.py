@@ -12,6 +12,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from viewfinder.cache import cache_folder
 from viewfinder.data.batches import Pictures, StreamedPictures
 from viewfinder.data.decode import decode_all
 from viewfinder.data.split import Rows
@@ -34,8 +35,7 @@ class Kept(NamedTuple):
 def keep(files: Files, shape: tuple[int, int, int], storage: Storage, workers: int | None) -> Kept:
     """The pictures of each split, kept where they fit: in memory, else in a cache on disk, else in their files alone.
 
-    The cache is in $XDG_CACHE_HOME/viewfinder/pictures; it may be removed. A file in it is known by its pictures'
-    paths, sizes and times of change, and by the shape.
+    A file in the cache folder is known by its pictures' paths, sizes and times of change, and by the shape.
 
     Args:
         shape: (C, H, W) to decode to.
@@ -46,7 +46,7 @@ def keep(files: Files, shape: tuple[int, int, int], storage: Storage, workers: i
         ViewfinderError: naming the pictures that cannot be read; or if they are to be on disk and do not fit.
     """
     size = sum(len(paths) for paths, _ in files.values()) * int(np.prod(shape))
-    memory, cache = psutil.virtual_memory().available, cache_folder()
+    memory, cache = psutil.virtual_memory().available, cache_folder() / "pictures"
     disk = shutil.disk_usage(_existing(cache)).free
     if storage == "auto":
         storage = "memory" if size <= SHARE * memory else "disk" if size <= SHARE * disk else "stream"
@@ -64,10 +64,6 @@ def keep(files: Files, shape: tuple[int, int, int], storage: Storage, workers: i
             decode_all(paths, shape[0], shape[1:], f"{name} pictures", base)
         found[name] = Pictures(Rows(base), labels)
     return Kept(found, storage, f"in memory ({why})" if storage == "memory" else f"in {cache} ({why})")
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "viewfinder" / "pictures"
 
 
 def _cached(cache: Path, paths: Sequence[Path], shape: tuple[int, int, int], name: str) -> Tensor:

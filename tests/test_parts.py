@@ -16,9 +16,11 @@ import sklearn.metrics
 import torch
 import torchvision
 from conftest import Page
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
+from scipy.ndimage import binary_erosion
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torchvision.transforms import v2
@@ -33,9 +35,9 @@ from viewfinder.models.resnet50 import IMAGENET_MEAN, IMAGENET_STD, ResNet50
 from viewfinder.models.simple_cnn import SimpleCNN
 from viewfinder.preprocess import Preprocess
 from viewfinder.report.comparison import SCORES, describe, summarise_settings
-from viewfinder.report.confusion import draw_confusion, most_confused, row_normalised
+from viewfinder.report.confusion import ConfusionFrames, draw_confusion, most_confused, row_normalised
 from viewfinder.report.page import save_figure, write_report
-from viewfinder.report.pictures import draw_pictures
+from viewfinder.report.pictures import ACROSS, DOWN, captions, draw_pictures
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table, worst_mistakes
 from viewfinder.run_folder import RunFolder, replace_text, write_json
 from viewfinder.seeds import derive, generator, seed_everything
@@ -716,15 +718,12 @@ def test_the_report_is_one_file_that_asks_nothing_of_the_network(tmp_path: Path)
 @pytest.mark.parametrize("name", ["US$ and CA$", r"$\frac$", "a_b^c", "$", "50% {x}", r"back\slash"])
 def test_a_class_name_is_drawn_as_it_is_written(tmp_path: Path, name: str) -> None:
     figure = draw_confusion(np.array([[3, 1], [0, 4]]), [name, "other"], "test")
-    pixels = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
-    pictures = draw_pictures(pixels, Predictions(torch.eye(2).double(), torch.tensor([1, 1])), [name, "other"])
-    for each in (figure, pictures):
-        save_figure(each, tmp_path / "drawn.png")
-        with Image.open(tmp_path / "drawn.png") as picture:
-            picture.verify()
-        labels = [text for text in each.findobj(Text) if name in text.get_text().replace(r"\$", "$")]
-        assert labels
-        assert not any(is_formula(text) for text in labels)
+    save_figure(figure, tmp_path / "drawn.png")
+    with Image.open(tmp_path / "drawn.png") as picture:
+        picture.verify()
+    labels = [text for text in figure.findobj(Text) if name in text.get_text().replace(r"\$", "$")]
+    assert labels
+    assert not any(is_formula(text) for text in labels)
 
 
 def is_formula(text: Text) -> bool:
@@ -745,13 +744,36 @@ def test_the_confusion_heat_map_writes_shares_of_true_classes_on_its_cells() -> 
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
 
 
-def test_pictures_are_titled_with_prediction_probability_and_truth_where_wrong() -> None:
+def test_the_heat_map_of_an_epoch_is_the_one_that_matplotlib_draws() -> None:
+    counts = np.random.default_rng(3).integers(0, 50, (7, 7))
+    names = [f"class {number}" for number in range(7)]
+    frames = ConfusionFrames(names, "validation")
+    frames(counts[::-1])  # of an epoch before, of which nothing may remain
+    canvas = FigureCanvasAgg(draw_confusion(counts, names, "validation", numbers=False))
+    canvas.draw()
+    theirs = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+    apart = np.abs(frames(counts).astype(int) - theirs).max(axis=2) > 1
+    # Where two cells meet, and at the frame, Matplotlib mixes the colours over a pixel: lines, never an area.
+    assert not binary_erosion(apart, np.ones((3, 3))).any()
+
+
+def test_pictures_stand_under_captions_in_the_colour_of_right_and_wrong() -> None:
     predictions = Predictions(torch.tensor([[2.0, 0.0], [2.0, 0.0]]).double(), torch.tensor([0, 1]))
-    (axes,) = draw_pictures(torch.from_numpy(noise(2, 3, 5, 4)), predictions, ["cat", "dog"]).axes
+    pixels = noise(2, 3, 5, 4)
+    sheet = draw_pictures(torch.from_numpy(pixels), predictions, ["cat", "dog"])
+    for place, colour in enumerate(((0x2B, 0x6A, 0x30), (0xB3, 0x26, 0x1E))):
+        cell = sheet.crop((place * ACROSS, 0, (place + 1) * ACROSS, DOWN))
+        shown = cell.crop(((ACROSS - 120) // 2, DOWN - 150, (ACROSS + 120) // 2, DOWN))  # 4 by 5 times 30
+        assert np.array_equal(np.asarray(shown)[15::30, 15::30], pixels[place].transpose(1, 2, 0))
+        caption = np.asarray(cell)[: DOWN - 150].reshape(-1, 3)
+        inked = caption[(caption != 255).any(axis=1)]
+        assert len(inked)
+        assert (inked == colour).all(axis=1).any()
+        # Letters are the colour itself, or its mixture with the white paper.
+        assert (inked >= np.array(colour) - 1).all()
+
+
+def test_a_caption_says_prediction_probability_and_the_truth_where_it_is_another() -> None:
+    predictions = Predictions(torch.tensor([[2.0, 0.0], [2.0, 0.0]]).double(), torch.tensor([0, 1]))
     share = f"{softmax(np.array([[2.0, 0.0]]))[0, 0]:.0%}"
-    assert [text.get_text() for text in axes.texts] == [f"cat {share}", f"cat {share}\nis dog"]
-    drawn = np.asarray(axes.images[0].get_array())
-    for place, text in enumerate(axes.texts):
-        (across, down), picture = text.get_position(), noise(2, 3, 5, 4)[place].transpose(1, 2, 0)
-        left, top = round(across - 2), int(down) + 1  # a picture 4 wide and 5 high is centred below its title
-        assert np.array_equal(drawn[top : top + 5, left : left + 4], picture)
+    assert captions(predictions, ["cat", "dog"]) == [(f"cat {share}", True), (f"cat {share}\nis dog", False)]

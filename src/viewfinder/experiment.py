@@ -14,7 +14,7 @@ from viewfinder.logs import logging_to
 from viewfinder.metrics import Predictions
 from viewfinder.preprocess import preprocess_of
 from viewfinder.recorder import Recorder
-from viewfinder.report.page import save_figure, write_report
+from viewfinder.report.page import save_picture, write_report
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table
 from viewfinder.report.summary import network_facts, say_data, say_device, say_network, say_result
 from viewfinder.run_folder import RunFolder, replace_text, write_json
@@ -82,7 +82,7 @@ def write_results(run: RunFolder, data: ImageData, test: Predictions, scores: Sc
     write_json(run.scores, scores)
     mistakes = draw_mistakes(data.pictures["test"], test, data.class_names)
     if mistakes is not None:
-        save_figure(mistakes, run.mistakes)
+        save_picture(mistakes, run.mistakes)
     run.update_run(status="finished")
     write_report(run)
     say_result(scores, run)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata  # type: ignore[attr-defined]
@@ -20,7 +21,7 @@ from torch.utils.tensorboard.summary import hparams
 from viewfinder.data.image_data import ImageData
 from viewfinder.metrics import Predictions, confusion
 from viewfinder.preprocess import preprocess_of
-from viewfinder.report.confusion import draw_confusion
+from viewfinder.report.confusion import ConfusionFrames, draw_confusion
 from viewfinder.report.pictures import draw_pictures
 from viewfinder.run_folder import RunFolder
 
@@ -48,6 +49,7 @@ class TensorBoard:
 
     def __init__(self, folder: RunFolder, cfg: DictConfig, class_names: list[str], pixels: Tensor):
         self.class_names, self.pixels = class_names, pixels
+        self.frames = ConfusionFrames(class_names, "validation")
         self.writer = SummaryWriter(str(folder.path))
         self.events: Any = self.writer.file_writer
         self.writer.add_custom_scalars(CHARTS)
@@ -69,11 +71,12 @@ class TensorBoard:
         for name, value in row.items():
             if name != "epoch":
                 self.writer.add_scalar(name, value, row["epoch"])
-        counts = confusion(predictions).numpy()
-        self._figure("val/confusion", draw_confusion(counts, self.class_names, "validation", False), row["epoch"])
         count = len(self.pixels)
         sample = Predictions(predictions.logits[:count], predictions.labels[:count])
-        self._figure("val/pictures", draw_pictures(self.pixels, sample, self.class_names), row["epoch"])
+        pictures = np.asarray(draw_pictures(self.pixels, sample, self.class_names))
+        frame = self.frames(confusion(predictions).numpy())
+        for tag, drawn in (("val/confusion", frame), ("val/pictures", pictures)):
+            self.writer.add_image(tag, drawn, row["epoch"], dataformats="HWC")
 
     def finish(self, best: Mapping[str, Any]) -> None:
         """The scores of the best weights, as in scores.json, and the test split's confusion matrix."""
@@ -81,7 +84,7 @@ class TensorBoard:
             for name in ("accuracy", "loss", "f1"):
                 self.writer.add_scalar(f"best/{split}_{name}", best[split][name], best["epoch"])
         figure = draw_confusion(torch.tensor(best["test"]["confusion"]).numpy(), self.class_names, "test")
-        self._figure("test/confusion", figure, best["epoch"])
+        self.writer.add_figure("test/confusion", figure, best["epoch"], close=False)
 
     def __enter__(self) -> "TensorBoard":
         return self
@@ -92,9 +95,6 @@ class TensorBoard:
         content = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
         self.events.add_summary(_session_summary(SESSION_END_INFO_TAG, content))
         self.writer.close()
-
-    def _figure(self, tag: str, figure: Any, epoch: int) -> None:
-        self.writer.add_figure(tag, figure, epoch, close=False)
 
 
 def start_tensorboard(

@@ -106,7 +106,7 @@ class Pictures(Dataset[Chunk]):
 
     def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures, (N, C, H, W) uint8 in channels_last, and labels, (N,) int64, at positions (N,) int64."""
-        pixels = self.rows.base[self.rows.places[positions]].permute(0, 3, 1, 2)
+        pixels = self.rows.base.index_select(0, self.rows.places[positions]).permute(0, 3, 1, 2)
         return pixels if self.convert is None else self.convert(pixels), self.labels[positions]
 
     @property

@@ -1,6 +1,7 @@
 """A confusion matrix as a heat map, and the pairs of classes that are confused most."""
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 WRITTEN = 20
@@ -19,7 +20,7 @@ def draw_confusion(counts: np.ndarray, class_names: list[str], split: str, numbe
     Args:
         counts: (K, K) pictures.
         split: named in the title.
-        numbers: write the shares into the cells; most of the time that drawing takes.
+        numbers: write the shares into the cells.
     """
     shares, classes = row_normalised(counts), len(class_names)
     every = max(1, classes // 40)
@@ -46,6 +47,31 @@ def draw_confusion(counts: np.ndarray, class_names: list[str], split: str, numbe
             colour = "white" if share > 0.5 else "#333333"
             axes.text(column, row, f"{share:.2f}", ha="center", va="center", color=colour, fontsize=8)
     return figure
+
+
+class ConfusionFrames:
+    """The heat map without numbers for one epoch after another: all but its cells is drawn once."""
+
+    def __init__(self, class_names: list[str], split: str):
+        self.classes = len(class_names)
+        figure = draw_confusion(np.zeros((self.classes, self.classes)), class_names, split, numbers=False)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        self.empty = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        axes = figure.axes[0]
+        self.colours = axes.images[0].cmap
+        (left, bottom), (right, top) = axes.get_window_extent().get_points().round().astype(int)
+        # One pixel less on each side leaves the frame.
+        self.rows = np.arange(len(self.empty) - top + 1, len(self.empty) - bottom - 1)
+        self.columns = np.arange(left + 1, right - 1)
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """(K, K) pictures -> (H, W, 3) uint8."""
+        frame = self.empty.copy()
+        down, across = (self.classes * np.arange(len(each)) // len(each) for each in (self.rows, self.columns))
+        cells = self.colours(row_normalised(counts), bytes=True)[..., :3]
+        frame[np.ix_(self.rows, self.columns)] = cells[np.ix_(down, across)]
+        return frame
 
 
 def most_confused(counts: np.ndarray, class_names: list[str], most: int = 8) -> list[dict[str, str | int | float]]:

@@ -8,6 +8,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from viewfinder.report.confusion import draw_confusion, most_confused
 from viewfinder.report.curves import draw_curves
@@ -49,6 +50,11 @@ def write_report(run: RunFolder) -> None:
 def save_figure(figure: Figure, path: Path) -> None:
     with replacing(path) as beside:
         figure.savefig(beside, format="png", dpi=130)
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    with replacing(path) as beside:
+        picture.save(beside, format="png")
 
 
 def _inline(path: Path) -> str:

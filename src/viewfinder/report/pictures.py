@@ -1,46 +1,67 @@
 """Pictures with what the network says of them."""
 
-import numpy as np
-from matplotlib.figure import Figure
+import functools
+from pathlib import Path
+
+import matplotlib
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from viewfinder.metrics import Predictions
 from viewfinder.report.confusion import short
 
+SIDE = 150
+"""Pixels of a picture's longer side."""
+ACROSS, DOWN = 180, 200
+"""Pixels from one picture to the next, with its caption."""
+RIGHT, WRONG = "#2b6a30", "#b3261e"
 
-def draw_pictures(pixels: Tensor, predictions: Predictions, class_names: list[str], columns: int = 4) -> Figure:
+
+def draw_pictures(pixels: Tensor, predictions: Predictions, class_names: list[str], columns: int = 4) -> Image.Image:
     """A grid of pictures, each under its predicted class and probability; in red, with the true class, where wrong.
+
+    By Pillow: Matplotlib takes twenty times as long, every epoch.
 
     Args:
         pixels: (n, C, H, W) uint8.
         predictions: of the same n pictures.
     """
     rows = max(1, -(-len(pixels) // columns))
-    height, width = pixels.shape[-2:]
-    # One picture of all of them: sixteen axes take ten times as long, every epoch.
-    across, down = round(1.25 * width), round(1.5 * height)
-    canvas = np.full((rows * down, columns * across, 3), 255, dtype=np.uint8)
-    figure = Figure(figsize=(1.7 * columns, 1.7 * rows * down / across))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.axis("off")
-    probabilities = predictions.probabilities()
-    for place, (picture, shares, label) in enumerate(zip(pixels, probabilities, predictions.labels, strict=True)):
+    sheet = Image.new("RGB", (columns * ACROSS, rows * DOWN), "white")
+    draw = ImageDraw.Draw(sheet)
+    for place, (picture, (caption, right)) in enumerate(zip(pixels, captions(predictions, class_names), strict=True)):
         row, column = divmod(place, columns)
-        top, left = row * down + down - height, column * across + (across - width) // 2
-        canvas[top : top + height, left : left + width] = as_image(picture)
-        predicted = int(shares.argmax())
-        right = predicted == int(label)
-        title = f"{short(class_names[predicted], 18)} {shares[predicted]:.0%}"
-        if not right:
-            title += f"\nis {short(class_names[int(label)], 18)}"
-        axes.text(
-            left + width / 2, top - 0.04 * down, title,
-            fontsize=9, color="#2b6a30" if right else "#b3261e", ha="center", va="bottom", parse_math=False,
+        image = enlarged(picture)
+        centre, top = column * ACROSS + ACROSS // 2, (row + 1) * DOWN - image.height
+        sheet.paste(image, (centre - image.width // 2, top))
+        draw.multiline_text(
+            (centre, top - 5), caption,
+            fill=RIGHT if right else WRONG, font=_font(), anchor="md", align="center", spacing=2,
         )  # fmt: skip
-    axes.imshow(canvas, interpolation="nearest", aspect="auto")
-    return figure
+    return sheet
 
 
-def as_image(picture: Tensor) -> np.ndarray:
-    """(C, H, W) -> (H, W, C)"""
-    return picture.permute(1, 2, 0).numpy()
+def captions(predictions: Predictions, class_names: list[str]) -> list[tuple[str, bool]]:
+    """What is written above each picture, and whether the prediction is right."""
+    found = []
+    for shares, label in zip(predictions.probabilities(), predictions.labels.tolist(), strict=True):
+        predicted = int(shares.argmax())
+        truth = "" if predicted == label else f"\nis {short(class_names[label], 18)}"
+        found.append((f"{short(class_names[predicted], 18)} {shares[predicted]:.0%}{truth}", not truth))
+    return found
+
+
+def enlarged(picture: Tensor) -> Image.Image:
+    """(C, H, W) uint8 -> the picture with its longer side at SIDE pixels; each of its own stays one square."""
+    height, width = picture.shape[1:]
+    levels = picture.permute(1, 2, 0).numpy()
+    image = Image.fromarray(levels[..., 0] if len(picture) == 1 else levels)
+    scale = SIDE / max(height, width)
+    size = max(1, round(scale * width)), max(1, round(scale * height))
+    return image.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX)
+
+
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont:
+    """Matplotlib's own, so that all of a report's letters are alike."""
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 13)

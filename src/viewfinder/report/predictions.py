@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
+from PIL import Image
 
 from viewfinder.data.batches import Pictures
 from viewfinder.metrics import Predictions
@@ -39,7 +39,7 @@ def worst_mistakes(predictions: Predictions, most: int = 12) -> np.ndarray:
     return wrong[of_truth.argsort(stable=True)][:most].numpy()
 
 
-def draw_mistakes(pictures: Pictures, predictions: Predictions, class_names: list[str]) -> Figure | None:
+def draw_mistakes(pictures: Pictures, predictions: Predictions, class_names: list[str]) -> Image.Image | None:
     """The worst mistakes of a split as a grid; None where there is none."""
     worst = worst_mistakes(predictions)
     if not len(worst):

@@ -31,12 +31,12 @@ from torchvision.datasets import CIFAR10 as Archive  # noqa: N811
 from viewfinder.data.augment import Basic
 from viewfinder.data.batches import EpochOrder, Pictures, loader
 from viewfinder.data.cifar10 import CIFAR10
-from viewfinder.data.decode import common_shape, decode, decode_all, find_pictures, look
+from viewfinder.data.decode import SMALL, common_shape, decode, decode_all, decode_some, find_pictures, look
 from viewfinder.data.digits import Digits
 from viewfinder.data.image_data import ImageData
 from viewfinder.data.image_folder import ImageFolder
 from viewfinder.data.split import Rows, Split, cut
-from viewfinder.errors import ViewfinderError
+from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.seeds import generator
 
 T = TypeVar("T")
@@ -270,6 +270,78 @@ def test_common_shape_is_what_all_pictures_share(tmp_path: Path) -> None:
     assert common_shape([grey]) == (1, (4, 6))
     assert common_shape([grey, colour]) == (3, (4, 6))
     assert common_shape([grey, other]) == (1, None)
+
+
+JPEGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "fine": {"quality": 100, "subsampling": 0},
+    "coarse": {"quality": 1},
+    "half": {"subsampling": 1},
+    "progressive": {"progressive": True, "optimize": True},
+    "restarts": {"restart_marker_rows": 1},
+    "rgb": {"keep_rgb": True},
+    "commented": {"comment": b"tiff:Orientation"},
+    "turned": {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"},
+    "turned-by-xmp": {"xmp": b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'},
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (9, 30), (40, 23)])
+def test_many_pictures_at_once_have_the_bits_of_each_alone(
+    tmp_path: Path, channels: int, size: tuple[int, int]
+) -> None:
+    """JPEG files take a way of their own, by torchcodec; `decode` is Pillow's."""
+    for number, (name, options) in enumerate(JPEGS.items()):
+        for mode in ("RGB", "L") if name != "rgb" else ("RGB",):
+            picture = Image.fromarray(noise(9 + 7 * number, 30 - number, 3, seed=number)).resize((40, 23))
+            saved(tmp_path, f"{name}-{mode}.jpg", picture.convert(mode), **options)
+    saved(tmp_path, "ink.jpg", Image.fromarray(noise(9, 9, 4), "CMYK"))
+    saved(tmp_path, "one.JPEG", noise(1, 1, 3))
+    saved(tmp_path, "large.jpg", noise(500, 700, 3), quality=100)
+    Image.fromarray(noise(6, 6, 3)).save(tmp_path / "a-png-in-truth.jpg", "png")
+    saved(tmp_path, "c.png", noise(6, 6, 3))
+    paths = sorted(tmp_path.iterdir())
+    assert (tmp_path / "large.jpg").stat().st_size > SMALL
+    found = list(decode_some(paths, channels, size))
+    assert len(found) == len(paths) == 24
+    for path, picture in zip(paths, found, strict=True):
+        assert isinstance(picture, Tensor), path
+        assert torch.equal(picture, decode(path, channels, size)), path
+
+
+def test_a_damaged_jpeg_is_read_or_refused_as_pillow_does(tmp_path: Path) -> None:
+    whole = saved(tmp_path, "whole.jpg", noise(24, 40, 3, top=256), quality=60).read_bytes()
+    rng = np.random.default_rng(5)
+    refused = 0
+    for number in range(300):
+        damaged = bytearray(whole)
+        if number % 3 == 0:
+            damaged = damaged[: rng.integers(0, len(whole))]
+        for _ in range(number % 3):
+            damaged[rng.integers(0, len(whole))] = rng.integers(0, 256)
+        path = tmp_path / f"{number:03}.jpg"
+        path.write_bytes(damaged)
+        (found,) = decode_some([path], 3, (24, 40))
+        try:
+            expected = decode(path, 3, (24, 40))
+        except (OSError, SyntaxError, ValueError):
+            assert isinstance(found, Problem), number
+            refused += 1
+        else:
+            assert isinstance(found, Tensor), number
+            assert torch.equal(found, expected), number
+    assert 100 < refused < 300
+
+
+def test_one_broken_picture_among_many_is_the_only_one_that_is_not_read(tmp_path: Path) -> None:
+    paths = [saved(tmp_path, f"{number}.jpg", noise(8, 8, 3, seed=number)) for number in range(70)]
+    paths[3].write_bytes(paths[3].read_bytes()[:300])
+    paths[40].unlink()
+    found = list(decode_some(paths, 3, (8, 8)))
+    assert [place for place, each in enumerate(found) if isinstance(each, Problem)] == [3, 40]
+    for path, picture in zip(paths, found, strict=True):
+        assert isinstance(picture, Problem) or torch.equal(picture, decode(path, 3))
 
 
 # A folder of pictures

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from viewfinder.data.decode import try_decode
+from viewfinder.data.decode import decode_some
 from viewfinder.data.split import Rows
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.seeds import generator
@@ -151,8 +151,8 @@ class StreamedPictures(Pictures):
         channels, height, width = self.shape
         base = torch.empty(len(positions), height, width, channels, dtype=torch.uint8)
         problems = []
-        for place, position in enumerate(positions.tolist()):
-            found = try_decode(self.paths[position], channels, (height, width))
+        paths = [self.paths[position] for position in positions.tolist()]
+        for place, found in enumerate(decode_some(paths, channels, (height, width))):
             if isinstance(found, Problem):
                 problems.append(found)
             else:

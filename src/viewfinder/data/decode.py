@@ -1,22 +1,29 @@
 """Picture files to uint8 tensors, as a person sees them."""
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+from torchcodec.decoders import decode_jpeg  # type: ignore[reportPrivateImportUsage]
 from tqdm import tqdm
 
 from viewfinder.errors import Problem, ViewfinderError, listed
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I", "F")
+TOGETHER = 64
+"""Pictures that a thread takes at once: one by one, threads would wait for each other most of the time."""
+SMALL = 2**18
+"""Bytes; of a larger JPEG file, what Pillow adds to the decoding is a small part."""
+T = TypeVar("T")
 
 
 def decode(path: Path, channels: int, size: tuple[int, int] | None = None) -> Tensor:
@@ -42,10 +49,57 @@ def decode(path: Path, channels: int, size: tuple[int, int] | None = None) -> Te
         picture = Image.new("RGBA", colour.size, "white")
         picture.alpha_composite(colour)
     picture = picture.convert("L" if channels == 1 else "RGB")
-    if size is not None and (picture.height, picture.width) != size:
-        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    array = np.asarray(picture)
-    return torch.from_numpy(array.reshape(*array.shape[:2], channels).copy()).permute(2, 0, 1)
+    return _tensor(picture if size is None else _resized(picture, size))
+
+
+def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    height, width = size
+    if (picture.height, picture.width) == size:
+        return picture
+    return picture.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _tensor(picture: Image.Image) -> Tensor:
+    """(C, H, W) uint8"""
+    levels = np.array(picture)
+    return torch.from_numpy(levels[..., None] if levels.ndim == 2 else levels).permute(2, 0, 1)
+
+
+def decode_some(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> Iterator[Tensor | Problem]:
+    """Each picture as `decode` gives it, or why it cannot be read."""
+    for start in range(0, len(paths), TOGETHER):
+        part = paths[start : start + TOGETHER]
+        quick = _plain_jpegs(part, channels, size)
+        for path in part:
+            found = quick.get(path)
+            yield _guarded(functools.partial(decode, channels=channels, size=size), path) if found is None else found
+
+
+def _plain_jpegs(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> dict[Path, Tensor]:
+    """Those that are small JPEG files without anything to turn or convert, by torchcodec in one call.
+
+    The same bits as Pillow's in a third of its time, and without keeping other threads from theirs. Empty if one of
+    them cannot be read: Pillow says which and why.
+    """
+    files: dict[Path, bytes] = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if path.suffix.lower() in (".jpg", ".jpeg") and path.stat().st_size <= SMALL:
+                content = path.read_bytes()
+                if content.startswith(b"\xff\xd8\xff") and b"Exif" not in content and b"tiff:" not in content:
+                    files[path] = content
+    try:
+        decoded = decode_jpeg(list(files.values()), mode="UNCHANGED") if files else []
+    except RuntimeError:
+        return {}
+    found = {}
+    for path, picture in zip(files, decoded, strict=True):
+        if len(picture) == channels:
+            if picture.shape[1:] != size:
+                levels = picture.permute(1, 2, 0).numpy()
+                picture = _tensor(_resized(Image.fromarray(levels[..., 0] if channels == 1 else levels), size))
+            found[path] = picture
+    return found
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
@@ -72,7 +126,11 @@ def common_shape(paths: Sequence[Path]) -> tuple[int, tuple[int, int] | None]:
     Raises:
         ViewfinderError: naming the files that cannot be read.
     """
-    looks = _all_read(_each(look, paths, "looking at the pictures"))
+
+    def look_at(some: Sequence[Path]) -> Iterator[Any]:
+        return (_guarded(look, path) for path in some)
+
+    looks = _all_read(_each(look_at, paths, "looking at the pictures"))
     sizes = {size for size, _ in looks}
     return max(channels for _, channels in looks), sizes.pop() if len(sizes) == 1 else None
 
@@ -83,22 +141,22 @@ def decode_all(paths: Sequence[Path], channels: int, size: tuple[int, int], what
     Raises:
         ViewfinderError: naming the files that cannot be read, each with the reason.
     """
-    places = {path: place for place, path in enumerate(paths)}
 
-    def fill(path: Path) -> None:
-        into[places[path]] = decode(path, channels, size).permute(1, 2, 0)
+    def fill(some: Sequence[tuple[int, Path]]) -> Iterator[Problem | None]:
+        decoded = decode_some([path for _, path in some], channels, size)
+        for (place, _), found in zip(some, decoded, strict=True):
+            if isinstance(found, Problem):
+                yield found
+            else:
+                into[place] = found.permute(1, 2, 0)
+                yield None
 
-    _all_read(_each(fill, paths, f"decoding {what}"))
-
-
-def try_decode(path: Path, channels: int, size: tuple[int, int]) -> Tensor | Problem:
-    """One picture as `decode` gives it, or why it cannot be read."""
-    return _guarded(functools.partial(decode, channels=channels, size=size), path)
+    _all_read(_each(fill, list(enumerate(paths)), f"decoding {what}"))
 
 
 def try_decode_each(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> dict[Path, Tensor | Problem]:
     """Each picture as `decode` gives it, or why it cannot be read."""
-    decoded = _each(functools.partial(decode, channels=channels, size=size), paths, "decoding")
+    decoded = _each(functools.partial(decode_some, channels=channels, size=size), paths, "decoding")
     return dict(zip(paths, decoded, strict=True))
 
 
@@ -144,11 +202,18 @@ def _guarded(function: Callable[[Path], Any], path: Path) -> Any:
         return Problem(str(path), f"cannot be read: {text}")
 
 
-def _each(function: Callable[[Path], Any], paths: Sequence[Path], doing: str) -> list[Any]:
-    """function of each path, in threads, with a progress bar on a terminal; a Problem where it raised."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = pool.map(functools.partial(_guarded, function), paths)
-        return list(tqdm(work, doing, len(paths), leave=False, disable=None, unit=" pictures", delay=1))
+def _each(function: Callable[[Sequence[T]], Iterable[Any]], items: Sequence[T], doing: str) -> list[Any]:
+    """What the function gives for each of some items, taken TOGETHER in threads, with a progress bar on a terminal."""
+    parts = [items[start : start + TOGETHER] for start in range(0, len(items), TOGETHER)]
+    found: list[Any] = []
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(desc=doing, total=len(items), leave=False, disable=None, unit=" pictures", delay=1) as bar,
+    ):
+        for part in pool.map(lambda some: list(function(some)), parts):
+            found += part
+            bar.update(len(part))
+    return found
 
 
 def _all_read(results: list[Any]) -> list[Any]:

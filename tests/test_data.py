@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import psutil
@@ -31,7 +31,16 @@ from torchvision.datasets import CIFAR10 as Archive  # noqa: N811
 from viewfinder.data.augment import Basic
 from viewfinder.data.batches import EpochOrder, Pictures, loader
 from viewfinder.data.cifar10 import CIFAR10
-from viewfinder.data.decode import SMALL, common_shape, decode, decode_all, decode_some, find_pictures, look
+from viewfinder.data.decode import (
+    SMALL,
+    _plain_jpegs,
+    common_shape,
+    decode,
+    decode_all,
+    decode_some,
+    find_pictures,
+    look,
+)
 from viewfinder.data.digits import Digits
 from viewfinder.data.image_data import ImageData
 from viewfinder.data.image_folder import ImageFolder
@@ -303,6 +312,11 @@ def test_many_pictures_at_once_have_the_bits_of_each_alone(
     saved(tmp_path, "c.png", noise(6, 6, 3))
     paths = sorted(tmp_path.iterdir())
     assert (tmp_path / "large.jpg").stat().st_size > SMALL
+    quick = {path.stem for path in _plain_jpegs(paths, channels, size)}
+    plain = set(JPEGS) - {"commented", "turned", "turned-by-xmp"}
+    assert quick == (
+        {f"{name}-L" for name in plain - {"rgb"}} if channels == 1 else {f"{name}-RGB" for name in plain} | {"one"}
+    )
     found = list(decode_some(paths, channels, size))
     assert len(found) == len(paths) == 24
     for path, picture in zip(paths, found, strict=True):
@@ -313,7 +327,7 @@ def test_many_pictures_at_once_have_the_bits_of_each_alone(
 def test_a_damaged_jpeg_is_read_or_refused_as_pillow_does(tmp_path: Path) -> None:
     whole = saved(tmp_path, "whole.jpg", noise(24, 40, 3, top=256), quality=60).read_bytes()
     rng = np.random.default_rng(5)
-    refused = 0
+    refused = quick = 0
     for number in range(300):
         damaged = bytearray(whole)
         if number % 3 == 0:
@@ -323,6 +337,7 @@ def test_a_damaged_jpeg_is_read_or_refused_as_pillow_does(tmp_path: Path) -> Non
         path = tmp_path / f"{number:03}.jpg"
         path.write_bytes(damaged)
         (found,) = decode_some([path], 3, (24, 40))
+        quick += len(_plain_jpegs([path], 3, (24, 40)))
         try:
             expected = decode(path, 3, (24, 40))
         except (OSError, SyntaxError, ValueError):
@@ -332,6 +347,7 @@ def test_a_damaged_jpeg_is_read_or_refused_as_pillow_does(tmp_path: Path) -> Non
             assert isinstance(found, Tensor), number
             assert torch.equal(found, expected), number
     assert 100 < refused < 300
+    assert 0 < quick <= 300 - refused
 
 
 def test_one_broken_picture_among_many_is_the_only_one_that_is_not_read(tmp_path: Path) -> None:
@@ -1063,6 +1079,50 @@ def test_pictures_are_kept_in_the_first_place_of_which_they_take_half(
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=memory * size))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=disk * size))
     assert chosen in kept(album, "auto").where
+
+
+@dataclass(kw_only=True, eq=False)
+class Coloured(ImageData):
+    """Pictures in memory, of three channels."""
+
+    def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
+        names, labels = np.array([f"{number}" for number in range(90)]), np.arange(90) % 3
+        return ["a", "b", "c"], {"train": Split(names, labels, Rows(torch.from_numpy(noise(90, 8, 8, 3))))}
+
+
+def test_pictures_elsewhere_give_the_same_batches_without_touching_those_here() -> None:
+    here = opened(Coloured(channels=1), 8).pictures["train"]
+    there = here.with_base(here.rows.base.clone())
+    here.rows.base.zero_()
+    theirs = opened(Coloured(channels=1), 8).pictures["train"]
+    positions = torch.tensor([3, 0, 7])
+    for mine, other in zip(there.at(positions), theirs.at(positions), strict=True):
+        assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("free", "moved"), [(5.0, True), (4.9, False)])
+def test_pictures_that_take_a_fifth_of_a_gpu_are_kept_there_once_for_all_splits(
+    monkeypatch: pytest.MonkeyPatch, free: float, moved: bool, channels: Literal[1, 3]
+) -> None:
+    """On torch's meta device, where everything must lie that is computed with, though it has no numbers."""
+    data = opened(Coloured(channels=channels), 8)
+    size = data.pictures["train"].rows.base.nbytes
+    known = {"mem_get_info": (int(free * size) - 300, 0), "memory_reserved": 1000, "memory_allocated": 700}
+    for name, value in known.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    data.settle(torch.device("cpu"))
+    assert data.where == "in memory"
+    data.settle(torch.device("meta"))
+    assert ("on the GPU" in data.where) == moved
+    assert {each.device.type for each in data.at_hand.values()} == {"meta" if moved else "cpu"}
+    assert {each.device.type for each in data.pictures.values()} == {"cpu"}
+    assert len({id(each.rows.base) for each in data.at_hand.values()}) == 1
+    for batches in (data.train_dataloader(), data.val_dataloader()):
+        for chunk in batches:
+            for batch in chunk.to(torch.device("meta")):
+                assert {each.device.type for each in batch[:3]} == {"meta"}
+                assert batch.pixels.shape == (len(batch.labels), channels, 8, 8)
 
 
 @dataclass(kw_only=True, eq=False)

@@ -69,18 +69,19 @@ class Chunk:
     def __iter__(self) -> Iterator[Batch]:
         if self.problems:
             raise ViewfinderError("the data", self.problems)
-        start = 0
-        for number, positions in self.part.batches:
-            places = torch.arange(start, start + len(positions)) if self.is_apart else positions
-            start += len(positions)
-            tensors = (*self.pictures.at(places), positions)
-            pixels, labels, positions = (tensor.to(self.device, non_blocking=True) for tensor in tensors)
+        positions = torch.cat([each for _, each in self.part.batches])
+        places = torch.arange(len(positions)) if self.is_apart else positions
+        sizes = [len(each) for _, each in self.part.batches]
+        # All positions at once: each copy to a GPU has its price, however small.
+        split = zip(places.to(self.pictures.device).split(sizes), positions.to(self.device).split(sizes), strict=True)
+        for (number, _), (at, positions) in zip(self.part.batches, split, strict=True):
+            pixels, labels = (each.to(self.device, non_blocking=True) for each in self.pictures.at(at))
             batch = Batch(pixels, labels, positions, number)
             yield batch if self.augment is None else batch._replace(pixels=self.augment(batch))
 
 
 class Pictures(Dataset[Chunk]):
-    """The pictures of a split, in memory or in a mapped file; indexed by parts of an epoch.
+    """The pictures of a split, in memory, on a GPU or in a mapped file; indexed by parts of an epoch.
 
     Args:
         rows: the pictures, N of them.
@@ -103,6 +104,16 @@ class Pictures(Dataset[Chunk]):
 
     def __getitem__(self, part: Part) -> Chunk:
         return Chunk(self, part)
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are, and positions must be."""
+        return self.labels.device
+
+    def with_base(self, base: Tensor) -> "Pictures":
+        """The same pictures, taken from a copy of `rows.base` on another device."""
+        rows = Rows(base, self.rows.places.to(base.device))
+        return Pictures(rows, self.labels.to(base.device), self.shape[0])
 
     def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures, (N, C, H, W) uint8 in channels_last, and labels, (N,) int64, at positions (N,) int64."""
@@ -170,7 +181,7 @@ def _repeated(pixels: Tensor) -> Tensor:
 
 def _weighed(pixels: Tensor) -> Tensor:
     """Colour to grey as Pillow does (ITU-R 601-2)."""
-    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32).view(1, 3, 1, 1)
+    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32, device=pixels.device).view(1, 3, 1, 1)
     return ((pixels.int() * weights).sum(1, keepdim=True) + 0x8000 >> 16).byte()
 
 

@@ -19,9 +19,9 @@ from viewfinder.errors import Problem, ViewfinderError, listed
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I", "F")
-TOGETHER = 64
+TOGETHER = 16
 """Pictures that a thread takes at once: one by one, threads would wait for each other most of the time."""
-SMALL = 2**18
+SMALL = 2**15
 """Bytes; of a larger JPEG file, what Pillow adds to the decoding is a small part."""
 T = TypeVar("T")
 
@@ -203,8 +203,9 @@ def _guarded(function: Callable[[Path], Any], path: Path) -> Any:
 
 
 def _each(function: Callable[[Sequence[T]], Iterable[Any]], items: Sequence[T], doing: str) -> list[Any]:
-    """What the function gives for each of some items, taken TOGETHER in threads, with a progress bar on a terminal."""
-    parts = [items[start : start + TOGETHER] for start in range(0, len(items), TOGETHER)]
+    """What the function gives for each of some items, several at a time in threads, with a bar on a terminal."""
+    together = max(1, min(TOGETHER, len(items) // (4 * (os.cpu_count() or 1))))
+    parts = [items[start : start + together] for start in range(0, len(items), together)]
     found: list[Any] = []
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,

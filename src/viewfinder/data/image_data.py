@@ -18,13 +18,15 @@ from viewfinder.build import Count, Share, Whole
 from viewfinder.data.batches import CHUNK, Batch, Chunk, EpochOrder, Pictures, loader
 from viewfinder.data.decode import common_shape
 from viewfinder.data.split import Rows, Split, cut
-from viewfinder.data.storage import Storage, keep
+from viewfinder.data.storage import Storage, gigabytes, keep
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.seeds import derive, generator
 
 SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 PASSED = 2 * 2**20
 """Bytes of pictures that a reading process hands over at once."""
+GPU_SHARE = 0.2
+"""Of a GPU's free memory, what pictures may take."""
 EVALUATION_BATCH = 4
 """Batches of evaluation are so many times larger: without gradients they need no more memory."""
 
@@ -41,6 +43,8 @@ class ImageData(pl.LightningDataModule):
         train_fraction: share of the training pictures to keep.
         limit: keep at most so many pictures of each split.
         channels: 1 (grey) or 3 (colour) to convert to; None keeps the source's.
+
+    `pictures` are in memory or on disk; batches are taken from `at_hand`: those, or a copy of them on the GPU.
     """
 
     batch_size: Count = 32
@@ -55,6 +59,7 @@ class ImageData(pl.LightningDataModule):
     class_names: list[str] = field(init=False, default_factory=list)
     splits: dict[str, Split] = field(init=False, default_factory=dict)
     pictures: dict[str, Pictures] = field(init=False, default_factory=dict)
+    at_hand: dict[str, Pictures] = field(init=False, default_factory=dict)
     augment: Callable[[Tensor, Generator], Tensor] | None = field(init=False, default=None)
     seed: int = field(init=False, default=0)
     limit_batches: int | None = field(init=False, default=None)
@@ -144,11 +149,25 @@ class ImageData(pl.LightningDataModule):
         if files:
             pictures, self.kept, self.where = keep(files, shape, *self.how_to_keep())
             self.pictures |= pictures
+        self.at_hand = dict(self.pictures)
         self.picture_shape = next(iter(self.pictures.values())).shape
 
     def how_to_keep(self) -> tuple[Storage, int | None]:
         """Storage and workers for `viewfinder.data.storage.keep`; for a source of files that has such arguments."""
         return "auto", None
+
+    def settle(self, device: torch.device) -> None:
+        """Train and evaluate from a copy of the pictures on the GPU, if that leaves most of it to the network."""
+        if device.type == "cpu" or self.kept != "memory":
+            return
+        bases = {id(each.rows.base): each.rows.base for each in self.pictures.values()}
+        size, free = sum(base.nbytes for base in bases.values()), free_memory(device)
+        if size > GPU_SHARE * free:
+            self.where += f"; too much for the GPU, which has {gigabytes(free)} free"
+            return
+        copies = {key: base.to(device) for key, base in bases.items()}
+        self.at_hand = {name: each.with_base(copies[id(each.rows.base)]) for name, each in self.pictures.items()}
+        self.where = f"on the GPU ({gigabytes(size)}; {gigabytes(free)} are free)"
 
     def facts(self) -> dict[str, Any]:
         """What data.json says: enough to read a picture as training did, and to know these data again."""
@@ -164,7 +183,7 @@ class ImageData(pl.LightningDataModule):
         }
 
     def train_dataloader(self) -> DataLoader[Chunk]:
-        return loader(self.pictures["train"], self.training_order())
+        return loader(self.at_hand["train"], self.training_order())
 
     def val_dataloader(self) -> DataLoader[Chunk]:
         return self.evaluation_loader("val")
@@ -177,7 +196,7 @@ class ImageData(pl.LightningDataModule):
 
     def evaluation_loader(self, split: str) -> DataLoader[Chunk]:
         """A split in its own order."""
-        return loader(self.pictures[split], self._order(split, EVALUATION_BATCH * self.batch_size, None))
+        return loader(self.at_hand[split], self._order(split, EVALUATION_BATCH * self.batch_size, None))
 
     def _order(self, split: str, batch_size: int, seed: int | None) -> EpochOrder:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -199,6 +218,11 @@ class ImageData(pl.LightningDataModule):
 
     def _augmented(self, augment: Callable[[Tensor, Generator], Tensor], epoch: int, batch: Batch) -> Tensor:
         return augment(batch.pixels, generator(self.seed, "augment", epoch, batch.number, device=batch.pixels.device))
+
+
+def free_memory(gpu: torch.device) -> int:
+    """Bytes, with those that torch keeps for itself and does not use."""
+    return torch.cuda.mem_get_info(gpu)[0] + torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu)
 
 
 def _fingerprint(split: Split, pictures: Pictures) -> str:

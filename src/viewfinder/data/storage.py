@@ -50,7 +50,7 @@ def keep(files: Files, shape: tuple[int, int, int], storage: Storage, workers: i
     disk = shutil.disk_usage(_existing(cache)).free
     if storage == "auto":
         storage = "memory" if size <= SHARE * memory else "disk" if size <= SHARE * disk else "stream"
-    why = f"{_gigabytes(size)} decoded; {_gigabytes(memory)} of memory and {_gigabytes(disk)} of disk are free"
+    why = f"{gigabytes(size)} decoded; {gigabytes(memory)} of memory and {gigabytes(disk)} of disk are free"
     if storage == "stream":
         workers = workers or os.cpu_count() or 1
         streamed = {name: StreamedPictures(*each, shape, workers) for name, each in files.items()}
@@ -94,5 +94,5 @@ def _existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def _gigabytes(count: float) -> str:
+def gigabytes(count: float) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -752,7 +752,7 @@ def test_the_heat_map_of_an_epoch_is_the_one_that_matplotlib_draws() -> None:
     canvas = FigureCanvasAgg(draw_confusion(counts, names, "validation", numbers=False))
     canvas.draw()
     theirs = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
-    apart = np.abs(frames(counts).astype(int) - theirs).max(axis=2) > 1
+    apart = np.abs(np.asarray(frames(counts)).astype(int) - theirs).max(axis=2) > 1
     # Where two cells meet, and at the frame, Matplotlib mixes the colours over a pixel: lines, never an area.
     assert not binary_erosion(apart, np.ones((3, 3))).any()
 

@@ -45,6 +45,8 @@ class Classifier(pl.LightningModule):
         self.loss = loss
         self.make_optimizer, self.make_schedule, self.seed = make_optimizer, make_schedule, seed
         self.outputs: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {"train": [], "val": [], "test": []}
+        self.sums = torch.zeros(3, dtype=torch.float64)
+        """Over the epoch's training pictures so far: of their losses, of those predicted right, of all."""
         self.predictions: dict[str, Predictions] = {}
         """Of the last evaluation of each split."""
 
@@ -55,15 +57,18 @@ class Classifier(pl.LightningModule):
     def step(self, batch: Batch, split: str) -> Tensor:
         logits = self(batch.pixels)
         loss = self.loss(logits, batch.labels)
-        if split == "train":
-            right = (logits.detach().argmax(1) == batch.labels).sum()
-            self.outputs[split].append((loss.detach(), right, torch.tensor(len(batch.labels))))
-        else:
-            self.outputs[split].append((logits, batch.labels, batch.positions))
+        first = loss if split == "train" else batch.positions
+        self.outputs[split].append((first.detach(), logits.detach(), batch.labels))
         return loss
 
     def training_step(self, chunk: Chunk, chunk_idx: int) -> None:
         self.loop.train(self, chunk)
+        # Once a chunk: between two steps this would let torch's threads fall asleep.
+        losses, logits, labels = zip(*self.outputs["train"], strict=True)
+        counts = torch.tensor([len(each) for each in labels], dtype=torch.float64, device=self.sums.device)
+        right = (torch.cat(logits).argmax(1) == torch.cat(labels)).sum()
+        self.sums += torch.stack([(torch.stack(losses) * counts).sum(), right, counts.sum()])
+        self.outputs["train"] = []
 
     def validation_step(self, chunk: Chunk, chunk_idx: int) -> None:
         self._evaluate(chunk, "val")
@@ -78,15 +83,13 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.outputs["train"] = []
+        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
 
     def on_train_epoch_end(self) -> None:
         """train/loss and train/accuracy: over the pictures of the epoch, with the weights each batch found."""
-        losses, right, counts = (torch.stack(column).double() for column in zip(*self.outputs["train"], strict=True))
-        counts = counts.to(losses.device)
-        sums = torch.stack([(losses * counts).sum(), right.sum(), counts.sum()])
         if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(sums)
-        loss, right, count = sums.tolist()
+            torch.distributed.all_reduce(self.sums)
+        loss, right, count = self.sums.tolist()
         self.log_dict({"train/loss": loss / count, "train/accuracy": right / count})
 
     def on_validation_epoch_end(self) -> None:
@@ -97,7 +100,7 @@ class Classifier(pl.LightningModule):
 
     def _evaluated(self, split: str) -> None:
         """Keep the split's predictions and log its metrics; an epoch's loss is that of all pictures at once."""
-        logits, labels, positions = (torch.cat(column).cpu() for column in zip(*self.outputs[split], strict=True))
+        positions, logits, labels = (torch.cat(column).cpu() for column in zip(*self.outputs[split], strict=True))
         self.outputs[split] = []
         if self.trainer.world_size > 1:
             parts: list[Any] = [None] * self.trainer.world_size

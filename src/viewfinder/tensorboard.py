@@ -1,5 +1,6 @@
 """What TensorBoard shows of a run: curves, custom charts, pictures, the graph, and the HPARAMS tab."""
 
+import io
 import math
 import time
 import warnings
@@ -7,9 +8,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata  # type: ignore[attr-defined]
 from tensorboard.plugins.hparams.api_pb2 import Status  # type: ignore[attr-defined]
 from tensorboard.plugins.hparams.metadata import PLUGIN_NAME, SESSION_END_INFO_TAG
@@ -73,10 +74,8 @@ class TensorBoard:
                 self.writer.add_scalar(name, value, row["epoch"])
         count = len(self.pixels)
         sample = Predictions(predictions.logits[:count], predictions.labels[:count])
-        pictures = np.asarray(draw_pictures(self.pixels, sample, self.class_names))
-        frame = self.frames(confusion(predictions).numpy())
-        for tag, drawn in (("val/confusion", frame), ("val/pictures", pictures)):
-            self.writer.add_image(tag, drawn, row["epoch"], dataformats="HWC")
+        self._picture("val/pictures", draw_pictures(self.pixels, sample, self.class_names), row["epoch"])
+        self._picture("val/confusion", self.frames(confusion(predictions).numpy()), row["epoch"])
 
     def finish(self, best: Mapping[str, Any]) -> None:
         """The scores of the best weights, as in scores.json, and the test split's confusion matrix."""
@@ -95,6 +94,15 @@ class TensorBoard:
         content = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
         self.events.add_summary(_session_summary(SESSION_END_INFO_TAG, content))
         self.writer.close()
+
+    def _picture(self, tag: str, picture: Image.Image, epoch: int) -> None:
+        # Not by add_image, which makes floats of the levels and squeezes the file as far as it goes: every epoch.
+        file = io.BytesIO()
+        picture.save(file, "PNG", compress_level=1)
+        image = Summary.Image(
+            height=picture.height, width=picture.width, colorspace=3, encoded_image_string=file.getvalue()
+        )
+        self.events.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), epoch)
 
 
 def start_tensorboard(

@@ -31,7 +31,7 @@ def draw_pictures(pixels: Tensor, predictions: Predictions, class_names: list[st
     draw = ImageDraw.Draw(sheet)
     for place, (picture, (caption, right)) in enumerate(zip(pixels, captions(predictions, class_names), strict=True)):
         row, column = divmod(place, columns)
-        image = enlarged(picture)
+        image = fitted(picture)
         centre, top = column * ACROSS + ACROSS // 2, (row + 1) * DOWN - image.height
         sheet.paste(image, (centre - image.width // 2, top))
         draw.multiline_text(
@@ -51,8 +51,8 @@ def captions(predictions: Predictions, class_names: list[str]) -> list[tuple[str
     return found
 
 
-def enlarged(picture: Tensor) -> Image.Image:
-    """(C, H, W) uint8 -> the picture with its longer side at SIDE pixels; each of its own stays one square."""
+def fitted(picture: Tensor) -> Image.Image:
+    """(C, H, W) uint8 -> the picture with its longer side at SIDE pixels; in squares, where it had fewer."""
     height, width = picture.shape[1:]
     levels = picture.permute(1, 2, 0).numpy()
     image = Image.fromarray(levels[..., 0] if len(picture) == 1 else levels)

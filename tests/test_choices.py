@@ -1,24 +1,36 @@
 """What is chosen by trying: by a clear margin, once a machine, and without a trace in the run."""
 
+import os
 import platform
 import subprocess
 import sys
+from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pytest
 import torch
 from conftest import train_into
 from torch import Tensor, nn
 
 import viewfinder.choices as choices
-from viewfinder.choices import choose_precision
+from viewfinder.choices import Choices, Trial, choose
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.simple_cnn import SimpleCNN
 from viewfinder.overrides import compose_config
-from viewfinder.trainer import build_trainer, loop_of
 
 CPU = torch.device("cpu")
 BATCH = (8, 3, 16, 16)
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +42,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def found(monkeypatch: pytest.MonkeyPatch, *speedups: float) -> list[float]:
     """Let trying find these, one after the other; what is left of them."""
     left = list(speedups)
-    monkeypatch.setattr(choices, "_speedup", lambda *_: left.pop(0))
+    monkeypatch.setattr(choices, "_gain_of_bfloat16", lambda _: left.pop(0))
     return left
+
+
+def precision_of(network: nn.Module, batch: tuple[int, ...] = BATCH, **trainer: Any) -> tuple[str, str]:
+    chosen = choose(network, batch, CPU, {"precision": "auto", "threads": 1, **trainer})
+    return chosen.precision, chosen.said
 
 
 @pytest.mark.parametrize(
@@ -39,39 +56,140 @@ def found(monkeypatch: pytest.MonkeyPatch, *speedups: float) -> list[float]:
 )
 def test_float32_is_left_only_by_a_clear_margin(monkeypatch: pytest.MonkeyPatch, speedup: float, chosen: str) -> None:
     found(monkeypatch, speedup)
-    precision, reason = choose_precision(SimpleCNN(3, 2, 16), BATCH, CPU, "auto")
+    precision, reason = precision_of(SimpleCNN(3, 2, 16))
     assert precision == chosen
     assert f"{speedup:.2f} times" in reason
 
 
 def test_equal_commands_make_equal_choices_and_others_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     left = found(monkeypatch, 2.0, 0.7, 0.8, 0.9)
-    first = choose_precision(SimpleCNN(3, 2, 16), BATCH, CPU, "auto")
-    assert choose_precision(SimpleCNN(3, 2, 16), BATCH, CPU, "auto") == first
+    first = precision_of(SimpleCNN(3, 2, 16))
+    assert precision_of(SimpleCNN(3, 2, 16)) == first
     assert left == [0.7, 0.8, 0.9]
-    choose_precision(SimpleCNN(3, 2, 16, width=4), BATCH, CPU, "auto")
-    choose_precision(SimpleCNN(3, 2, 16), (9, 3, 16, 16), CPU, "auto")
-    choose_precision(SimpleCNN(3, 2, 32), BATCH, CPU, "auto")
+    precision_of(SimpleCNN(3, 2, 16, width=4))
+    precision_of(SimpleCNN(3, 2, 16), (9, 3, 16, 16))
+    precision_of(SimpleCNN(3, 2, 32))
     assert left == []
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, cores: int, seconds: dict[int, float], others: float = 0.0) -> None:
+    """Let this be a machine of so many cores, where a step takes these seconds with so many threads.
+
+    Args:
+        others: of all cores' time, what other programs take.
+    """
+    threads, clock = [cores], [0.0]
+
+    class Step(Trial):
+        def step(self, precision: str) -> float:
+            if not seconds:
+                pytest.fail("nothing was to be tried")
+            taken = seconds[threads[-1]]
+            clock[0] += taken
+            return taken
+
+    monkeypatch.setattr(choices, "ALL_THREADS", cores)
+    monkeypatch.setattr(choices, "Trial", Step)
+    monkeypatch.setattr(choices, "_busy_seconds", lambda: others * cores * clock[0])
+    monkeypatch.setattr(choices.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+def threads_of(**trainer: Any) -> Choices:
+    return choose(SimpleCNN(3, 2, 16), BATCH, CPU, {"precision": "32-true", **trainer})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [
+        ({16: 0.010, 8: 0.006, 4: 0.004, 2: 0.006, 1: 0.009}, 4),
+        ({16: 0.010, 8: 0.011, 4: 0.004, 2: 0.007, 1: 0.009}, 4),  # not stopped by a small step back
+        ({16: 0.010, 8: 0.013, 4: 0.001, 2: 0.001, 1: 0.001}, 16),  # but by a large one
+        ({16: 0.010, 8: 0.009, 4: 0.012, 2: 0.012, 1: 0.012}, 16),  # no clear margin
+        ({16: 0.010, 8: 0.009, 4: 0.008, 2: 0.007, 1: 0.006}, 1),
+        ({16: 0.100, 8: 0.001, 4: 0.001, 2: 0.001, 1: 0.001}, 16),  # steps so slow that there is work for all
+    ],
+)
+def test_fewer_threads_are_taken_where_they_are_clearly_faster(
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], chosen: int
+) -> None:
+    machine(monkeypatch, 16, seconds)
+    first = threads_of()
+    assert first.threads == torch.get_num_threads() == chosen
+    assert first.device == f"cpu, {chosen} thread{'s' * (chosen > 1)}"
+    if chosen != 16:
+        assert f"({seconds[16] / seconds[chosen]:.2f} times as fast as 16)" in first.said
+    machine(monkeypatch, 16, {})  # a second trial would find no seconds at all
+    assert threads_of() == first
+
+
+def test_threads_tried_beside_a_busy_neighbour_stay_what_they_were_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, 16, {16: 0.01, 8: 0.004, 4: 0.004, 2: 0.004, 1: 0.004}, others=0.3)
+    first = threads_of()
+    assert first.threads == 16
+    assert "busy" in first.said
+    machine(monkeypatch, 16, {})
+    assert threads_of() == first
+
+
+@pytest.mark.parametrize("typed", [{"threads": 3}, {}, {"deterministic": True}])
+def test_threads_that_are_asked_for_are_taken_untried(monkeypatch: pytest.MonkeyPatch, typed: dict[str, Any]) -> None:
+    machine(monkeypatch, 16, {})
+    if not typed:
+        monkeypatch.setenv("OMP_NUM_THREADS", "16")
+    assert threads_of(**typed).threads == typed.get("threads", 16)
+
+
+def test_several_processes_share_the_threads_and_lightning_leaves_them_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, 16, {})
+    monkeypatch.setenv("OMP_NUM_THREADS", "a value to be restored")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert threads_of(devices=4).threads == 4
+    assert os.environ["OMP_NUM_THREADS"] == "4"
+
+
+def test_what_other_programs_take_is_all_that_is_taken_less_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    everyone = namedtuple("everyone", "user nice system idle iowait irq softirq steal guest guest_nice")
+    own = SimpleNamespace(user=1.5, system=0.25)
+    monkeypatch.setattr(psutil, "cpu_times", lambda: everyone(10, 1, 2, 500, 50, 0.125, 0.25, 0.5, 3, 1))
+    monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(cpu_times=lambda: own))
+    # guest and guest_nice are counted in user and nice as well
+    assert choices._busy_seconds() == 10 + 1 + 2 + 0.125 + 0.25 + 0.5 - 1.5 - 0.25
+
+
+def test_a_run_takes_all_threads_again_after_one_that_took_fewer(
+    monkeypatch: pytest.MonkeyPatch, tiny: list[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(choices, "ALL_THREADS", 2)
+    runs = [train_into(tmp_path / name, *tiny, *more) for name, *more in (("one", "trainer.threads=1"), ("all",))]
+    assert [run.read_run()["threads"] for run in runs] == [1, 2]
+    assert torch.get_num_threads() == 2
 
 
 def test_what_is_asked_for_is_taken_untried(monkeypatch: pytest.MonkeyPatch) -> None:
     found(monkeypatch)
-    assert choose_precision(SimpleCNN(3, 2, 16), BATCH, CPU, "bf16-mixed").precision == "bf16-mixed"
+    assert precision_of(SimpleCNN(3, 2, 16), precision="bf16-mixed")[0] == "bf16-mixed"
 
 
 @pytest.mark.parametrize("typed", ["trainer.deterministic=true", "trainer.devices=2"])
-def test_where_bits_must_not_depend_on_the_machine_nothing_is_tried(typed: str) -> None:
-    options = dict(compose_config(["trainer=cpu", typed]).trainer)
-    options.pop("_target_")
-    assert loop_of(build_trainer(**options)).precision == "32-true"
+def test_where_bits_must_not_depend_on_the_machine_nothing_is_tried(
+    monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    found(monkeypatch)
+    machine(monkeypatch, 8, {})
+    monkeypatch.setenv("OMP_NUM_THREADS", "a value to be restored")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    chosen = choose(SimpleCNN(3, 2, 16), BATCH, CPU, compose_config(["trainer=cpu", typed]).trainer)
+    assert (chosen.precision, chosen.threads) == ("32-true", 4 if "devices" in typed else 8)
 
 
 def test_trying_leaves_the_network_and_the_random_numbers_as_they_were() -> None:
     network = CustomCNN(3, 4, 16, widths=[4], hidden=[8]).train(False)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.get_rng_state()
-    assert choose_precision(network, BATCH, CPU, "auto").precision in ("32-true", "bf16-mixed")
+    assert precision_of(network)[0] in ("32-true", "bf16-mixed")
     assert torch.equal(torch.get_rng_state(), state)
     assert not network.training
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -87,7 +205,7 @@ class Picky(SimpleCNN):
 
 
 def test_a_network_that_cannot_be_tried_is_trained_in_float32() -> None:
-    precision, reason = choose_precision(Picky(3, 2, 16), BATCH, CPU, "auto")
+    precision, reason = precision_of(Picky(3, 2, 16))
     assert precision == "32-true"
     assert "RuntimeError" in reason
 
@@ -95,11 +213,11 @@ def test_a_network_that_cannot_be_tried_is_trained_in_float32() -> None:
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}'])
 def test_a_damaged_cache_is_begun_anew(monkeypatch: pytest.MonkeyPatch, cache: Path, content: str) -> None:
     left = found(monkeypatch, 2.0)
-    file = cache / "viewfinder" / "precision.json"
+    file = cache / "viewfinder" / "choices.json"
     file.parent.mkdir(parents=True)
     file.write_text(content)
     for _ in range(2):
-        assert choose_precision(SimpleCNN(3, 2, 16), BATCH, CPU, "auto").precision == "bf16-mixed"
+        assert precision_of(SimpleCNN(3, 2, 16))[0] == "bf16-mixed"
     assert left == []
 
 
@@ -107,7 +225,7 @@ def test_a_home_that_cannot_be_written_only_costs_another_try(monkeypatch: pytes
     left = found(monkeypatch, 2.0, 2.0)
     cache.write_text("a file where the folder would be")
     for _ in range(2):
-        assert choose_precision(SimpleCNN(3, 2, 16), BATCH, CPU, "auto").precision == "bf16-mixed"
+        assert precision_of(SimpleCNN(3, 2, 16))[0] == "bf16-mixed"
     assert left == []
 
 

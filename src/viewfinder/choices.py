@@ -2,12 +2,15 @@
 
 import copy
 import hashlib
+import os
 import platform
 import statistics
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import torch
 from torch import nn
 
@@ -16,50 +19,174 @@ from viewfinder.loop import forward_context
 from viewfinder.preprocess import preprocess_of
 from viewfinder.run_folder import read_json, write_json
 
+CPU = torch.device("cpu")
+ALL_THREADS = torch.get_num_threads()
+"""What torch takes by itself, one a core."""
+FEW = 4
+"""Threads, up to which all are taken untried: fewer can gain little, and a neighbour's noise can feign it."""
 EXACT = "32-true"
 FAST = "bf16-mixed"
 MARGIN = 1.2
-"""How many times as fast bfloat16 must be before float32 is left for it."""
-BUDGET = 0.6
-"""Seconds that trying may take, about."""
+"""How many times as fast fewer threads, or bfloat16, must be before all threads, or float32, are left for it."""
+BUDGET = 0.25
+"""Seconds that trying one against another may take, about."""
 STEP = 0.04
 """Seconds that one step of it should take; a slow network is tried with fewer pictures."""
+BUSY = 0.25
+"""Of all cores' time; where other programs take more, a trial of threads says nothing."""
 
 
-class Choice(NamedTuple):
+class Choices(NamedTuple):
+    device: str
+    """such as 'cpu, 2 threads' or 'cuda, NVIDIA H200'"""
+    threads: int
     precision: str
-    reason: str
+    said: str
+    """all of these and why, for a person"""
 
 
-def choose_precision(network: nn.Module, batch: tuple[int, ...], device: torch.device, wanted: str) -> Choice:
-    """The precision to train in: what is wanted, or for "auto" the faster one by a clear margin.
+def choose(network: nn.Module, batch: tuple[int, ...], device: torch.device, trainer: Mapping[str, Any]) -> Choices:
+    """Torch's threads, which this sets, and the precision of training: as asked, or what is faster by a clear margin.
 
-    What was found is kept for this machine, so that equal commands make equal choices; in
-    precision.json in the cache folder, which may be removed.
+    A network is tried once on a machine, so that equal commands make equal choices: what was found is kept in
+    choices.json in the cache folder, which may be removed. With `deterministic` or several devices nothing is tried.
 
     Args:
         batch: shape of a training batch of uint8 pictures, (N, C, H, W).
-        wanted: "auto", or a precision as Lightning names it.
+        trainer: the keys of the trainer group; of them `threads` may be None, and `precision` "auto".
     """
-    if wanted != "auto":
-        return Choice(wanted, "as asked")
-    file = cache_folder() / "precision.json"
+    devices = trainer.get("devices", 1)
+    fixed = bool(trainer.get("deterministic")) or devices != 1
+    threads, why_threads = trainer.get("threads"), ""
+    if threads is None:
+        threads = max(1, ALL_THREADS // devices) if isinstance(devices, int) and device.type == "cpu" else ALL_THREADS
+        if not fixed and device.type == "cpu" and ALL_THREADS > FEW and "OMP_NUM_THREADS" not in os.environ:
+            threads, why_threads = _choose_threads(network, batch)
+    if devices != 1:  # or Lightning would set what it thinks best when training begins
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    torch.set_num_threads(threads)
+    precision, why = trainer.get("precision", "auto"), "as asked"
+    if precision == "auto" and fixed:
+        precision, why = EXACT, "as always with several devices or deterministic"
+    elif precision == "auto":
+        precision, why = _choose_precision(network, batch, device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} thread{'s' * (threads > 1)}"
+    name = f"{device.type}, {name}"
+    return Choices(name, threads, precision, f"{name}{why_threads}; {precision}, {why}")
+
+
+def _choose_threads(network: nn.Module, batch: tuple[int, ...]) -> tuple[int, str]:
+    torch.set_num_threads(ALL_THREADS)
+    try:
+        found = _kept("threads", network, batch, CPU, lambda: _fewer_threads(Trial(network, batch, CPU), batch[0]))
+    except Exception as error:  # a network that being copied does not suit
+        return ALL_THREADS, f" (fewer could not be tried: {type(error).__name__})"
+    if found is None:
+        return ALL_THREADS, f" (fewer were not tried on a busy machine; remove {_file()} to try again)"
+    threads, times = found
+    return threads, f" ({times:.2f} times as fast as {ALL_THREADS})" if threads != ALL_THREADS else ""
+
+
+def _choose_precision(network: nn.Module, batch: tuple[int, ...], device: torch.device) -> tuple[str, str]:
+    try:
+        times = float(_kept(FAST, network, batch, device, lambda: _gain_of_bfloat16(Trial(network, batch, device))))
+    except Exception as error:  # a network that bfloat16, or being copied, does not suit
+        return EXACT, f"{FAST} could not be tried: {type(error).__name__}"
+    if times >= MARGIN:
+        return FAST, f"{times:.2f} times as fast as {EXACT} here"
+    return EXACT, f"{FAST} is {times:.2f} times as fast here"
+
+
+class Trial:
+    """A copy of the network, forward and backward on pictures of nothing; `count` of them at once, at most a batch."""
+
+    def __init__(self, network: nn.Module, batch: tuple[int, ...], device: torch.device):
+        self.network, self.device, self.shape = copy.deepcopy(network).to(device).train(), device, batch[1:]
+        self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.count = 2
+        self.step(EXACT)
+        self.count = min(batch[0], max(2, int(2 * STEP / self.step(EXACT))))
+
+    def step(self, precision: str) -> float:
+        """Its seconds."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), torch.enable_grad():
+            pixels = torch.zeros(self.count, *self.shape, dtype=torch.uint8, device=self.device)
+            started = time.perf_counter()
+            with forward_context(precision, self.device):
+                loss = self.network(preprocess_of(self.network)(pixels)).float().square().mean()
+            torch.autograd.grad(loss, self.trained, allow_unused=True)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            return time.perf_counter() - started
+
+
+def times_as_fast(
+    step: Callable[[], float], other: Callable[[], float], of: Callable[[Sequence[float]], float] = statistics.median
+) -> float:
+    """How many times as fast the other is: a ratio `of` their seconds, tried in turn."""
+    seconds: list[tuple[float, float]] = []
+    started = time.perf_counter()
+    while len(seconds) < 2 or (len(seconds) < 9 and time.perf_counter() - started < BUDGET):
+        seconds.append((step(), other()))
+    # The first of each pays for what is set up once.
+    one, two = (of(column) for column in zip(*seconds[1:], strict=True))
+    return round(one / two, 3)
+
+
+def _gain_of_bfloat16(trial: Trial) -> float:
+    if trial.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return 0.0
+    return times_as_fast(lambda: trial.step(EXACT), lambda: trial.step(FAST))
+
+
+def _fewer_threads(trial: Trial, batch_size: int) -> tuple[int, float] | None:
+    """Threads, halved as long as that helps, and how many times as fast as all of them; None on a busy machine."""
+    if trial.count < batch_size:  # a step so slow that there is work for all
+        return ALL_THREADS, 1.0
+
+    def step(threads: int) -> float:
+        torch.set_num_threads(threads)
+        trial.step(EXACT)  # while threads come and go
+        return trial.step(EXACT)
+
+    def gain(threads: int, fewer: int) -> float:
+        # By the shortest steps: a neighbour who takes one core for a moment holds up all the threads.
+        return times_as_fast(lambda: step(threads), lambda: step(fewer), min)
+
+    busy, started = _busy_seconds(), time.perf_counter()
+    best, fewer = ALL_THREADS, ALL_THREADS // 2
+    while fewer and (times := gain(best, fewer)) > 1 / MARGIN:
+        best, fewer = fewer if times > 1 else best, fewer // 2
+    times = gain(ALL_THREADS, best) if best != ALL_THREADS else 1.0
+    if _busy_seconds() - busy > BUSY * (os.cpu_count() or 1) * (time.perf_counter() - started):
+        return None
+    return (best, times) if times >= MARGIN else (ALL_THREADS, 1.0)
+
+
+def _busy_seconds() -> float:
+    """Of all cores together, and of other programs alone."""
+    everyone, own = psutil.cpu_times(), psutil.Process().cpu_times()
+    # Linux counts what a guest system takes as `user` too.
+    apart = sum(getattr(everyone, name, 0.0) for name in ("idle", "iowait", "guest", "guest_nice"))
+    return sum(everyone) - apart - own.user - own.system
+
+
+def _kept(what: str, network: nn.Module, batch: tuple[int, ...], device: torch.device, trial: Callable[[], Any]) -> Any:
+    """What the cache has from an earlier trial of this network, else what one finds now."""
+    file, key = _file(), _key(what, network, batch, device)
     known = _read(file)
-    key = _key(network, batch, device)
     if key not in known:
-        try:
-            known[key] = _speedup(copy.deepcopy(network).to(device), batch, device)
-        except Exception as error:  # a network that bfloat16, or being copied, does not suit
-            return Choice(EXACT, f"{FAST} could not be tried: {type(error).__name__}")
+        known[key] = trial()
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, _read(file) | {key: known[key]})
         except OSError:
             pass  # a home that cannot be written: the next run tries again
-    times = float(known[key])
-    if times >= MARGIN:
-        return Choice(FAST, f"{times:.2f} times as fast as {EXACT} here")
-    return Choice(EXACT, f"{FAST} is {times:.2f} times as fast here")
+    return known[key]
+
+
+def _file() -> Path:
+    return cache_folder() / "choices.json"
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -70,42 +197,13 @@ def _read(file: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _key(network: nn.Module, batch: tuple[int, ...], device: torch.device) -> str:
-    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_processor()} x{torch.get_num_threads()}"
-    facts = (repr(network), batch, preprocess_of(network).image_size, chip, torch.__version__)
+def _key(what: str, network: nn.Module, batch: tuple[int, ...], device: torch.device) -> str:
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_processor()} {torch.get_num_threads()}"
+    trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    facts = (what, repr(network), trained, batch, preprocess_of(network).image_size, chip, torch.__version__)
     return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 
 def _processor() -> str:
     """Its name, and what it can do: machines behind one name differ in their instructions."""
     return f"{platform.processor() or platform.machine()} {torch.backends.cpu.get_cpu_capability()} {platform.node()}"
-
-
-def _speedup(network: nn.Module, batch: tuple[int, ...], device: torch.device) -> float:
-    """How many times as fast a step is in bfloat16 as in float32: a ratio of medians, tried in turn."""
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        return 0.0
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    preprocess = preprocess_of(network)
-
-    def step(precision: str, count: int) -> float:
-        pixels = torch.zeros(count, *batch[1:], dtype=torch.uint8, device=device)
-        started = time.perf_counter()
-        with forward_context(precision, device):
-            loss = network(preprocess(pixels)).float().square().mean()
-        torch.autograd.grad(loss, trained, allow_unused=True)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - started
-
-    network.train()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
-        step(EXACT, 2)
-        count = min(batch[0], max(2, int(2 * STEP / step(EXACT, 2))))
-        seconds: list[tuple[float, float]] = []
-        started = time.perf_counter()
-        while len(seconds) < 2 or (len(seconds) < 9 and time.perf_counter() - started < BUDGET):
-            seconds.append((step(EXACT, count), step(FAST, count)))
-    # The first of each pays for what is set up once.
-    exact, fast = (statistics.median(column) for column in zip(*seconds[1:], strict=True))
-    return round(exact / fast, 3)

@@ -4,24 +4,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from viewfinder.assemble import build_classifier, build_network, check_config, open_data
 from viewfinder.build import build
-from viewfinder.choices import choose_precision
+from viewfinder.choices import ALL_THREADS, choose
 from viewfinder.data.image_data import ImageData
 from viewfinder.logs import logging_to
 from viewfinder.metrics import Predictions
 from viewfinder.preprocess import preprocess_of
+from viewfinder.process import keep_freed_memory
 from viewfinder.recorder import Recorder
 from viewfinder.report.page import save_picture, write_report
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table
-from viewfinder.report.summary import network_facts, say_data, say_device, say_network, say_result
+from viewfinder.report.summary import network_facts, say_choices, say_data, say_network, say_result
 from viewfinder.run_folder import RunFolder, replace_text, write_json
 from viewfinder.scoring import score_best_and_last
 from viewfinder.seeds import seed_everything
 from viewfinder.tensorboard import start_tensorboard
-from viewfinder.trainer import device_name, interruptible, loop_of, prepare_process
+from viewfinder.trainer import interruptible, loop_of
 
 Scores = dict[str, Any]
 
@@ -41,7 +43,9 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
         ViewfinderError: for whatever a person can mend; until the data has been read nothing is created on disk.
     """
     check_config(cfg)
-    prepare_process(cfg.trainer.get("threads"), cfg.trainer.get("keep_freed_memory", True))
+    torch.set_num_threads(cfg.trainer.get("threads") or ALL_THREADS)
+    if cfg.trainer.get("keep_freed_memory", True):
+        keep_freed_memory()
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")
     network = build_network(cfg, data.in_channels, len(data.class_names))
@@ -56,16 +60,16 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
         start_tensorboard(run, cfg, data, network) as board,
     ):
         run.write_data(data_facts)
-        run.update_run(network=facts)
-        say_data(data)
-        say_network(facts, run)
         recorder = Recorder(run, board)
         trainer = build(cfg.trainer, "trainer", callbacks=[recorder])
-        loop, device = loop_of(trainer), device_name(trainer)
-        batch = (data.batch_size, *data.picture_shape)
-        loop.precision, reason = choose_precision(network, batch, trainer.strategy.root_device, loop.precision)
-        run.update_run(device=device, precision=loop.precision)
-        say_device(device, loop.precision, reason)
+        device, batch = trainer.strategy.root_device, (data.batch_size, *data.picture_shape)
+        data.settle(device)
+        say_data(data)
+        say_network(facts, run)
+        choices = choose(network, batch, device, cfg.trainer)
+        loop_of(trainer).precision = choices.precision
+        say_choices(choices)
+        run.update_run(network=facts, device=choices.device, threads=choices.threads, precision=choices.precision)
         trainer.fit(classifier, datamodule=data)
         scores = score_best_and_last(run, trainer, classifier, data, recorder.epochs())
         write_results(run, data, classifier.predictions["test"], scores)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from viewfinder.assemble import build_classifier, check_config, open_data, rebuild_network
 from viewfinder.build import build
+from viewfinder.choices import ALL_THREADS
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 from viewfinder.preprocess import preprocess_of
@@ -37,6 +38,8 @@ class OpenedRun:
         self.classifier = build_classifier(cfg, network, self.facts["class_counts"])
         load_weights(self.classifier, folder.best if weights == "best" else folder.last)
         self.trainer: pl.Trainer = build(cfg.trainer, "trainer")
+        used = folder.read_run().get("threads", ALL_THREADS)
+        torch.set_num_threads(cfg.trainer.get("threads") or min(used, ALL_THREADS))  # or the last bits would differ
 
     def open_data(self, split: str) -> ImageData:
         """The run's data with one split read.

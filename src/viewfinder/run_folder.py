@@ -20,7 +20,8 @@ from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.logs import is_helper
 
 PACKAGES = (
-    "viewfinder", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "tensorboard", "numpy"
+    "viewfinder", "torch", "torchvision", "torchcodec", "pytorch-lightning", "torchmetrics", "hydra-core",
+    "tensorboard", "numpy", "pillow",
 )  # fmt: skip
 
 

@@ -15,7 +15,6 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
 from viewfinder.build import Count, Positive
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.loop import TrainingLoop
-from viewfinder.process import keep_freed_memory as keep_memory
 
 
 def build_trainer(
@@ -47,7 +46,8 @@ def build_trainer(
         deterministic: let torch refuse or replace operations whose result varies from run to run.
         progress_bar: draw one, on a terminal.
         limit_batches: at most so many batches an epoch of each split; read by `run_experiment`.
-        threads: of torch on a CPU; None leaves what torch takes, one a core; set by `run_experiment`.
+        threads: of torch on a CPU; None takes one a core, or fewer where that is faster by a clear margin; set by
+            `run_experiment`.
         keep_freed_memory: with glibc, do not give the system what the next step needs; set by `run_experiment`.
 
     Raises:
@@ -55,8 +55,6 @@ def build_trainer(
     """
     check_device(accelerator, devices, precision)
     has_gpu = torch.cuda.is_available()  # a Mac's own kind has no float64, in which scores are computed
-    if precision == "auto" and (deterministic or devices != 1):
-        precision = "32-true"
     loop = TrainingLoop(precision, gradient_clip_val, accumulate_grad_batches, progress_bar)
     extra: list[Callback] = [loop]
     if early_stopping_patience is not None:
@@ -95,14 +93,6 @@ def check_device(accelerator: str, devices: int | str, precision: str) -> None:
         raise ViewfinderError("the machine", [Problem("trainer.precision", rule, precision, remedy)])
 
 
-def prepare_process(threads: int | None, keep_freed_memory: bool) -> None:
-    """Set what belongs to the process and not to a trainer."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if keep_freed_memory:
-        keep_memory()
-
-
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Ctrl-C leaves this block as KeyboardInterrupt: Lightning makes it SystemExit, and ignores a second one."""
@@ -119,14 +109,6 @@ def loop_of(trainer: pl.Trainer) -> TrainingLoop:
     """The loop that build_trainer gave it."""
     (loop,) = (callback for callback in trainer.callbacks if isinstance(callback, TrainingLoop))  # type: ignore[attr-defined]
     return loop
-
-
-def device_name(trainer: pl.Trainer) -> str:
-    """Such as 'cpu, 2 threads' or 'cuda, NVIDIA H200'."""
-    device = trainer.strategy.root_device
-    if device.type == "cuda":
-        return f"cuda, {torch.cuda.get_device_name(device)}"
-    return f"{device.type}, {torch.get_num_threads()} threads"
 
 
 def quiet_lightning() -> None:

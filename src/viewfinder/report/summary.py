@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from viewfinder.build import said
+from viewfinder.choices import Choices
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.preprocess import preprocess_of
@@ -64,8 +65,8 @@ def say_network(facts: Mapping[str, Any], run: RunFolder) -> None:
     log.info(f"run      {run.path}")
 
 
-def say_device(device: str, precision: str, reason: str) -> None:
-    log.info(f"device   {device}; {precision}, {reason}")
+def say_choices(choices: Choices) -> None:
+    log.info(f"device   {choices.said}")
 
 
 def say_result(scores: Mapping[str, Any], run: RunFolder) -> None:

@@ -29,6 +29,9 @@ def dense(inputs: int, width: int) -> list[nn.Module]:
 
 
 NETWORKS = {
+    "mlp": lambda: nn.Sequential(
+        nn.Flatten(), nn.Linear(3 * 32 * 32, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 10)
+    ),
     "simple_cnn": lambda: nn.Sequential(
         nn.Conv2d(3, 10, 3, padding=1),
         nn.ReLU(),

@@ -3,8 +3,9 @@
     python bench/stream.py --pictures 100000
 
 Writes JPEG files of noise and colour to a temporary folder, decodes all of them once on every core without doing
-anything with them, then trains a small perceptron on them for two epochs with data.storage=stream; in turn, and says
-the ratio of both rates, and the largest memory of the training process and its readers in each epoch.
+anything with them, then trains a small perceptron on them for three epochs with data.storage=stream; in turn, and says
+the ratio of both rates, and the largest memory of the training process and its readers in each epoch. The smaller the
+pictures (--side), the more of the cores' time is training's own.
 """
 
 import argparse
@@ -21,35 +22,34 @@ import numpy as np
 import psutil
 from PIL import Image
 
-SIDE = 64
 CLASSES = 4
 
 
-def write(folder: Path, numbers: range) -> None:
+def write(folder: Path, side: int, numbers: range) -> None:
     rng = np.random.default_rng(numbers.start)
     for number in numbers:
         label = number % CLASSES
         small = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         small[..., label % 3] //= 2
-        picture = Image.fromarray(small).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        picture = Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
         picture.save(folder / str(label) / f"{number:06}.jpg", quality=85)
 
 
-def decode_some(paths: list[Path]) -> int:
+def count_decoded(paths: list[Path]) -> int:
     import torch
 
-    from viewfinder.data.decode import decode
+    from viewfinder.data.decode import decode_some
 
     torch.set_num_threads(1)
-    return sum(decode(path, 3, (32, 32)).numel() for path in paths)
+    return sum(isinstance(found, torch.Tensor) for found in decode_some(paths, 3, (32, 32)))
 
 
 def merely_decode(paths: list[Path], cores: int) -> float:
     """Pictures a second by one process a core."""
     with ProcessPoolExecutor(cores) as pool:
-        list(pool.map(decode_some, [paths[:64]] * cores))  # they have started, and imported what they need
+        list(pool.map(count_decoded, [paths[:64]] * cores))  # they have started, and imported what they need
         started = time.perf_counter()
-        list(pool.map(decode_some, [paths[at : at + 500] for at in range(0, len(paths), 500)]))
+        list(pool.map(count_decoded, [paths[at : at + 500] for at in range(0, len(paths), 500)]))
         return len(paths) / (time.perf_counter() - started)
 
 
@@ -100,6 +100,7 @@ def train(root: Path, epochs: int) -> tuple[list[float], list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--side", type=int, default=256, help="of a picture, in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     cores = os.cpu_count() or 1
@@ -109,20 +110,21 @@ def main() -> None:
             (root / str(label)).mkdir()
         with ProcessPoolExecutor(cores) as pool:
             step = -(-args.pictures // (4 * cores))
-            list(
-                pool.map(
-                    write, [root] * 99, [range(a, min(a + step, args.pictures)) for a in range(0, args.pictures, step)]
-                )
-            )
+            parts = [range(start, min(start + step, args.pictures)) for start in range(0, args.pictures, step)]
+            list(pool.map(write, [root] * len(parts), [args.side] * len(parts), parts))
         paths = sorted(root.rglob("*.jpg"))
         decoding, training, memory = [], [], []
         for _ in range(args.rounds):
             decoding.append(merely_decode(paths, cores))
-            seconds, memory = train(root, 2)
+            seconds, memory = train(root, 3)
             training.append(len(paths) * 0.99 / seconds[-1])
-            print(f"decoding {decoding[-1]:.0f}/s, training {training[-1]:.0f}/s, memory {memory} MB", flush=True)
+            print(f"decoding {decoding[-1]:.0f}/s, training {training[-1]:.0f}/s, memory {said(memory)}", flush=True)
     ratio = statistics.median(b / a for a, b in zip(decoding, training, strict=True))
-    print(f"{len(paths):,} pictures: training at {ratio:.0%} of the rate of merely decoding; memory {memory} MB")
+    print(f"{len(paths):,} pictures: training at {ratio:.0%} of the rate of merely decoding; memory {said(memory)}")
+
+
+def said(memory: list[float]) -> str:
+    return ", ".join(f"{each:.0f}" for each in memory) + " MB"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+"""How an epoch's seconds and the memory grow, and how runs share a machine.
+
+    python bench/scaling.py PICTURES
+
+PICTURES holds train/<class>/ and test/<class>/. Every figure is of the command itself, in a process of its own.
+
+    growth   simple_cnn: a quarter, a half and all of the training pictures, in batches of 32, 128 and 512
+    memory   the most that those commands held, beside one with hardly any pictures
+    sharing  one run with a thread a core, as many runs at once as there are cores with one thread each, and as many
+             at once with a thread a core each; in turn
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+TRAIN = Path(__file__).resolve().parents[1] / "train.py"
+FRACTIONS, BATCHES = (0.25, 0.5, 1.0), (32, 128, 512)
+CORES = os.cpu_count() or 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--skip", nargs="+", choices=("growth", "sharing"), default=())
+    args = parser.parse_args()
+    if "growth" not in args.skip:
+        growth(args.pictures, args.rounds)
+    if "sharing" not in args.skip:
+        for network, fraction in (("mlp", 0.25), ("simple_cnn", 0.25), ("custom_cnn", 0.02)):
+            sharing(args.pictures, args.rounds, network, fraction)
+
+
+def run(pictures: Path, *runs: list[str]) -> list[dict[str, Any]]:
+    """Commands at once, each with what is typed: {"seconds": of the second epoch of three, "memory": MiB, "bytes"}."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        started = []
+        for number, typed in enumerate(runs):
+            fixed = ["data=image_folder", f"data.root={pictures}", "trainer=cpu", "trainer.max_epochs=3"]
+            words = [sys.executable, str(TRAIN), *fixed, f"run_dir={folder}/{number}", *typed]
+            with (Path(folder) / f"{number}.log").open("w") as log:
+                started.append(subprocess.Popen(words, stdout=log, stderr=log))
+        for number, process in enumerate(started):
+            _, status, used = os.wait4(process.pid, 0)
+            if status:
+                for other in started:
+                    other.kill()
+                raise SystemExit((Path(folder) / f"{number}.log").read_text())
+            facts, data = (json.loads((Path(folder) / f"{number}/{name}.json").read_text()) for name in ("run", "data"))
+            height, width = data["picture_size"]
+            size = sum(data["split_sizes"].values()) * data["channels"] * height * width
+            found.append({"seconds": facts["epoch_seconds"][1], "memory": used.ru_maxrss / 1024, "bytes": size})
+    return found
+
+
+def growth(pictures: Path, rounds: int) -> None:
+    seconds: dict[tuple[float, int], list[float]] = {(f, b): [] for b in BATCHES for f in FRACTIONS}
+    largest: dict[str, Any] = {"memory": 0.0, "bytes": 0}
+    few = 0.0
+    for _ in range(rounds):
+        (one,) = run(pictures, ["model=simple_cnn", "data.limit=100"])
+        few = max(few, one["memory"] - one["bytes"] / 2**20)
+        for fraction, batch in seconds:
+            (one,) = run(pictures, ["model=simple_cnn", f"data.train_fraction={fraction}", f"data.batch_size={batch}"])
+            seconds[fraction, batch].append(one["seconds"])
+            if batch == BATCHES[0]:
+                largest = max(largest, one, key=lambda each: (each["bytes"], each["memory"]))
+    print("seconds an epoch  " + "".join(f"{f'batch {batch}':>12}" for batch in BATCHES))
+    for fraction in FRACTIONS:
+        cells = "".join(f"{statistics.median(seconds[fraction, batch]):12.2f}" for batch in BATCHES)
+        print(f"{fraction:4.0%} of the pictures{cells}")
+    extra = (largest["memory"] - few) * 2**20 / largest["bytes"]
+    print(
+        f"memory: {few:.0f} MiB with hardly any pictures, {largest['memory']:.0f} MiB with all, "
+        f"which are {largest['bytes'] / 2**20:.0f} MiB: {extra:.2f} times their bytes more"
+    )
+
+
+def sharing(pictures: Path, rounds: int, network: str, fraction: float) -> None:
+    ways = {
+        "one run, a thread a core": (1, CORES),
+        f"{CORES} runs, one thread each": (CORES, 1),
+        f"{CORES} runs, a thread a core each": (CORES, CORES),
+    }
+    epochs: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, (count, threads) in ways.items():
+            typed = [f"model={network}", f"data.train_fraction={fraction}", f"trainer.threads={threads}"]
+            found = run(pictures, *[[*typed, f"seed={seed}"] for seed in range(count)])
+            epochs[way].append(3600 * sum(1 / each["seconds"] for each in found))
+    first = epochs["one run, a thread a core"]
+    for way, each in epochs.items():
+        times = statistics.median(mine / other for mine, other in zip(each, first, strict=True))
+        print(f"{network}: {way:28} {statistics.median(each):7.0f} epochs an hour, {times:.2f} times the first")
+
+
+if __name__ == "__main__":
+    main()

@@ -411,8 +411,10 @@ def chart(results: dict[str, Any], path: Path) -> None:
     """An epoch's seconds, a panel a network."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 1 + 1.75 * (1 + (len(results) - 1) // 2)), layout="constrained")
-    panels = figure.subplots(-(-len(results) // 2), 2, squeeze=False).flat
+    columns = 2 if len(results) % 3 else 3
+    rows = -(-len(results) // columns)
+    figure = Figure(figsize=(9, 0.7 + 1.75 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
     for axes, each in itertools.zip_longest(panels, results.items()):
         if each is None:
             axes.remove()

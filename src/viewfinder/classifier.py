@@ -45,8 +45,8 @@ class Classifier(pl.LightningModule):
         self.loss = loss
         self.make_optimizer, self.make_schedule, self.seed = make_optimizer, make_schedule, seed
         self.outputs: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {"train": [], "val": [], "test": []}
-        self.sums = torch.zeros(3, dtype=torch.float64)
-        """Over the epoch's training pictures so far: of their losses, of those predicted right, of all."""
+        self.sums, self.count = torch.zeros(2, dtype=torch.float64), 0
+        """Over the epoch's training pictures so far: of their losses and of those predicted right; how many."""
         self.predictions: dict[str, Predictions] = {}
         """Of the last evaluation of each split."""
 
@@ -57,17 +57,17 @@ class Classifier(pl.LightningModule):
     def step(self, batch: Batch, split: str) -> Tensor:
         logits = self(batch.pixels)
         loss = self.loss(logits, batch.labels)
-        first = loss if split == "train" else batch.positions
-        self.outputs[split].append((first.detach(), logits.detach(), batch.labels))
+        first = loss.detach() * len(batch.labels) if split == "train" else batch.positions
+        self.outputs[split].append((first, logits.detach(), batch.labels))
         return loss
 
     def training_step(self, chunk: Chunk, chunk_idx: int) -> None:
         self.loop.train(self, chunk)
-        # Once a chunk: between two steps this would let torch's threads fall asleep.
+        # Once a chunk, since between two steps it lets torch's threads fall asleep; and without waiting for a GPU.
         losses, logits, labels = zip(*self.outputs["train"], strict=True)
-        counts = torch.tensor([len(each) for each in labels], dtype=torch.float64, device=self.sums.device)
-        right = (torch.cat(logits).argmax(1) == torch.cat(labels)).sum()
-        self.sums += torch.stack([(torch.stack(losses) * counts).sum(), right, counts.sum()])
+        right = torch.cat(logits).argmax(1) == torch.cat(labels)
+        self.sums += torch.stack([torch.stack(losses).sum(dtype=torch.float64), right.sum()])
+        self.count += len(right)
         self.outputs["train"] = []
 
     def validation_step(self, chunk: Chunk, chunk_idx: int) -> None:
@@ -83,13 +83,14 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.outputs["train"] = []
-        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.sums, self.count = torch.zeros(2, dtype=torch.float64, device=self.device), 0
 
     def on_train_epoch_end(self) -> None:
         """train/loss and train/accuracy: over the pictures of the epoch, with the weights each batch found."""
+        sums = torch.cat([self.sums, self.sums.new_tensor([self.count])])
         if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(self.sums)
-        loss, right, count = self.sums.tolist()
+            torch.distributed.all_reduce(sums)
+        loss, right, count = sums.tolist()
         self.log_dict({"train/loss": loss / count, "train/accuracy": right / count})
 
     def on_validation_epoch_end(self) -> None:

@@ -65,6 +65,12 @@ def _tensor(picture: Image.Image) -> Tensor:
     return torch.from_numpy(levels[..., None] if levels.ndim == 2 else levels).permute(2, 0, 1)
 
 
+def as_picture(pixels: Tensor) -> Image.Image:
+    """Of (C, H, W) uint8."""
+    levels = pixels.permute(1, 2, 0).numpy()
+    return Image.fromarray(levels[..., 0] if len(pixels) == 1 else levels)
+
+
 def decode_some(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> Iterator[Tensor | Problem]:
     """Each picture as `decode` gives it, or why it cannot be read."""
     for start in range(0, len(paths), TOGETHER):
@@ -96,8 +102,7 @@ def _plain_jpegs(paths: Sequence[Path], channels: int, size: tuple[int, int]) ->
     for path, picture in zip(files, decoded, strict=True):
         if len(picture) == channels:
             if picture.shape[1:] != size:
-                levels = picture.permute(1, 2, 0).numpy()
-                picture = _tensor(_resized(Image.fromarray(levels[..., 0] if channels == 1 else levels), size))
+                picture = _tensor(_resized(as_picture(picture), size))
             found[path] = picture
     return found
 

@@ -7,6 +7,7 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from viewfinder.data.decode import as_picture
 from viewfinder.metrics import Predictions
 from viewfinder.report.confusion import short
 
@@ -54,8 +55,7 @@ def captions(predictions: Predictions, class_names: list[str]) -> list[tuple[str
 def fitted(picture: Tensor) -> Image.Image:
     """(C, H, W) uint8 -> the picture with its longer side at SIDE pixels; in squares, where it had fewer."""
     height, width = picture.shape[1:]
-    levels = picture.permute(1, 2, 0).numpy()
-    image = Image.fromarray(levels[..., 0] if len(picture) == 1 else levels)
+    image = as_picture(picture)
     scale = SIDE / max(height, width)
     size = max(1, round(scale * width)), max(1, round(scale * height))
     return image.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX)

@@ -93,6 +93,12 @@ class Classifier(pl.LightningModule):
         loss, right, count = sums.tolist()
         self.log_dict({"train/loss": loss / count, "train/accuracy": right / count})
 
+    def on_validation_start(self) -> None:
+        """Have each process evaluate one and the same network: its batch norm knows the process's own batches."""
+        if self.trainer.world_size > 1:
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
     def on_validation_epoch_end(self) -> None:
         self._evaluated("val")
 

@@ -90,7 +90,10 @@ def tiny(pictures: Path) -> list[str]:
     return ["model.image_size=8", "data=image_folder", f"data.root={pictures}", "data.batch_size=8", *QUICK]
 
 
-QUICK = ["trainer=cpu", "trainer.precision=32-true", "trainer.max_epochs=2", "trainer.progress_bar=false"]
+QUICK = [
+    "trainer=cpu", "trainer.threads=1", "trainer.precision=32-true", "trainer.max_epochs=2",
+    "trainer.progress_bar=false",
+]  # fmt: skip
 
 
 def train_into(folder: Path, *overrides: str) -> RunFolder:

@@ -163,7 +163,7 @@ def test_a_run_takes_all_threads_again_after_one_that_took_fewer(
     monkeypatch: pytest.MonkeyPatch, tiny: list[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(choices, "ALL_THREADS", 2)
-    runs = [train_into(tmp_path / name, *tiny, *more) for name, *more in (("one", "trainer.threads=1"), ("all",))]
+    runs = [train_into(tmp_path / name, *tiny, *more) for name, *more in (("one",), ("all", "trainer.threads=null"))]
     assert [run.read_run()["threads"] for run in runs] == [1, 2]
     assert torch.get_num_threads() == 2
 

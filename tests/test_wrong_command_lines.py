@@ -42,6 +42,7 @@ KINDS = {
     "threads": "whole number",
     "workers": "whole number",
     "storage": "word",
+    "checkpoint_every": "steps or minutes",
     "run_dir": "text",
     "class_weights": "weights of classes",
     "accelerator": "word",
@@ -55,6 +56,7 @@ KINDS = {
 WRONG_TYPES = {
     "whole number": ("word", "1.5", "true", "[1,2]", "{a: 1}", "null"),
     "number": ("word", "true", "[1,2]", "{a: 1}", "null"),
+    "steps or minutes": ("word", "1.5", "true", "[1,2]", "{a: 1}"),
     "bool": ("word", "2", "[true]", "{a: 1}", "null"),
     "text": ("5", "0.5", "true", "[a]", "{a: 1}", "null"),
     "word": ("5", "0.5", "true", "[a]", "{a: 1}", "null"),
@@ -65,6 +67,7 @@ WRONG_TYPES = {
 OUT_OF_RANGE = {
     "whole number": ("-1", "inf", "nan"),
     "number": ("-1", "inf", "nan"),
+    "steps or minutes": ("-1", "0", "inf", "10hours", "min", "-5min"),
     "bool": (),  # both of its values are legal
     "text": (),  # a name or a place: any is legal until it is looked for
     "word": ("wrod",),
@@ -83,7 +86,7 @@ NEVER_ZERO = (
     "train_fraction", "factor", "threads", "workers",
 )  # fmt: skip
 TOO_SMALL = dict.fromkeys(NEVER_ZERO, "0") | {"widths": "[0]", "hidden": "[0]"}
-NULL_IS_LEGAL = {"weights", "fused"}  # random weights; torch's own choice
+NULL_IS_LEGAL = {"weights", "fused", "checkpoint_every"}  # random weights; torch's own choice; none within an epoch
 
 
 class Case(NamedTuple):

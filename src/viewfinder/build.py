@@ -65,6 +65,11 @@ def build(node: DictConfig | Mapping[str, Any], key: str, **given: Any) -> Any:
         raise ViewfinderError(STAGE, [_refused(node, key, cause, accepted)]) from error
 
 
+def takes(node: Mapping[str, Any] | None, name: str) -> bool:
+    """Whether what a node names has such an argument."""
+    return bool(node) and name in _signature(locate(node["_target_"]))  # type: ignore[index]
+
+
 def check(nodes: Mapping[str, Any], given: Set[str]) -> list[Problem]:
     """What is wrong with nodes and the nodes within them, by key.
 

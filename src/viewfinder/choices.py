@@ -45,7 +45,13 @@ class Choices(NamedTuple):
     """all of these and why, for a person"""
 
 
-def choose(network: nn.Module, batch: tuple[int, ...], device: torch.device, trainer: Mapping[str, Any]) -> Choices:
+def choose(
+    network: nn.Module,
+    batch: tuple[int, ...],
+    device: torch.device,
+    trainer: Mapping[str, Any],
+    before: Mapping[str, Any] | None = None,
+) -> Choices:
     """Torch's threads, which this sets, and the precision of training: as asked, or what is faster by a clear margin.
 
     A network is tried once on a machine, so that equal commands make equal choices: what was found is kept in
@@ -54,7 +60,11 @@ def choose(network: nn.Module, batch: tuple[int, ...], device: torch.device, tra
     Args:
         batch: shape of a training batch of uint8 pictures, (N, C, H, W).
         trainer: the keys of the trainer group; of them `threads` may be None, and `precision` "auto".
+        before: `threads` and `precision` of a run that is continued, and keeps them.
     """
+    asked = "as asked"
+    if before is not None and "threads" in before:
+        trainer, asked = {**trainer, "threads": before["threads"], "precision": before["precision"]}, "as before"
     devices = trainer.get("devices", 1)
     fixed = bool(trainer.get("deterministic")) or devices != 1
     threads, why_threads = trainer.get("threads"), ""
@@ -65,7 +75,7 @@ def choose(network: nn.Module, batch: tuple[int, ...], device: torch.device, tra
     if devices != 1:  # or Lightning would set what it thinks best when training begins
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     torch.set_num_threads(threads)
-    precision, why = trainer.get("precision", "auto"), "as asked"
+    precision, why = trainer.get("precision", "auto"), asked
     if precision == "auto" and fixed:
         precision, why = EXACT, "as always with several devices or deterministic"
     elif precision == "auto":

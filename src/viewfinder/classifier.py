@@ -45,8 +45,10 @@ class Classifier(pl.LightningModule):
         self.loss = loss
         self.make_optimizer, self.make_schedule, self.seed = make_optimizer, make_schedule, seed
         self.outputs: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {"train": [], "val": [], "test": []}
-        self.sums, self.count = torch.zeros(2, dtype=torch.float64), 0
-        """Over the epoch's training pictures so far: of their losses and of those predicted right; how many."""
+        self.losses: list[Tensor] = []
+        """of the epoch's training batches so far, each summed over its pictures; (n,) float32 for n batches at once"""
+        self.right, self.count = torch.zeros((), dtype=torch.int64), 0
+        """how many of the epoch's training pictures so far were predicted right; how many they are"""
         self.predictions: dict[str, Predictions] = {}
         """Of the last evaluation of each split."""
 
@@ -63,10 +65,17 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, chunk: Chunk, chunk_idx: int) -> None:
         self.loop.train(self, chunk)
+        self.gather()
+
+    def gather(self) -> None:
+        """Take the metrics of the last steps into those of the epoch."""
         # Once a chunk, since between two steps it lets torch's threads fall asleep; and without waiting for a GPU.
+        if not self.outputs["train"]:
+            return
         losses, logits, labels = zip(*self.outputs["train"], strict=True)
         right = torch.cat(logits).argmax(1) == torch.cat(labels)
-        self.sums += torch.stack([torch.stack(losses).sum(dtype=torch.float64), right.sum()])
+        self.losses.append(torch.stack(losses))
+        self.right = self.right.to(right.device) + right.sum()
         self.count += len(right)
         self.outputs["train"] = []
 
@@ -81,17 +90,28 @@ class Classifier(pl.LightningModule):
             self.step(batch, split)
             self.loop.tick()
 
-    def on_train_epoch_start(self) -> None:
-        self.outputs["train"] = []
-        self.sums, self.count = torch.zeros(2, dtype=torch.float64, device=self.device), 0
-
     def on_train_epoch_end(self) -> None:
         """train/loss and train/accuracy: over the pictures of the epoch, with the weights each batch found."""
-        sums = torch.cat([self.sums, self.sums.new_tensor([self.count])])
+        loss = self.epoch_losses().sum(dtype=torch.float64)
+        sums = torch.stack([loss, self.right.double(), torch.full_like(loss, self.count)])
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
-        loss, right, count = sums.tolist()
-        self.log_dict({"train/loss": loss / count, "train/accuracy": right / count})
+        total, right, count = sums.tolist()
+        self.log_dict({"train/loss": total / count, "train/accuracy": right / count})
+        self.losses, self.right, self.count = [], torch.zeros_like(self.right), 0
+
+    def epoch_losses(self) -> Tensor:
+        """Of the epoch's training batches so far, each summed over its pictures: (n,) float32."""
+        self.gather()
+        return torch.cat([torch.zeros(0, device=self.device), *(each.to(self.device) for each in self.losses)])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["epoch_so_far"] = {"losses": self.epoch_losses(), "right": self.right, "count": self.count}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        so_far = checkpoint["epoch_so_far"]
+        self.losses = [so_far["losses"]]
+        self.right, self.count = so_far["right"], so_far["count"]
 
     def on_validation_start(self) -> None:
         """Have each process evaluate one and the same network: its batch norm knows the process's own batches."""

@@ -1,16 +1,20 @@
 """One experiment, from a configuration to a run folder."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig
 
 from viewfinder.assemble import build_classifier, build_network, check_config, open_data
 from viewfinder.build import build
+from viewfinder.checkpoints import Found
 from viewfinder.choices import ALL_THREADS, choose
+from viewfinder.classifier import Classifier
 from viewfinder.data.image_data import ImageData
+from viewfinder.limits import explained
 from viewfinder.logs import logging_to
 from viewfinder.metrics import Predictions
 from viewfinder.preprocess import preprocess_of
@@ -22,10 +26,21 @@ from viewfinder.report.summary import network_facts, say_choices, say_data, say_
 from viewfinder.run_folder import RunFolder, replace_text, write_json
 from viewfinder.scoring import score_best_and_last
 from viewfinder.seeds import seed_everything
+from viewfinder.signals import Signals
 from viewfinder.tensorboard import start_tensorboard
-from viewfinder.trainer import interruptible, loop_of
+from viewfinder.trainer import loop_of
 
+log = logging.getLogger("viewfinder")
 Scores = dict[str, Any]
+
+
+class Parts(NamedTuple):
+    """What a training needs, ready before anything is created on disk."""
+
+    data: ImageData
+    classifier: Classifier
+    data_facts: dict[str, Any]
+    network_facts: dict[str, Any]
 
 
 def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Sequence[str] = ()) -> Scores:
@@ -41,6 +56,18 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
 
     Raises:
         ViewfinderError: for whatever a person can mend; until the data has been read nothing is created on disk.
+        Stopped: after a signal; the run can be continued.
+    """
+    parts = prepare(cfg)
+    with RunFolder.create(cfg, folder, overrides) as run:
+        return carry_out(cfg, parts, run)
+
+
+def prepare(cfg: DictConfig) -> Parts:
+    """Check the configuration, read the data and build what is trained on them.
+
+    Raises:
+        ViewfinderError: for whatever a person can mend.
     """
     check_config(cfg)
     torch.set_num_threads(cfg.trainer.get("threads") or ALL_THREADS)
@@ -52,28 +79,67 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
     data.load(preprocess_of(network).image_size)
     data_facts = data.facts()
     facts = network_facts(network, data.in_channels, len(data.class_names))
-    classifier = build_classifier(cfg, network, data_facts["class_counts"])
+    return Parts(data, build_classifier(cfg, network, data_facts["class_counts"]), data_facts, facts)
+
+
+class Start(NamedTuple):
+    """Where a run that is continued begins."""
+
+    checkpoint: Found | None
+    before: dict[str, Any]
+    """run.json, whose threads and precision are kept"""
+    said: list[str]
+    """for a person"""
+
+    @property
+    def epochs(self) -> int:
+        """Those that are over."""
+        return self.checkpoint.epochs if self.checkpoint else 0
+
+    @property
+    def is_stopped_early(self) -> bool:
+        return self.checkpoint is not None and self.checkpoint.recorded["is_stopped_early"]
+
+
+def carry_out(cfg: DictConfig, parts: Parts, run: RunFolder, start: Start | None = None) -> Scores:
+    """Train and score in a run folder, from the beginning or from where an earlier process has come to."""
+    data, classifier, network = parts.data, parts.classifier, parts.classifier.network
+    signals = Signals()
     with (
-        RunFolder.create(cfg, folder, overrides) as run,
-        logging_to(run.log),
-        interruptible(),
-        start_tensorboard(run, cfg, data, network) as board,
+        signals,
+        logging_to(run.log if run.is_writer else None),
+        explained(run),
+        start_tensorboard(run, cfg, data, network, start.epochs if start else 0) as board,
     ):
-        run.write_data(data_facts)
-        recorder = Recorder(run, board)
+        run.write_data(parts.data_facts)
+        recorder = Recorder(run, board, signals, cfg.trainer.get("checkpoint_every"))
         trainer = build(cfg.trainer, "trainer", callbacks=[recorder])
         device, batch = trainer.strategy.root_device, (data.batch_size, *data.picture_shape)
         data.settle(device)
         say_data(data)
-        say_network(facts, run)
-        choices = choose(network, batch, device, cfg.trainer)
+        say_network(parts.network_facts, run)
+        choices = choose(network, batch, device, cfg.trainer, start and start.before)
         loop_of(trainer).precision = choices.precision
         say_choices(choices)
-        run.update_run(network=facts, device=choices.device, threads=choices.threads, precision=choices.precision)
-        trainer.fit(classifier, datamodule=data)
+        run.update_run(
+            network=parts.network_facts, device=choices.device, threads=choices.threads, precision=choices.precision
+        )
+        for line in start.said if start else []:
+            log.info(line)
+        checkpoint = start and start.checkpoint
+        if start and checkpoint and (start.is_stopped_early or start.epochs >= cfg.trainer.max_epochs):
+            data.trainer = trainer  # which has it from `fit` otherwise
+            recorder.load_state_dict(checkpoint.recorded)
+            classifier.load_state_dict(checkpoint.content["state_dict"])
+        else:
+            with signals.held():
+                path = checkpoint and checkpoint.path
+                trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True)
         scores = score_best_and_last(run, trainer, classifier, data, recorder.epochs())
         write_results(run, data, classifier.predictions["test"], scores)
-        recorder.finish(scores)
+        if board is not None:
+            board.finish(scores["best"])
+        run.previous.unlink(missing_ok=True)
     return scores
 
 
@@ -87,6 +153,5 @@ def write_results(run: RunFolder, data: ImageData, test: Predictions, scores: Sc
     mistakes = draw_mistakes(data.pictures["test"], test, data.class_names)
     if mistakes is not None:
         save_picture(mistakes, run.mistakes)
-    run.update_run(status="finished")
-    write_report(run)
+    write_report(run, "finished")
     say_result(scores, run)

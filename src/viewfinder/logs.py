@@ -20,7 +20,7 @@ def logging_to(path: Path | None) -> Iterator[None]:
     terminal.setFormatter(logging.Formatter("%(message)s"))
     handlers: list[logging.Handler] = [terminal]
     if path is not None:
-        file = logging.FileHandler(path, encoding="utf-8")
+        file = LogFile(path, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
         handlers.append(file)
     log.setLevel(logging.WARNING if is_helper() else logging.INFO)
@@ -37,7 +37,15 @@ def logging_to(path: Path | None) -> Iterator[None]:
     finally:
         for handler in handlers:
             log.removeHandler(handler)
-            handler.close()
+            with contextlib.suppress(OSError):  # of a full disk; whatever else is to be written says so
+                handler.close()
+
+
+class LogFile(logging.FileHandler):
+    """A log file that keeps quiet when it cannot be written."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        pass
 
 
 def is_helper() -> bool:

@@ -1,6 +1,7 @@
 """The training loop: many steps in each call by Lightning, so that what Lightning does around a call costs little."""
 
 import contextlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -54,12 +55,20 @@ class TrainingLoop(Callback):
         """what a ReduceLROnPlateau looks at"""
         self.lr = 0.0
         """of the last step"""
+        self.batches = 0
+        """of this process's in the epoch, those whose step is done"""
+        self.between: Callable[[], None] | None = None
+        """called after every step, and after every batch of validation"""
+
+    def steps_an_epoch(self, trainer: pl.Trainer) -> int:
+        """The optimizer's."""
+        batches = len(trainer.datamodule.training_order().numbers)  # type: ignore[attr-defined]
+        return -(-batches // self.accumulate_grad_batches)
 
     def total_steps(self, trainer: pl.Trainer) -> int:
-        """The optimizer's steps in the whole training."""
-        batches = len(trainer.datamodule.training_order().numbers)  # type: ignore[attr-defined]
+        """The optimizer's in the whole training."""
         assert trainer.max_epochs is not None
-        return -(-batches // self.accumulate_grad_batches) * trainer.max_epochs
+        return self.steps_an_epoch(trainer) * trainer.max_epochs
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         pl_module.loop = self
@@ -91,7 +100,10 @@ class TrainingLoop(Callback):
                 self.lr = optimizer.param_groups[0]["lr"]
                 for scheduler in schedulers:
                     scheduler.step()  # type: ignore[call-arg]
-            self.tick()
+                self.batches = index
+                if self.between is not None:
+                    self.between()
+            self._advance()
 
     def _forward(self, module: Any, batch: Batch) -> Tensor:
         seed_everything(module.seed, "step", module.current_epoch, batch.number)
@@ -99,12 +111,18 @@ class TrainingLoop(Callback):
             return module.step(batch, "train")
 
     def tick(self) -> None:
-        """One more batch is done."""
+        """One more batch of an evaluation is done."""
+        self._advance()
+        if self.between is not None:
+            self.between()
+
+    def _advance(self) -> None:
         if self.bar is not None:
             self.bar.update()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._open(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", trainer.train_dataloader, trainer)
+        done = self.batches
+        self._open(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", trainer.train_dataloader, trainer, done)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._open("validation", trainer.val_dataloaders, trainer)
@@ -120,6 +138,7 @@ class TrainingLoop(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._close()
+        self.batches = 0
         for config in trainer.lr_scheduler_configs:
             if config.interval == "epoch":
                 if isinstance(config.scheduler, ReduceLROnPlateau):
@@ -130,22 +149,44 @@ class TrainingLoop(Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._close()
 
-    def _open(self, description: str, loader: Any, trainer: pl.Trainer) -> None:
+    def _open(self, description: str, loader: Any, trainer: pl.Trainer, done: int = 0) -> None:
         """A bar for the batches of a loader; on a terminal only, and only where they take more than a second."""
         self._close()
         if self.progress_bar:
             off = None if trainer.is_global_zero else True
             count = len(loader.sampler.numbers)
-            self.bar = tqdm(total=count, desc=description, unit=" batches", leave=False, disable=off, delay=1)
+            self.bar = tqdm(
+                total=count, initial=done, desc=description, unit=" batches", leave=False, disable=off, delay=1
+            )
 
     def _close(self) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"scaler": self.scaler.state_dict(), "lr": self.lr}
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Where training stands takes the place of Lightning's own counts, which do not know of batches in a chunk."""
+        del checkpoint["loops"]
+        epochs: Any = trainer.fit_loop.epoch_progress.current
+        checkpoint["loop"] = {
+            "epoch": epochs.processed,
+            "batches": self.batches,
+            "steps": trainer.global_step,
+            "lr": self.lr,
+            "scaler": self.scaler.state_dict(),
+        }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.scaler.load_state_dict(state_dict["scaler"])
-        self.lr = state_dict["lr"]
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """To Lightning an epoch begins; what was done of it are empty chunks."""
+        state = checkpoint["loop"]
+        self.batches, self.lr = state["batches"], state["lr"]
+        self.scaler.load_state_dict(state["scaler"])
+        epochs: Any = trainer.fit_loop.epoch_progress.current
+        epochs.ready = epochs.started = epochs.processed = epochs.completed = state["epoch"]
+        steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+        steps.ready = steps.completed = state["steps"]
+        trainer.datamodule.done = (state["epoch"], state["batches"])  # type: ignore[attr-defined]

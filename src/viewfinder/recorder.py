@@ -1,20 +1,21 @@
-"""What is kept of each epoch: a line on the terminal, a row of metrics.csv, the two checkpoints."""
+"""What is kept of a run as it goes on: a line on the terminal, a row of metrics.csv, the checkpoints."""
 
+import functools
 import logging
 import math
 import os
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.divergence import check_losses, check_row
 from viewfinder.run_folder import RunFolder, replace_text, replacing
+from viewfinder.signals import Signals, Stopped
 from viewfinder.tensorboard import TensorBoard
 
 log = logging.getLogger("viewfinder")
@@ -24,70 +25,130 @@ COLUMNS = (
 
 
 class Recorder(Checkpoint):
-    """Writes an epoch's row, events, line and checkpoints when the epoch is over.
+    """Writes an epoch's row, events, line and checkpoints when it is over, and within it a checkpoint when one is due.
 
     Best is by val/accuracy, the earlier epoch on a tie. Lightning calls a Checkpoint after the Classifier has
     logged the metrics of the epoch.
+
+    Args:
+        folder: the run.
+        board: its TensorBoard; None in a helper process.
+        signals: those that ask the run to stop.
+        every: between checkpoints within an epoch: steps, or minutes as in "10min"; None for none. Several processes
+            make none, since each knows the metrics of its own batches alone.
     """
 
-    def __init__(self, folder: RunFolder, board: TensorBoard | None):
-        self.folder, self.board = folder, board
+    def __init__(self, folder: RunFolder, board: TensorBoard | None, signals: Signals, every: int | str | None = None):
+        self.folder, self.board, self.signals = folder, board, signals
+        self.every_steps = every if isinstance(every, int) else math.inf
+        self.every_seconds = 60 * float(every.removesuffix("min")) if isinstance(every, str) else math.inf
+        self.saved_step, self.saved_at = 0, time.monotonic()
         self.rows: list[dict[str, Any]] = []
         self.seconds: list[float] = []
-        self.best_epoch = 0
-        self.best_accuracy = -1.0
-        self.started = 0.0
+        self.best_epoch, self.best_accuracy = 0, -1.0
+        self.is_stopped_early = False
+        self.started, self.elapsed, self.is_within = 0.0, 0.0, False
+        """when the epoch was; how many of its seconds were before the run was continued; whether it goes on"""
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.started = time.perf_counter()
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.signals.listen()
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+        pl_module.loop.between = functools.partial(self._between, trainer)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        row = epoch_row(trainer, pl_module.loop.lr)  # type: ignore[union-attr]
-        if not math.isfinite(row["train/loss"]):
-            rule = f"is {row['train/loss']} after epoch {row['epoch']}: training has come apart"
-            remedy = "Try a smaller optimizer.lr, or trainer.gradient_clip_val=1."
-            raise ViewfinderError("the training", [Problem("train/loss", rule, remedy=remedy)])
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        pl_module.loop.between = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.started, self.elapsed, self.is_within = time.perf_counter() - self.elapsed, 0.0, True
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if pl_module.device.type == "cpu" and pl_module.losses:
+            last = pl_module.losses[-1]
+            check_losses(trainer, last, sum(map(len, pl_module.losses)) - len(last))
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.state.fn == "fit":
+            check_losses(trainer, pl_module.epoch_losses())
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        row = epoch_row(trainer, pl_module.loop.lr)
+        check_row(row)
         better = row["val/accuracy"] > self.best_accuracy
         if better:
             self.best_epoch, self.best_accuracy = row["epoch"], row["val/accuracy"]
         self.rows.append(row)
-        self._save(trainer, better)  # every process takes part, one writes
-        if not trainer.is_global_zero:
-            return
-        replace_text(self.folder.metrics, pd.DataFrame(self.rows).to_csv(index=False, float_format="%.7g"))
-        if self.board is not None:
-            self.board.epoch(row, pl_module.predictions["val"])  # type: ignore[index]
-        self.seconds.append(round(time.perf_counter() - self.started, 3))
-        self.folder.update_run(epoch_seconds=self.seconds)
-        log.info(
-            f"epoch {row['epoch']:3}/{trainer.max_epochs}  "
-            f"train loss {row['train/loss']:.4f} acc {row['train/accuracy']:.4f}  "
-            f"val loss {row['val/loss']:.4f} acc {row['val/accuracy']:.4f}  "
-            f"{self.seconds[-1]:5.1f} s{'  best' if better else ''}"
-        )
+        self.seconds.append(self._seconds())
+        self.is_within = False
+        self.is_stopped_early = trainer.should_stop
+        if self.board is not None:  # before the checkpoint: of two, the events can be taken back
+            self.board.epoch(row, pl_module.predictions["val"])
+        self._save(trainer)  # every process takes part, one writes
+        if trainer.is_global_zero:
+            if better:
+                link(self.folder.last, self.folder.best)
+            replace_text(self.folder.metrics, metrics_text(self.rows))
+            self.seconds[-1] = self._seconds()
+            self.folder.update_run(epoch_seconds=self.seconds)
+            log.info(
+                f"epoch {row['epoch']:3}/{trainer.max_epochs}  "
+                f"train loss {row['train/loss']:.4f} acc {row['train/accuracy']:.4f}  "
+                f"val loss {row['val/loss']:.4f} acc {row['val/accuracy']:.4f}  "
+                f"{self.seconds[-1]:5.1f} s{'  best' if better else ''}"
+            )
+        if self.signals.requested is not None:
+            self._stop(trainer, f"after epoch {row['epoch']} of {trainer.max_epochs}")
 
-    def _save(self, trainer: pl.Trainer, better: bool) -> None:
-        with replacing(self.folder.last, is_writer=trainer.is_global_zero) as last:
-            trainer.save_checkpoint(last)
-        if better and trainer.is_global_zero:
-            with replacing(self.folder.best) as best:
-                _link(self.folder.last, best)
+    def _between(self, trainer: pl.Trainer) -> None:
+        """After a step, or a batch of validation: save if that is due, stop if that was asked for."""
+        asked = self.signals.requested is not None
+        due = trainer.global_step - self.saved_step >= self.every_steps
+        if not (asked or due or time.monotonic() - self.saved_at >= self.every_seconds):
+            return
+        if trainer.world_size == 1:
+            check_losses(trainer, trainer.lightning_module.epoch_losses())  # type: ignore[operator, union-attr]
+            self._save(trainer)
+        if asked:
+            where = f"after step {trainer.global_step:,}, in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+            self._stop(trainer, where)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        is_writer = trainer.is_global_zero
+        with replacing(self.folder.last, is_writer) as beside:
+            trainer.save_checkpoint(beside)
+            if is_writer and self.folder.last.exists():
+                link(self.folder.last, self.folder.previous)
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+
+    def _stop(self, trainer: pl.Trainer, where: str) -> NoReturn:
+        assert self.signals.requested is not None
+        stopped = Stopped(self.signals.requested)
+        if trainer.is_global_zero:
+            log.info(f"{stopped} {where}; what was trained is saved")
+            if self.rows:
+                row = self.rows[self.best_epoch - 1]
+                log.info(f"best     epoch {self.best_epoch}: val accuracy {row['val/accuracy']:.4f}")
+        raise stopped
+
+    def _seconds(self) -> float:
+        return round(time.perf_counter() - self.started, 3)
 
     def epochs(self) -> tuple[int, int]:
         """The best epoch and the last, from 1."""
         return self.best_epoch, self.rows[-1]["epoch"]
 
-    def finish(self, scores: Mapping[str, Any]) -> None:
-        """Give TensorBoard the final scores."""
-        if self.board is not None:
-            self.board.finish(scores["best"])
-
     def state_dict(self) -> dict[str, Any]:
-        return {"best_epoch": self.best_epoch, "best_accuracy": self.best_accuracy, "rows": self.rows}
+        return {
+            "best_epoch": self.best_epoch,
+            "best_accuracy": self.best_accuracy,
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "elapsed": self._seconds() if self.is_within else 0.0,
+            "is_stopped_early": self.is_stopped_early,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_epoch, self.best_accuracy = state_dict["best_epoch"], state_dict["best_accuracy"]
-        self.rows = state_dict["rows"]
+        for name, value in state_dict.items():
+            setattr(self, name, value)
 
 
 def epoch_row(trainer: pl.Trainer, lr: float) -> dict[str, Any]:
@@ -100,9 +161,14 @@ def epoch_row(trainer: pl.Trainer, lr: float) -> dict[str, Any]:
     return {"epoch": trainer.current_epoch + 1, **{name: metrics[name] for name in COLUMNS}}
 
 
-def _link(source: Path, target: Path) -> None:
-    """The same file under a second name; a copy where the file system knows no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+def metrics_text(rows: list[dict[str, Any]]) -> str:
+    return pd.DataFrame(rows).to_csv(index=False, float_format="%.7g")
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; a copy where the file system knows no links."""
+    with replacing(target) as beside:
+        try:
+            os.link(source, beside)
+        except OSError:
+            shutil.copyfile(source, beside)

@@ -47,7 +47,7 @@ class OpenedRun:
         Raises:
             ViewfinderError: if they cannot be had, or have other classes.
         """
-        with _from_where(self.folder):
+        with from_where(self.folder):
             data = open_data(self.cfg, self.picture_shape)
         if data.class_names != self.class_names:
             rule = f"these pictures have other classes than the run: {listed(data.class_names[:20])}"
@@ -86,7 +86,26 @@ def open_run(path: Path, overrides: Sequence[str], weights: str) -> OpenedRun:
         ViewfinderError: if a key is unknown, or the run cannot be opened.
     """
     folder = RunFolder.open(path)
-    cfg = folder.read_config()
+    cfg = with_overrides(folder.read_config(), overrides)
+    if not folder.data.is_file() or not folder.best.is_file():
+        rule = f"has no weights; its status is '{folder.read_run().get('status', 'unknown')}'"
+        raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path))])
+    keep_storage(folder, cfg)
+    here = {"accelerator": "auto", "devices": 1, "early_stopping_patience": None}
+    if not torch.cuda.is_available() and cfg.trainer.get("precision") == "16-mixed":
+        here["precision"] = "32-true"
+    cfg.trainer = OmegaConf.merge(cfg.trainer, {key: value for key, value in here.items() if key in cfg.trainer})
+    with from_where(folder):
+        check_config(cfg)
+        return OpenedRun(folder, cfg, weights)
+
+
+def with_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """A run's configuration with other values for some of its keys, each typed as key=value.
+
+    Raises:
+        ViewfinderError: naming those that are not key=value, or whose key is unknown.
+    """
     problems = []
     for override in overrides:
         key, equals, _ = override.partition("=")
@@ -100,24 +119,19 @@ def open_run(path: Path, overrides: Sequence[str], weights: str) -> OpenedRun:
             problems.append(Problem(override, near, remedy=f"Keys: {listed(known or map(str, cfg))}."))
     if problems:
         raise ViewfinderError("the command line", problems)
-    if not folder.data.is_file() or not folder.best.is_file():
-        rule = f"has no weights; its status is '{folder.read_run().get('status', 'unknown')}'"
-        raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path))])
-    if read_json(folder.data).get("storage") == "stream" and "storage" in cfg.data:
-        cfg.data.storage = "stream"  # streamed pictures are known by other facts than those in memory
-    cfg = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(overrides)))
-    assert isinstance(cfg, DictConfig)
-    here = {"accelerator": "auto", "devices": 1, "early_stopping_patience": None}
-    if not torch.cuda.is_available() and cfg.trainer.get("precision") == "16-mixed":
-        here["precision"] = "32-true"
-    cfg.trainer = OmegaConf.merge(cfg.trainer, {key: value for key, value in here.items() if key in cfg.trainer})
-    with _from_where(folder):
-        check_config(cfg)
-        return OpenedRun(folder, cfg, weights)
+    changed = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(overrides)))
+    assert isinstance(changed, DictConfig)
+    return changed
+
+
+def keep_storage(folder: RunFolder, cfg: DictConfig) -> None:
+    """Have pictures streamed that were: they are known by other facts than those in memory."""
+    if folder.data.is_file() and read_json(folder.data).get("storage") == "stream" and "storage" in cfg.data:
+        cfg.data.storage = "stream"
 
 
 @contextlib.contextmanager
-def _from_where(folder: RunFolder) -> Iterator[None]:
+def from_where(folder: RunFolder) -> Iterator[None]:
     """To an error that may come of being in another folder than the run was, add which that was."""
     try:
         yield

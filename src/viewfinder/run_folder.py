@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -14,11 +15,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.logs import is_helper
 
+PATIENCE = 10.0
+"""Seconds to wait for a run's lock: processes that a killed one has started end a little after it."""
+RUN = "VIEWFINDER_RUN"
+"""Environment variable by which processes that Lightning starts know the run's folder."""
+BESIDE = r"\.[^.]+\.\d+"
+"""Names of files that are not complete yet."""
 PACKAGES = (
     "viewfinder", "torch", "torchvision", "torchcodec", "pytorch-lightning", "torchmetrics", "hydra-core",
     "tensorboard", "numpy", "pillow",
@@ -26,7 +34,10 @@ PACKAGES = (
 
 
 class RunFolder:
-    """One run's files. Every file is replaced whole, so that a reader never sees half of one."""
+    """One run's files. Every file is replaced whole, so that a reader never sees half of one.
+
+    As a context it is the run's one writer, and ends by saying in run.json how the run ended.
+    """
 
     def __init__(self, path: Path):
         self.path = Path(path)
@@ -36,6 +47,9 @@ class RunFolder:
         )
         self.metrics, self.predictions = self.path / "metrics.csv", self.path / "predictions.csv"
         self.best, self.last = self.path / "best.ckpt", self.path / "last.ckpt"
+        self.previous = self.path / "previous.ckpt"
+        """what last.ckpt was before, until the run has finished"""
+        self.lock = FileLock(self.path / ".lock")
         self.curves, self.confusion = self.path / "curves.png", self.path / "confusion.png"
         self.mistakes = self.path / "mistakes.png"
         self.report, self.log = self.path / "report.html", self.path / "train.log"
@@ -57,18 +71,20 @@ class RunFolder:
             return cls(agreed_path(None))
         made = make_folder(wanted, "run_dir") if wanted else make_dated(Path(cfg.output_dir) / cfg.name)
         folder = cls(agreed_path(made))
-        os.environ["VIEWFINDER_RUN"] = str(folder.path.absolute())
-        replace_text(folder.config, OmegaConf.to_yaml(cfg, resolve=True))
+        os.environ[RUN] = str(folder.path.absolute())
+        folder.lock.acquire()
+        folder.write_config(cfg)
         folder.update_run(
             status="running",
             command=_command(),
             working_folder=str(Path.cwd()),
             seed=int(cfg.seed),
-            started=_now(),
+            started=now(),
             git=_git(),
-            versions=_versions(),
+            versions=versions(),
             overrides=list(overrides),
             machine={"host": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
+            process=os.getpid(),
         )
         return folder
 
@@ -86,6 +102,44 @@ class RunFolder:
             raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path), remedy)])
         return folder
 
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Within this block this process alone writes here; what one before it left half done is cleared away.
+
+        Raises:
+            ViewfinderError: if another process is at it, or nobody can write.
+        """
+        if not self.is_writer:
+            yield
+            return
+        try:
+            self.lock.acquire(timeout=PATIENCE)
+        except (Timeout, OSError) as error:
+            facts = self.read_run()
+            who = f"process {facts.get('process', '?')} on {facts.get('machine', {}).get('host', '?')}"
+            rule = f"is in the hands of {who}" if isinstance(error, Timeout) else f"cannot be written: {error.strerror}"
+            raise ViewfinderError("the run folder", [Problem("RUN", rule, str(self.path))]) from error
+        try:
+            os.environ[RUN] = str(agreed_path(self.path).absolute())
+            for path in self.path.iterdir():
+                if re.fullmatch(BESIDE, path.name):
+                    path.unlink()
+            yield
+        finally:
+            self._let_go()
+
+    @property
+    def status(self) -> str:
+        """running, finished, interrupted or failed, as run.json says; killed, where it says running and nothing is."""
+        said = self.read_run().get("status", "unknown")
+        if said != "running":
+            return said
+        try:
+            with self.lock.acquire(blocking=False):
+                return "killed"
+        except (Timeout, OSError):
+            return said
+
     @classmethod
     def record_failure(cls, path: Path, cfg: DictConfig, overrides: Sequence[str], reason: str) -> None:
         """Leave why a sweep's job was refused in the folder that it would have had; one that ran has said so itself."""
@@ -94,7 +148,11 @@ class RunFolder:
             return
         path.mkdir(parents=True, exist_ok=True)
         replace_text(folder.config, OmegaConf.to_yaml(cfg))
-        folder.update_run(status="failed", error=reason, overrides=list(overrides), ended=_now())
+        folder.update_run(status="failed", error=reason, overrides=list(overrides), ended=now())
+
+    def write_config(self, cfg: DictConfig) -> None:
+        if self.is_writer:
+            replace_text(self.config, OmegaConf.to_yaml(cfg, resolve=True))
 
     def write_data(self, facts: dict[str, Any]) -> None:
         if self.is_writer:
@@ -124,21 +182,35 @@ class RunFolder:
         """Add facts to run.json, or replace them; a helper process leaves that to the first."""
         if not self.is_writer:
             return
-        known = read_json(self.run) if self.run.exists() else {}
-        write_json(self.run, known | facts)
+        known = (read_json(self.run) if self.run.exists() else {}) | facts
+        if known.get("error") is None:
+            known.pop("error", None)
+        write_json(self.run, known)
 
     def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Write how the run ended into run.json: finished, interrupted, or failed with its reason."""
-        if error is None:
-            self.update_run(status="finished", ended=_now())
-        elif isinstance(error, KeyboardInterrupt):
-            self.update_run(status="interrupted", ended=_now())
-        else:
-            reason = error.reason if isinstance(error, ViewfinderError) else f"{type(error).__name__}: {error}"
-            self.update_run(status="failed", error=" ".join(reason.split()), ended=_now())
+        """Write how the run ended into run.json: finished, interrupted, or failed with its reason; and let go of it."""
+        try:
+            if error is None:
+                self.update_run(status="finished", ended=now(), error=None)
+            elif isinstance(error, KeyboardInterrupt | SystemExit):
+                self.update_run(status="interrupted", ended=now(), error=str(error))
+            else:
+                reason = error.reason if isinstance(error, ViewfinderError) else f"{type(error).__name__}: {error}"
+                self.update_run(status="failed", error=" ".join(reason.split()), ended=now())
+        except OSError:
+            if error is None:
+                raise
+            # A full disk, say: what `error` says is the cause, and a run without an end counts as killed.
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self.lock.release()
+        if self.is_writer:  # or processes started later would take it for theirs
+            os.environ.pop(RUN, None)
 
 
 def make_folder(path: Path, key: str = "output_dir") -> Path:
@@ -152,6 +224,8 @@ def make_folder(path: Path, key: str = "output_dir") -> Path:
     except OSError as error:
         rule = "something is there already" if isinstance(error, FileExistsError) else str(error.strerror)
         remedy = "Choose another place with run_dir=PATH or output_dir=PATH."
+        if (path / "run.json").is_file():
+            remedy += f"\nOr continue the run that is there: viewfinder resume {path}"
         raise ViewfinderError("the run folder", [Problem(key, rule, str(path), remedy)]) from error
     return path
 
@@ -175,7 +249,7 @@ def agreed_path(path: Path | None) -> Path:
 
     Processes that Lightning starts inherit it; those that torchrun starts share it through its store.
     """
-    if path is None and (inherited := os.environ.get("VIEWFINDER_RUN")):
+    if path is None and (inherited := os.environ.get(RUN)):
         return Path(inherited)
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from torch.distributed import TCPStore  # type: ignore[reportPrivateImportUsage]
@@ -194,7 +268,8 @@ def replacing(path: Path, is_writer: bool = True) -> Iterator[Path]:
 
     Where several processes take part in the writing, only one of them is the writer.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    # Without the end of its name, by which others, such as TensorBoard, would take it for what it will be.
+    beside = path.with_name(f".{path.name.partition('.')[0]}.{os.getpid()}")
     if not is_writer:
         yield beside
         return
@@ -203,8 +278,19 @@ def replacing(path: Path, is_writer: bool = True) -> Iterator[Path]:
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
         beside.replace(path)
+        _sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _sync_folder(path: Path) -> None:
+    """Have a folder's names on the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -234,7 +320,7 @@ def find_runs(path: Path) -> list[RunFolder]:
     return sorted(runs, key=lambda run: [(len(part), part) for part in run.path.parts])
 
 
-def _now() -> str:
+def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
@@ -261,7 +347,7 @@ def _git() -> dict[str, Any] | None:
         return None
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):

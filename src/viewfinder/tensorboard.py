@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import time
 import warnings
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from viewfinder.data.image_data import ImageData
+from viewfinder.events import PATTERN, rewind
 from viewfinder.metrics import Predictions, confusion
 from viewfinder.preprocess import preprocess_of
 from viewfinder.report.confusion import ConfusionFrames, draw_confusion
@@ -35,6 +37,7 @@ CHARTS = {
 }
 FINAL = tuple(f"best/{split}_{name}" for split in ("test", "val") for name in ("accuracy", "loss", "f1"))
 """The HPARAMS tab's columns: scores of the best weights."""
+FINAL_PICTURE = "test/confusion"
 SAMPLES = 16
 
 
@@ -46,13 +49,19 @@ class TensorBoard:
         cfg: its settings stand in the HPARAMS tab.
         class_names: for the pictures' titles.
         pixels: the first validation pictures, (n, C, H, W) uint8.
+        epochs: that an earlier process has trained; None begins anew.
     """
 
-    def __init__(self, folder: RunFolder, cfg: DictConfig, class_names: list[str], pixels: Tensor):
-        self.class_names, self.pixels = class_names, pixels
+    def __init__(
+        self, folder: RunFolder, cfg: DictConfig, class_names: list[str], pixels: Tensor, epochs: int | None = None
+    ):
+        self.folder, self.class_names, self.pixels = folder, class_names, pixels
         self.frames = ConfusionFrames(class_names, "validation")
-        self.writer = SummaryWriter(str(folder.path))
+        # A page that is open while a run is continued forgets what it has of later epochs.
+        self.writer = SummaryWriter(str(folder.path), purge_step=None if epochs is None else epochs + 1)
         self.events: Any = self.writer.file_writer
+        if epochs is not None:
+            return
         self.writer.add_custom_scalars(CHARTS)
         # The tab has a column for each tag that is announced here and logged by `finish`.
         start = hparams(settings(cfg), dict.fromkeys(FINAL, math.nan))[:2]
@@ -76,6 +85,10 @@ class TensorBoard:
         sample = Predictions(predictions.logits[:count], predictions.labels[:count])
         self._picture("val/pictures", draw_pictures(self.pixels, sample, self.class_names), row["epoch"])
         self._picture("val/confusion", self.frames(confusion(predictions).numpy()), row["epoch"])
+        self.writer.flush()
+        for file in self.folder.path.glob(PATTERN):
+            with file.open("rb+") as written:
+                os.fsync(written.fileno())
 
     def finish(self, best: Mapping[str, Any]) -> None:
         """The scores of the best weights, as in scores.json, and the test split's confusion matrix."""
@@ -83,7 +96,7 @@ class TensorBoard:
             for name in ("accuracy", "loss", "f1"):
                 self.writer.add_scalar(f"best/{split}_{name}", best[split][name], best["epoch"])
         figure = draw_confusion(torch.tensor(best["test"]["confusion"]).numpy(), self.class_names, "test")
-        self.writer.add_figure("test/confusion", figure, best["epoch"], close=False)
+        self.writer.add_figure(FINAL_PICTURE, figure, best["epoch"], close=False)
 
     def __enter__(self) -> "TensorBoard":
         return self
@@ -92,8 +105,13 @@ class TensorBoard:
         """End the session in the HPARAMS tab, as a success or a failure, and the events file."""
         status = Status.STATUS_SUCCESS if error is None else Status.STATUS_FAILURE
         content = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))
-        self.events.add_summary(_session_summary(SESSION_END_INFO_TAG, content))
-        self.writer.close()
+        try:
+            self.events.add_summary(_session_summary(SESSION_END_INFO_TAG, content))
+            self.writer.close()
+        except OSError:
+            if error is None:
+                raise
+            # `error` is the cause, such as a full disk.
 
     def _picture(self, tag: str, picture: Image.Image, epoch: int) -> None:
         # Not by add_image, which makes floats of the levels and squeezes the file as far as it goes: every epoch.
@@ -106,15 +124,22 @@ class TensorBoard:
 
 
 def start_tensorboard(
-    run: RunFolder, cfg: DictConfig, data: ImageData, network: nn.Module
+    run: RunFolder, cfg: DictConfig, data: ImageData, network: nn.Module, epochs: int = 0
 ) -> AbstractContextManager[TensorBoard | None]:
-    """The run's events file with the network's graph, open for a while; None in a helper process."""
+    """The run's events file with the network's graph, open for a while; None in a helper process.
+
+    Args:
+        epochs: that an earlier process has trained.
+    """
     if not run.is_writer:
         return nullcontext()
+    is_continued = rewind(run.path, epochs, frozenset({*FINAL, FINAL_PICTURE}))
     count = min(SAMPLES, len(data.pictures["val"]))
-    board = TensorBoard(run, cfg, data.class_names, data.pictures["val"].at(torch.arange(count))[0])
-    side = preprocess_of(network).image_size
-    board.graph(network, torch.zeros(1, data.in_channels, side, side))
+    pixels = data.pictures["val"].at(torch.arange(count))[0]
+    board = TensorBoard(run, cfg, data.class_names, pixels, epochs if is_continued else None)
+    if not is_continued:
+        side = preprocess_of(network).image_size
+        board.graph(network, torch.zeros(1, data.in_channels, side, side))
     return board
 
 

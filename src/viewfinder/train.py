@@ -5,6 +5,7 @@ Nothing heavy is imported before the command line has been checked.
 
 import logging
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -20,13 +21,14 @@ from viewfinder.process import settle_threads
 from viewfinder.run_folder import RunFolder, make_dated
 
 log = logging.getLogger("viewfinder")
-FAILED, INTERRUPTED = 2, 130
+FAILED = 2
 
 
 def main() -> None:
     """Check what was typed, then let Hydra run one job, or with -m one for each combination of values.
 
-    Exits with 0 when every job finished, 2 when one could not be run or failed, 130 after Ctrl-C.
+    Exits with 0 when every job finished, 2 when one could not be run or failed, 128 and a signal's number after that:
+    130 after Ctrl-C.
     """
     from hydra._internal.utils import get_args_parser
 
@@ -49,8 +51,11 @@ def main() -> None:
     try:
         start(lambda cfg: outcome.append(_job(cfg)))()
     except KeyboardInterrupt:
-        print("\ninterrupted: the run folder keeps every epoch that was finished", file=sys.stderr)
-        outcome.append(INTERRUPTED)
+        outcome.append(128 + signal.SIGINT)
+    except SystemExit as stopped:
+        if not isinstance(stopped.code, int):
+            raise
+        outcome.append(stopped.code)
     if sweep is not None:
         from viewfinder.sweep import summarise
 

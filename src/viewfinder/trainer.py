@@ -1,10 +1,7 @@
 """The Lightning trainer that the keys of the trainer group describe."""
 
-import contextlib
 import logging
-import signal
 import warnings
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import pytorch_lightning as pl
@@ -13,8 +10,12 @@ from pydantic import Field
 from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
 
 from viewfinder.build import Count, Positive
+from viewfinder.checkpoints import CheckpointIO
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.loop import TrainingLoop
+
+Every = Count | Annotated[str, Field(pattern=r"^[0-9]*\.?[0-9]+min$")]
+"""Steps, or minutes with their unit."""
 
 
 def build_trainer(
@@ -30,6 +31,7 @@ def build_trainer(
     limit_batches: Annotated[int, Field(ge=1)] | None = None,
     threads: Count | None = None,
     keep_freed_memory: bool = True,
+    checkpoint_every: Every | None = None,
     callbacks: list[Callback] | None = None,
 ) -> pl.Trainer:
     """A trainer without Lightning's own logger, bar and checkpoints: those are `callbacks`.
@@ -49,6 +51,8 @@ def build_trainer(
         threads: of torch on a CPU; None takes one a core, or fewer where that is faster by a clear margin; set by
             `run_experiment`.
         keep_freed_memory: with glibc, do not give the system what the next step needs; set by `run_experiment`.
+        checkpoint_every: steps, or minutes as in "10min", between checkpoints within an epoch; read by
+            `run_experiment`.
 
     Raises:
         ViewfinderError: if there is no such device here, or it cannot do this precision.
@@ -67,6 +71,7 @@ def build_trainer(
         strategy="auto" if devices == 1 else "ddp",
         deterministic=deterministic,
         callbacks=[*extra, *(callbacks or [])],
+        plugins=[CheckpointIO()],
         logger=False,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks or []),
         enable_progress_bar=False,
@@ -91,18 +96,6 @@ def check_device(accelerator: str, devices: int | str, precision: str) -> None:
         rule = "needs a GPU: half precision on a CPU is many times slower than 32-true"
         remedy = "Use trainer.precision=32-true or bf16-mixed."
         raise ViewfinderError("the machine", [Problem("trainer.precision", rule, precision, remedy)])
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C leaves this block as KeyboardInterrupt: Lightning makes it SystemExit, and ignores a second one."""
-    try:
-        yield
-    except SystemExit as error:
-        if not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt from None
 
 
 def loop_of(trainer: pl.Trainer) -> TrainingLoop:

@@ -9,6 +9,7 @@ from viewfinder.commands.compare import compare
 from viewfinder.commands.evaluate import evaluate
 from viewfinder.commands.predict import predict
 from viewfinder.commands.report import report
+from viewfinder.commands.resume import resume
 from viewfinder.errors import ViewfinderError
 from viewfinder.process import settle_threads
 
@@ -19,6 +20,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+cli.command()(resume)
 cli.command()(evaluate)
 cli.command()(predict)
 cli.command()(compare)

@@ -69,6 +69,8 @@ class Chunk:
     def __iter__(self) -> Iterator[Batch]:
         if self.problems:
             raise ViewfinderError("the data", self.problems)
+        if not self.part.batches:
+            return
         positions = torch.cat([each for _, each in self.part.batches])
         places = torch.arange(len(positions)) if self.is_apart else positions
         sizes = [len(each) for _, each in self.part.batches]
@@ -145,6 +147,8 @@ class StreamedPictures(Pictures):
         self.paths, self.labels, self.shape, self.workers = paths, labels, shape, workers
 
     def __getitem__(self, part: Part) -> Chunk:
+        if not part.batches:
+            return Chunk(self, part)
         positions = torch.cat([positions for _, positions in part.batches])
         base, problems = self._decode(positions)
         chunk = Chunk(Pictures(Rows(base), self.labels[positions]), part, is_apart=True)
@@ -222,6 +226,8 @@ class EpochOrder(Sampler[Part]):
         self.numbers = numbers if most is None else numbers[:most]
         """of this process's batches"""
         self.epoch = 0
+        self.done: tuple[int, int] = (0, 0)
+        """of one epoch, so many of this process's batches are left out: they have been trained on before"""
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -235,10 +241,12 @@ class EpochOrder(Sampler[Part]):
             order = torch.arange(self.rank, self.count, self.world_size)
         else:
             order = torch.randperm(self.count, generator=generator(self.seed, "order", self.epoch))
+        done = self.done[1] if self.done[0] == self.epoch else 0
         for first in range(0, len(self.numbers), self.chunk):
-            numbers = self.numbers[first : first + self.chunk]
+            left = min(max(first, done), first + self.chunk)
+            numbers = self.numbers[left : first + self.chunk]
             batches = [(n, order[n * self.batch_size : (n + 1) * self.batch_size]) for n in numbers]
-            yield Part(batches, first, len(self.numbers))
+            yield Part(batches, left, len(self.numbers))
 
 
 def loader(pictures: Pictures, order: EpochOrder) -> DataLoader[Chunk]:

@@ -45,6 +45,7 @@ class ImageData(pl.LightningDataModule):
         channels: 1 (grey) or 3 (colour) to convert to; None keeps the source's.
 
     `pictures` are in memory or on disk; batches are taken from `at_hand`: those, or a copy of them on the GPU.
+    `done` says where training goes on: in which epoch, after how many of its batches.
     """
 
     batch_size: Count = 32
@@ -63,6 +64,7 @@ class ImageData(pl.LightningDataModule):
     augment: Callable[[Tensor, Generator], Tensor] | None = field(init=False, default=None)
     seed: int = field(init=False, default=0)
     limit_batches: int | None = field(init=False, default=None)
+    done: tuple[int, int] = field(init=False, default=(0, 0))
     chunk: int = field(init=False, default=CHUNK)
     in_channels: int = field(init=False, default=0)
     shared_size: tuple[int, int] | None = field(init=False, default=None)
@@ -192,7 +194,9 @@ class ImageData(pl.LightningDataModule):
         return self.evaluation_loader("test")
 
     def training_order(self) -> EpochOrder:
-        return self._order("train", self.batch_size, self.seed)
+        order = self._order("train", self.batch_size, self.seed)
+        order.epoch, order.done = self.done[0], self.done
+        return order
 
     def evaluation_loader(self, split: str) -> DataLoader[Chunk]:
         """A split in its own order."""

@@ -17,13 +17,17 @@ from viewfinder.run_folder import RunFolder, read_json, replace_text, replacing
 NAMES = ("accuracy", "f1", "precision", "recall", "loss")
 
 
-def write_report(run: RunFolder) -> None:
+def write_report(run: RunFolder, status: str | None = None) -> None:
     """curves.png, confusion.png and report.html, from the run folder's other files alone.
+
+    Args:
+        status: what the page calls the run; None for what run.json does.
 
     Raises:
         ViewfinderError: if the run has not been scored.
     """
     scores, data, facts = run.read_scores(), read_json(run.data), run.read_run()
+    facts = {"resumed": [], "extended": [], **facts, "status": status or facts["status"]}
     best, names = scores["best"], data["class_names"]
     counts = np.array(best["test"]["confusion"])
     save_figure(draw_curves(pd.read_csv(run.metrics), best["epoch"]), run.curves)

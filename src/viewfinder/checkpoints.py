@@ -1,0 +1,92 @@
+"""Checkpoint files: written whole and read back, and read only if every byte is as it was written."""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning_fabric.plugins.io import TorchCheckpointIO
+
+from viewfinder.errors import Problem, ViewfinderError
+
+
+class CheckpointIO(TorchCheckpointIO):
+    """How Lightning writes a checkpoint: to this very file, and compared with what was meant once it is on the disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Raises OSError if the file cannot be written, or does not read back as it was written."""
+        # In memory first: torch, when it writes to a full disk, does not say that the disk is full.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        with Path(path).open("wb+") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+            if hasattr(os, "posix_fadvise"):  # so that it is read from the disk, not from the system's memory
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            file.seek(0)
+            if file.read() != content.getbuffer():
+                raise OSError(f"{path} does not read back as it was written: the disk is failing")
+
+
+class Found(NamedTuple):
+    """A run's newest checkpoint that can be read."""
+
+    path: Path
+    content: dict[str, Any]
+    passed_over: list[Problem]
+    """newer ones, which are damaged"""
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The Recorder's state."""
+        return self.content["callbacks"]["Recorder"]
+
+    @property
+    def epochs(self) -> int:
+        """Those that were over."""
+        return len(self.recorded["rows"])
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, on the CPU; only tensors and plain Python are made of it, no code is run.
+
+    Raises:
+        ViewfinderError: if the file is not there, damaged or no checkpoint.
+    """
+    try:
+        # torch.load takes no notice of the checksums that torch.save writes.
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"{broken} in it has another checksum than was written")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+            raise ValueError("it holds no state_dict")
+    except Exception as error:  # torch and zipfile raise a dozen kinds for a file that is no checkpoint
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        remedy = "The file may be cut off or damaged; take it from a copy of the run folder."
+        raise ViewfinderError(
+            "the checkpoint", [Problem(str(path), f"cannot be read: {reason}", remedy=remedy)]
+        ) from error
+    return content
+
+
+def newest_checkpoint(candidates: tuple[Path, ...]) -> Found | None:
+    """The first of some checkpoints, the newest first, that can be read; None where none was ever written.
+
+    Raises:
+        ViewfinderError: if there are some and each is damaged.
+    """
+    damaged: list[Problem] = []
+    for path in candidates:
+        if path.exists():
+            try:
+                return Found(path, read_checkpoint(path), damaged)
+            except ViewfinderError as error:
+                damaged += error.problems
+    if damaged:
+        raise ViewfinderError("the checkpoints: none can be read", damaged)
+    return None

@@ -1,0 +1,166 @@
+"""A run goes on where it was stopped, or to more epochs than it was begun with."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from viewfinder.build import takes
+from viewfinder.checkpoints import Found, newest_checkpoint, read_checkpoint
+from viewfinder.errors import Problem, ViewfinderError, listed
+from viewfinder.experiment import Scores, Start, carry_out, prepare
+from viewfinder.logs import is_helper
+from viewfinder.recorder import link, metrics_text
+from viewfinder.reopen import from_where, keep_storage, with_overrides
+from viewfinder.run_folder import RunFolder, agreed_path, find_runs, now, read_json, replace_text, versions
+
+CHANGEABLE = (
+    "trainer.max_epochs", "trainer.checkpoint_every", "trainer.progress_bar", "data.root", "data.workers",
+)  # fmt: skip
+"""Keys of which another value does not make another experiment."""
+
+
+def find_run(run: str) -> RunFolder:
+    """A run by its folder; of 'latest', the run below outputs/ that was written last.
+
+    Raises:
+        ViewfinderError: if there is none.
+    """
+    if is_helper():
+        return RunFolder.open(agreed_path(None))
+    if run != "latest" or Path(run).exists():
+        return RunFolder.open(Path(run))
+    return max(find_runs(Path("outputs")), key=lambda each: each.run.stat().st_mtime)
+
+
+def resume_experiment(run: RunFolder, overrides: Sequence[str] = ()) -> Scores:
+    """Train a run to its end from its newest checkpoint, as if it had never been stopped, and score it.
+
+    Args:
+        overrides: key=value for keys in CHANGEABLE; a larger `trainer.max_epochs` extends a run.
+
+    Returns:
+        As run_experiment.
+
+    Raises:
+        ViewfinderError: if nothing is left to do, another process is doing it, or it would be another experiment.
+        Stopped: after a signal; the run can be continued again.
+    """
+    _check_keys(run, overrides)
+    with run.taken():
+        cfg, before = run.read_config(), run.read_run()
+        wanted = with_overrides(cfg, overrides)
+        checkpoint = newest_checkpoint((run.last, run.previous, run.best))
+        start = Start(checkpoint, before, _said(before, checkpoint))
+        _check_length(run, start, cfg, wanted)
+        keep_storage(run, wanted)
+        with from_where(run):
+            parts = prepare(wanted)
+        _check_data(run, parts.data_facts)
+        with run:
+            if run.is_writer:
+                _set_back(run, checkpoint)
+                run.update_run(status="running", error=None, **_facts(start, cfg, wanted))
+                run.write_config(wanted)
+            return carry_out(wanted, parts, run, start)
+
+
+def _check_keys(run: RunFolder, overrides: Sequence[str]) -> None:
+    problems = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if equals and key not in CHANGEABLE:
+            rule = "would make another experiment of the run"
+            remedy = f"Type it in a new run. When a run goes on, these may change: {listed(CHANGEABLE)}."
+            problems.append(Problem(key, rule, value, remedy))
+    if problems:
+        raise ViewfinderError("the command line", problems)
+
+
+def _check_length(run: RunFolder, start: Start, cfg: DictConfig, wanted: DictConfig) -> None:
+    """Raises ViewfinderError if there are no more epochs to train, or may be none."""
+    was, epochs = cfg.trainer.max_epochs, wanted.trainer.max_epochs
+    rule, remedy = "", ""
+    if not isinstance(epochs, int) or epochs < max(start.epochs, 1):
+        rule, remedy = f"must be {max(start.epochs, 1)} or more", f"The run has trained {start.epochs} epochs."
+    elif epochs != was and takes(wanted.get("scheduler"), "total_steps"):
+        rule = f"cannot change: the schedule of the learning rate was made for {was} epochs"
+        remedy = f"Start a new run with trainer.max_epochs={epochs}, or one with scheduler=none, step or plateau."
+    elif epochs != was and start.is_stopped_early:
+        rule = f"cannot change: early stopping ended the run after epoch {start.epochs}"
+        remedy = "Start a new run with a larger trainer.early_stopping_patience, or null."
+    if rule:
+        raise ViewfinderError("the command line", [Problem("trainer.max_epochs", rule, str(epochs), remedy)])
+    if start.before.get("status") == "finished":
+        rule = "has finished"
+        remedy = f"For more epochs than its {was}: viewfinder resume {run.path} trainer.max_epochs={2 * was}"
+        if start.checkpoint is None:
+            rule, remedy = "has finished, and has no checkpoint to go on from", ""
+        elif epochs > start.epochs and not start.is_stopped_early:
+            return
+        raise ViewfinderError("the run folder", [Problem("RUN", rule, str(run.path), remedy)])
+
+
+def _check_data(run: RunFolder, facts: Mapping[str, Any]) -> None:
+    """Raises ViewfinderError if the pictures are not those that the run was begun with."""
+    known = read_json(run.data) if run.data.is_file() else facts
+    changed = [name for name, fingerprint in known["fingerprint"].items() if fingerprint != facts["fingerprint"][name]]
+    if changed or known["class_names"] != facts["class_names"]:
+        rule = f"has other pictures or classes than when the run was begun ({listed(changed) or 'classes'})"
+        remedy = "Bring the old ones back, name their place by data.root=PATH, or start a new run."
+        raise ViewfinderError("the data", [Problem("data", rule, remedy=remedy)])
+
+
+def _said(before: Mapping[str, Any], found: Found | None) -> list[str]:
+    """From where the run goes on, what was passed over, and what may keep it from being bit-identical."""
+    said = [f"damaged  {problem.key}: {problem.rule}" for problem in (found.passed_over if found else [])]
+    if found is None:
+        said.append("resumed  from the beginning: there was no checkpoint yet")
+    else:
+        loop = found.content["loop"]
+        within = f" and {loop['batches']:,} batches of the next" if loop["batches"] else ""
+        said.append(f"resumed  after {loop['epoch']} epochs{within}, from {found.path.name}")
+    here = versions()
+    other = [f"{name} {was}, now {here.get(name)}" for name, was in before["versions"].items() if here.get(name) != was]
+    if other:
+        said.append(f"         other versions than before, so the last bits may differ: {listed(other)}")
+    device = str(before.get("device", "")).partition(",")[0]
+    if device and device != "cpu" and not torch.cuda.is_available():
+        said.append("         on a CPU, and before on a GPU, so the last bits will differ")
+    return said
+
+
+def _facts(start: Start, cfg: DictConfig, wanted: DictConfig) -> dict[str, Any]:
+    """What run.json says of it."""
+    loop = start.checkpoint.content["loop"] if start.checkpoint else {"epoch": 0, "batches": 0}
+    resumed = {"time": now(), "epochs": loop["epoch"], "batches": loop["batches"], "versions": versions()}
+    facts: dict[str, Any] = {"resumed": [*start.before.get("resumed", []), resumed]}
+    was, epochs = cfg.trainer.max_epochs, wanted.trainer.max_epochs
+    if epochs != was:
+        extended = {"time": now(), "from": was, "to": epochs}
+        facts["extended"] = [*start.before.get("extended", []), extended]
+    return facts
+
+
+def _set_back(run: RunFolder, found: Found | None) -> None:
+    """Bring the run's files to where its checkpoint is.
+
+    Raises:
+        ViewfinderError: if the best weights are lost.
+    """
+    if found is None:
+        run.metrics.unlink(missing_ok=True)
+        return
+    if found.path != run.last:
+        link(found.path, run.last)
+    best = found.recorded["best_epoch"]
+    if best == found.epochs and found.content["loop"]["batches"] == 0 and best:
+        link(run.last, run.best)
+    elif best:
+        read_checkpoint(run.best)
+    if found.epochs:
+        replace_text(run.metrics, metrics_text(found.recorded["rows"]))
+    else:
+        run.metrics.unlink(missing_ok=True)

@@ -1,0 +1,71 @@
+"""What a signal does to a run: the first lets the step end and everything be saved, a second Ctrl-C stops at once."""
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+log = logging.getLogger("viewfinder")
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
+"""Ctrl-C; what ends a process kindly; what SLURM sends ahead of a time limit (sbatch --signal=USR1@60)."""
+
+
+class Stopped(SystemExit):
+    """Ends a run that a signal has stopped, with the exit code of a shell's convention: 128 and the signal's number."""
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
+
+    def __str__(self) -> str:
+        return f"stopped by {self.name}"
+
+
+class Signals:
+    """Listens while a run goes on. A signal raises Stopped where it arrives; where it is held back, it is noted.
+
+    Outside the main thread, where Python hands out no signals, it listens to none.
+    """
+
+    def __init__(self) -> None:
+        self.requested: int | None = None
+        """the signal that has arrived while they were held back"""
+        self.is_holding = False
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():
+            numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+            self.before = {number: signal.getsignal(number) for number in numbers}
+            self.listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Also after others, such as Lightning, have put themselves in the way."""
+        for number in self.before:
+            signal.signal(number, self._arrived)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within this block a signal is noted in `requested`; whoever sees it there saves and raises Stopped."""
+        self.is_holding = True
+        try:
+            yield
+        finally:
+            self.is_holding = False
+        if self.requested is not None:
+            raise Stopped(self.requested)
+
+    def _arrived(self, number: int, _: FrameType | None) -> None:
+        if not self.is_holding or (self.requested is not None and number == signal.SIGINT):
+            raise Stopped(number)
+        if self.requested is None:
+            self.requested = number
+            log.info(f"{signal.Signals(number).name}: finishing this step, then saving; Ctrl-C stops at once")

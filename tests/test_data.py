@@ -31,17 +31,10 @@ from torchvision.datasets import CIFAR10 as Archive  # noqa: N811
 from viewfinder.data.augment import Basic
 from viewfinder.data.batches import EpochOrder, Pictures, loader
 from viewfinder.data.cifar10 import CIFAR10
-from viewfinder.data.decode import (
-    SMALL,
-    _plain_jpegs,
-    common_shape,
-    decode,
-    decode_all,
-    decode_some,
-    find_pictures,
-    look,
-)
+from viewfinder.data.decode import SMALL, _plain_jpegs, _small_content, decode, decode_some, look
+from viewfinder.data.decode_many import common_shape, decode_all
 from viewfinder.data.digits import Digits
+from viewfinder.data.find import find_pictures
 from viewfinder.data.image_data import ImageData
 from viewfinder.data.image_folder import ImageFolder
 from viewfinder.data.split import Rows, Split, cut
@@ -249,7 +242,7 @@ def test_odd_file_names_are_read(tmp_path: Path, name: str) -> None:
     Image.fromarray(pixels).save(path, "png")
     assert find_pictures([tmp_path]) == [path]
     into = torch.empty(1, 4, 4, 3, dtype=torch.uint8)
-    decode_all([path], 3, (4, 4), "pictures", into)
+    assert decode_all([path], 3, (4, 4), "decoding", into) == {}
     assert_equal(into[0], pixels)
 
 
@@ -276,9 +269,9 @@ def test_look_and_decode_agree_on_every_mode(tmp_path: Path, mode: str) -> None:
 def test_common_shape_is_what_all_pictures_share(tmp_path: Path) -> None:
     grey, other = saved(tmp_path, "g.png", noise(4, 6)), saved(tmp_path, "h.png", noise(4, 7))
     colour = saved(tmp_path, "c.png", noise(4, 6, 3))
-    assert common_shape([grey]) == (1, (4, 6))
-    assert common_shape([grey, colour]) == (3, (4, 6))
-    assert common_shape([grey, other]) == (1, None)
+    assert common_shape([grey]) == (1, (4, 6), {})
+    assert common_shape([grey, colour]) == (3, (4, 6), {})
+    assert common_shape([grey, other]) == (1, None, {})
 
 
 JPEGS: dict[str, dict[str, Any]] = {
@@ -312,7 +305,7 @@ def test_many_pictures_at_once_have_the_bits_of_each_alone(
     saved(tmp_path, "c.png", noise(6, 6, 3))
     paths = sorted(tmp_path.iterdir())
     assert (tmp_path / "large.jpg").stat().st_size > SMALL
-    quick = {path.stem for path in _plain_jpegs(paths, channels, size)}
+    quick = {path.stem for path in _plain_jpegs({path: _small_content(path) for path in paths}, channels, size)}
     plain = set(JPEGS) - {"commented", "turned", "turned-by-xmp"}
     assert quick == (
         {f"{name}-L" for name in plain - {"rgb"}} if channels == 1 else {f"{name}-RGB" for name in plain} | {"one"}
@@ -337,7 +330,7 @@ def test_a_damaged_jpeg_is_read_or_refused_as_pillow_does(tmp_path: Path) -> Non
         path = tmp_path / f"{number:03}.jpg"
         path.write_bytes(damaged)
         (found,) = decode_some([path], 3, (24, 40))
-        quick += len(_plain_jpegs([path], 3, (24, 40)))
+        quick += len(_plain_jpegs({path: bytes(damaged)}, 3, (24, 40)))
         try:
             expected = decode(path, 3, (24, 40))
         except (OSError, SyntaxError, ValueError):

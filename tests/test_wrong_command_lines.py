@@ -43,6 +43,7 @@ KINDS = {
     "workers": "whole number",
     "storage": "word",
     "checkpoint_every": "steps or minutes",
+    "on_error": "word",
     "run_dir": "text",
     "class_weights": "weights of classes",
     "accelerator": "word",

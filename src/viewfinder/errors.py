@@ -1,6 +1,7 @@
 """What a person is told when something they gave cannot work: key, rule, value received and remedy."""
 
 import difflib
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ class Problem:
     remedy: str = ""
 
     def __str__(self) -> str:
-        head = self.key if self.received is None else f"{self.key} = {textwrap.shorten(self.received, 200)}"
+        key = on_one_line(self.key)
+        head = key if self.received is None else f"{key} = {textwrap.shorten(self.received, 200)}"
         body = [line for text in (self.rule, self.remedy) for line in text.splitlines() if line]
         wrapped = [
             part for line in body for part in textwrap.wrap(line, 76, break_on_hyphens=False, break_long_words=False)
@@ -48,6 +50,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     words = list(known)
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.65) or [w for w in words if sorted(w) == sorted(word)]
     return f"Did you mean {near[0]}?" if near else ""
+
+
+def on_one_line(text: str) -> str:
+    r"""With control characters, such as those that break a line or colour a terminal, as \xNN."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: ascii(found[0])[1:-1], text)
 
 
 def listed(words: Iterable[str]) -> str:

@@ -10,6 +10,10 @@ from pathlib import Path
 log = logging.getLogger("viewfinder")
 
 
+ONLY_IN_FILE = {"only_in_file": True}
+"""`extra` of what is too long for a terminal."""
+
+
 @contextlib.contextmanager
 def logging_to(path: Path | None) -> Iterator[None]:
     """Send what the package logs to standard output, and to a file if one is given.
@@ -18,6 +22,7 @@ def logging_to(path: Path | None) -> Iterator[None]:
     """
     terminal = logging.StreamHandler(sys.stdout)
     terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.addFilter(lambda record: not hasattr(record, "only_in_file"))
     handlers: list[logging.Handler] = [terminal]
     if path is not None:
         file = LogFile(path, encoding="utf-8")

@@ -31,6 +31,7 @@ def evaluate(
     """Score a run's weights on one of its splits, and say whether scores.json says the same."""
     from viewfinder.reopen import open_run
     from viewfinder.report.predictions import DIGITS, prediction_table
+    from viewfinder.report.summary import skipped_lines
     from viewfinder.report.tables import console, score_table
     from viewfinder.run_folder import replace_text, write_json
     from viewfinder.scoring import score_splits
@@ -39,6 +40,8 @@ def evaluate(
     data = opened.open_data(split.value)
     scores = score_splits(opened.trainer, opened.classifier, data, (split.value,))[split.value]
     terminal = console()
+    for line in skipped_lines(data):
+        terminal.print(line, markup=False, highlight=False, soft_wrap=True)
     terminal.print(score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
     terminal.print(opened.verdict(data, split.value, weights.value, scores), soft_wrap=True)
     if json is not None:

@@ -19,8 +19,10 @@ def predict(
     import torch
     from rich.table import Table
 
-    from viewfinder.data.decode import find_pictures, try_decode_each
-    from viewfinder.errors import Problem, ViewfinderError
+    from viewfinder.data.decode_many import try_decode_each
+    from viewfinder.data.find import find_pictures, readable
+    from viewfinder.data.left_out import NAMED
+    from viewfinder.errors import Problem, ViewfinderError, on_one_line
     from viewfinder.metrics import Predictions
     from viewfinder.reopen import open_run
     from viewfinder.report.predictions import DIGITS, prediction_table
@@ -35,10 +37,10 @@ def predict(
         problems += [each for each in decoded.values() if isinstance(each, Problem)]
         read = {path: each for path, each in decoded.items() if not isinstance(each, Problem)}
         if read:
-            names += [str(path) for path in read]
+            names += [readable(path) for path in read]
             logits.append(opened.logits(torch.stack(list(read.values()))))
     if not names:
-        raise ViewfinderError("the pictures", problems)
+        raise ViewfinderError("the pictures", problems, most=NAMED)
     predictions = Predictions(torch.cat(logits), torch.zeros(len(names), dtype=torch.int64))
     table = Table(box=None, pad_edge=False)
     table.add_column("picture", overflow="fold")
@@ -47,11 +49,14 @@ def predict(
         table.add_column("class" if not place else f"{place + 1}.", overflow="fold")
     values, classes = predictions.probabilities().topk(shown)
     for name, shares, indices in zip(names, values.tolist(), classes.tolist(), strict=True):
-        cells = [f"{opened.class_names[index]} {share:.1%}" for share, index in zip(shares, indices, strict=True)]
-        table.add_row(name, *cells)
+        cells = [
+            f"{on_one_line(opened.class_names[index])} {share:.1%}"
+            for share, index in zip(shares, indices, strict=True)
+        ]
+        table.add_row(on_one_line(name), *cells)
     console().print(table)
     if csv is not None:
         everything = prediction_table(names, predictions, opened.class_names).drop(columns="true")
         replace_text(csv, everything.to_csv(index=False, float_format=DIGITS))
     if problems:
-        raise ViewfinderError("the pictures", problems)
+        raise ViewfinderError("the pictures", problems, most=NAMED)

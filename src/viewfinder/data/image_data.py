@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 
 from viewfinder.build import Count, Share, Whole
 from viewfinder.data.batches import CHUNK, Batch, Chunk, EpochOrder, Pictures, loader
-from viewfinder.data.decode import common_shape
+from viewfinder.data.decode_many import Unread, common_shape, decode_all
+from viewfinder.data.left_out import OnError, Skipped, leave_out
 from viewfinder.data.split import Rows, Split, cut
 from viewfinder.data.storage import Storage, gigabytes, keep
 from viewfinder.errors import Problem, ViewfinderError, listed
@@ -46,6 +47,7 @@ class ImageData(pl.LightningDataModule):
 
     `pictures` are in memory or on disk; batches are taken from `at_hand`: those, or a copy of them on the GPU.
     `done` says where training goes on: in which epoch, after how many of its batches.
+    `on_error`, an argument of sources of files, says whether pictures that cannot be read are refused or `skipped`.
     """
 
     batch_size: Count = 32
@@ -57,6 +59,8 @@ class ImageData(pl.LightningDataModule):
     limit: Count | None = None
     channels: Literal[1, 3] | None = None
 
+    on_error: OnError = field(init=False, default="raise")
+    skipped: list[Skipped] = field(init=False, default_factory=list)
     class_names: list[str] = field(init=False, default_factory=list)
     splits: dict[str, Split] = field(init=False, default_factory=dict)
     pictures: dict[str, Pictures] = field(init=False, default_factory=dict)
@@ -90,7 +94,8 @@ class ImageData(pl.LightningDataModule):
             stored: (channels, (height, width)) that the pictures had in an earlier run, to read them so again.
 
         Raises:
-            ViewfinderError: if the source cannot be had, contradicts itself or holds a single class.
+            ViewfinderError: if the source cannot be had, contradicts itself or holds a single class; naming every
+                file that is no picture by its header, if it must not be skipped.
         """
         self.class_names, given = self.list_pictures()
         shares = {"val": self.val_fraction, "test": self.test_fraction}
@@ -119,11 +124,25 @@ class ImageData(pl.LightningDataModule):
 
     def _look(self) -> None:
         """Find the channels, and the size that all pictures share if they do."""
-        contents = [split.content for split in self.splits.values()]
-        tensors = [content.base for content in contents if isinstance(content, Rows)]
-        files = [path for content in contents if not isinstance(content, Rows) for path in content]
-        channels, self.shared_size = common_shape(files) if files else (tensors[0].shape[3], None)
+        contents = {name: split.content for name, split in self.splits.items()}
+        channels = next((content.base.shape[3] for content in contents.values() if isinstance(content, Rows)), 0)
+        listed_files = {name: content for name, content in contents.items() if not isinstance(content, Rows)}
+        if listed_files:
+            together = [path for files in listed_files.values() for path in files]
+            channels, self.shared_size, unread = common_shape(together)
+            if unread and self.on_error == "raise":  # all in one list, also those of which the header is whole
+                unread |= decode_all(together, 3, (1, 1), "trying all pictures, since some cannot be read")
+                unread = dict(sorted(unread.items()))
+            ends = np.cumsum([len(files) for files in listed_files.values()]).tolist()
+            self._leave_out({
+                name: {place - first: problem for place, problem in unread.items() if first <= place < end}
+                for name, first, end in zip(listed_files, [0, *ends], ends, strict=False)
+            })  # fmt: skip
         self.in_channels = self.channels or channels
+
+    def _leave_out(self, unread: Mapping[str, Unread]) -> None:
+        self.splits, skipped = leave_out(self.splits, unread, self.on_error, self.class_names)
+        self.skipped += skipped
 
     def load(self, image_size: int, splits: tuple[str, ...] = SPLITS) -> None:
         """Make the pictures of some splits ready, as uint8 of one shape.
@@ -135,7 +154,7 @@ class ImageData(pl.LightningDataModule):
             image_size: the side that the network wants, in pixels.
 
         Raises:
-            ViewfinderError: naming the pictures that cannot be read.
+            ViewfinderError: naming the pictures that cannot be read, if they must not be skipped.
         """
         height, width = self.shared_size or (image_size, image_size)
         small = max(height, width) <= image_size
@@ -149,8 +168,10 @@ class ImageData(pl.LightningDataModule):
             else:
                 files[name] = (list(split.content), labels)
         if files:
-            pictures, self.kept, self.where = keep(files, shape, *self.how_to_keep())
-            self.pictures |= pictures
+            kept = keep(files, shape, *self.how_to_keep(), self.on_error == "skip")
+            self._leave_out(kept.unread)
+            self.pictures |= kept.pictures
+            self.kept, self.where = kept.storage, kept.said
         self.at_hand = dict(self.pictures)
         self.picture_shape = next(iter(self.pictures.values())).shape
 
@@ -180,6 +201,7 @@ class ImageData(pl.LightningDataModule):
             "picture_size": [height, width],
             "class_counts": np.bincount(self.splits["train"].labels, minlength=len(self.class_names)).tolist(),
             "split_sizes": {name: len(split) for name, split in self.splits.items()},
+            "skipped": [each._asdict() for each in self.skipped],
             "storage": self.kept,
             "fingerprint": {name: _fingerprint(self.splits[name], self.pictures[name]) for name in self.pictures},
         }

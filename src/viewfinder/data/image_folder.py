@@ -1,14 +1,16 @@
 """A person's own pictures: a folder for each class."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from viewfinder.build import Count, Text
-from viewfinder.data.decode import EXTENSIONS, pictures_below
+from viewfinder.data.find import EXTENSIONS, broken_link, pictures_below, readable
 from viewfinder.data.image_data import ImageData
+from viewfinder.data.left_out import OnError
 from viewfinder.data.split import Split
 from viewfinder.data.storage import Storage
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
@@ -21,22 +23,25 @@ class ImageFolder(ImageData):
     """<root>/<class>/*, or <root>/train/<class>/* with val/ and test/ beside it where there are such.
 
     Classes are the folders' names in order. Pictures may lie deeper. Files that are no pictures by their extension
-    are passed over.
+    are passed over, and so are links that lead back up to a folder they are in.
 
     Args:
         root: the folder.
         storage: where decoded pictures are kept: in memory, in a cache on disk, or nowhere (stream); auto takes the
             first that they fit.
         workers: processes that decode ahead when nothing is kept; None takes as many as there are cores.
+        on_error: raise refuses pictures that cannot be read; skip leaves them out of the splits that they were cut
+            into, and names them in the log and in data.json. With stream, it reads every file once beforehand.
 
     Raises:
         ViewfinderError: from `open`, if it holds no pictures, a class has none, or a split has a class that training
-            lacks; from `load`, naming every picture that cannot be read.
+            lacks; from `open` and `load`, naming every picture that cannot be read, unless they are skipped.
     """
 
     root: Text
     storage: Storage = "auto"
     workers: Count | None = None
+    on_error: OnError = "raise"
 
     def how_to_keep(self) -> tuple[Storage, int | None]:
         return self.storage, self.workers
@@ -61,12 +66,15 @@ class ImageFolder(ImageData):
             folders = {"train": root}
         classes = {split: _folders(folder) for split, folder in folders.items()}
         names = classes["train"]
+        broken = [Problem(readable(path), rule) for folder in folders.values() for path, rule in _broken(folder)]
+        if broken:
+            raise ViewfinderError("the data", broken)
         if not names:
             inside = "holds pictures but no folders" if pictures_below(folders["train"]) else "is empty"
             raise self._problem(f"{folders['train']} {inside}", "Put each class's pictures in a folder of its own.")
         problems = [
             Problem(
-                f"{folders[split]}/{name}", "is a class that train/ does not have", None,
+                readable(folders[split] / name), "is a class that train/ does not have", None,
                 did_you_mean(name, names) or f"Classes: {listed(names[:20])}.",
             )
             for split, found in classes.items() for name in found if name not in names
@@ -79,10 +87,10 @@ class ImageFolder(ImageData):
             if not found:
                 rule = "is a class with no pictures"
                 remedy = f"Remove the folder, or put pictures in it: {listed(EXTENSIONS)}."
-                problems.append(Problem(f"{folders['train']}/{name}", rule, remedy=remedy))
+                problems.append(Problem(readable(folders["train"] / name), rule, remedy=remedy))
         if problems:
             raise ViewfinderError("the data", problems)
-        return names, {split: _split(root, names, found) for split, found in files.items()}
+        return [readable(name) for name in names], {split: _split(root, names, found) for split, found in files.items()}
 
     def _problem(self, rule: str, remedy: str) -> ViewfinderError:
         return ViewfinderError("the data", [Problem("data.root", rule, self.root, remedy)])
@@ -91,9 +99,22 @@ class ImageFolder(ImageData):
 def _split(root: Path, classes: list[str], files: dict[str, list[Path]]) -> Split:
     labels = [classes.index(name) for name, paths in files.items() for _ in paths]
     paths = [path for found in files.values() for path in found]
-    names = [path.relative_to(root).as_posix() for path in paths]
+    names = [readable(path.relative_to(root).as_posix()) for path in paths]
     return Split(np.array(names, dtype=object), np.array(labels, dtype=np.int64), np.array(paths, dtype=object))
 
 
 def _folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    here = folder.resolve()
+    return sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and not entry.name.startswith(".")
+        if not (entry.is_symlink() and here.is_relative_to(Path(entry).resolve()))
+    )
+
+
+def _broken(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Links to nowhere among a split's classes, which would go missing without a word."""
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith(".") and (rule := broken_link(path)):
+            yield path, rule

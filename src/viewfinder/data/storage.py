@@ -14,7 +14,7 @@ from torch import Tensor
 
 from viewfinder.cache import cache_folder
 from viewfinder.data.batches import Pictures, StreamedPictures
-from viewfinder.data.decode import decode_all
+from viewfinder.data.decode_many import Unread, decode_all
 from viewfinder.data.split import Rows
 from viewfinder.errors import Problem, ViewfinderError
 
@@ -30,10 +30,12 @@ class Kept(NamedTuple):
     storage: Storage
     said: str
     """where they are and why, for a person"""
+    unread: dict[str, Unread]
+    """split -> those that cannot be read, which `pictures` lack"""
 
 
-def keep(files: Files, shape: tuple[int, int, int], storage: Storage, workers: int | None) -> Kept:
-    """The pictures of each split, kept where they fit: in memory, else in a cache on disk, else in their files alone.
+def keep(files: Files, shape: tuple[int, int, int], storage: Storage, workers: int | None, skip: bool = False) -> Kept:
+    """The pictures of each split that can be read, where they fit: in memory, a cache on disk, or their files alone.
 
     A file in the cache folder is known by its pictures' paths, sizes and times of change, and by the shape.
 
@@ -41,43 +43,65 @@ def keep(files: Files, shape: tuple[int, int, int], storage: Storage, workers: i
         shape: (C, H, W) to decode to.
         storage: where; auto takes the first that they fit.
         workers: processes that decode ahead where nothing is kept; None takes as many as there are cores.
+        skip: whether training may go on without pictures that cannot be read: then those that are to be streamed
+            are all tried beforehand.
 
     Raises:
-        ViewfinderError: naming the pictures that cannot be read; or if they are to be on disk and do not fit.
+        ViewfinderError: if they are to be on disk and do not fit.
     """
-    size = sum(len(paths) for paths, _ in files.values()) * int(np.prod(shape))
+    count = sum(len(paths) for paths, _ in files.values())
+    size = count * int(np.prod(shape))
     memory, cache = psutil.virtual_memory().available, cache_folder() / "pictures"
     disk = shutil.disk_usage(_existing(cache)).free
     if storage == "auto":
         storage = "memory" if size <= SHARE * memory else "disk" if size <= SHARE * disk else "stream"
     why = f"{gigabytes(size)} decoded; {gigabytes(memory)} of memory and {gigabytes(disk)} of disk are free"
-    if storage == "stream":
-        workers = workers or os.cpu_count() or 1
-        streamed = {name: StreamedPictures(*each, shape, workers) for name, each in files.items()}
-        return Kept(dict(streamed), storage, f"decoded as they are needed, by {workers} processes ({why})")
+    workers = workers or os.cpu_count() or 1
+    channels, side = shape[0], shape[1:]
     found: dict[str, Pictures] = {}
+    unread: dict[str, Unread] = {}
     for name, (paths, labels) in files.items():
+        base = None
         if storage == "disk":
-            base = _cached(cache, paths, shape, name)
-        else:
+            base, unread[name] = _cached(cache, paths, shape, name, skip)
+        elif storage == "memory":
             base = torch.empty(len(paths), *shape[1:], shape[0], dtype=torch.uint8)
-            decode_all(paths, shape[0], shape[1:], f"{name} pictures", base)
-        found[name] = Pictures(Rows(base), labels)
-    return Kept(found, storage, f"in memory ({why})" if storage == "memory" else f"in {cache} ({why})")
+            unread[name] = decode_all(paths, channels, side, f"decoding {name} pictures", base)
+        else:
+            doing = f"trying {name} pictures, to leave out those that cannot be read"
+            unread[name] = decode_all(paths, channels, side, doing) if skip else {}
+        left = torch.tensor([place for place in range(len(paths)) if place not in unread[name]], dtype=torch.int64)
+        if base is not None:
+            found[name] = Pictures(Rows(base, left), labels[left])
+        else:
+            found[name] = StreamedPictures([paths[place] for place in left], labels[left], shape, workers)
+    said = {
+        "memory": f"in memory ({why})",
+        "disk": f"in {cache} ({why})",
+        "stream": f"decoded as they are needed, by {workers} processes ({why})",
+    }
+    return Kept(found, storage, said[storage], unread)
 
 
-def _cached(cache: Path, paths: Sequence[Path], shape: tuple[int, int, int], name: str) -> Tensor:
-    """(N, H, W, C) uint8, mapped from a file of the cache, which is written where there is none yet."""
-    facts = [(str(path.resolve()), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
+def _cached(
+    cache: Path, paths: Sequence[Path], shape: tuple[int, int, int], name: str, skip: bool
+) -> tuple[Tensor, Unread]:
+    """(N, H, W, C) uint8, mapped from a file of the cache, which is written where there is none yet; and its gaps."""
+    facts = [(str(path.resolve()), *_state(path)) for path in paths]
     key = hashlib.blake2b(repr((shape, facts)).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    file, beside = cache / f"{key}.npy", cache / f".{key}.{os.getpid()}.npy"
+    file, gaps, beside = cache / f"{key}.npy", cache / f"{key}.gaps.npy", cache / f".{key}.{os.getpid()}.npy"
     if not file.exists():
         try:
             cache.mkdir(parents=True, exist_ok=True)
             whole = (len(paths), *shape[1:], shape[0])
             mapped = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=whole)
-            decode_all(paths, shape[0], shape[1:], f"{name} pictures", torch.from_numpy(mapped))
+            base = torch.from_numpy(mapped)
+            unread = decode_all(paths, shape[0], shape[1:], f"decoding {name} pictures", base)
+            if unread and not skip:
+                return base, unread
             mapped.flush()
+            if unread:
+                np.save(gaps, np.array(list(unread)))
             beside.replace(file)
         except OSError as error:
             remedy = "Make room there, move it by XDG_CACHE_HOME=PATH, or use data.storage=stream."
@@ -87,7 +111,23 @@ def _cached(cache: Path, paths: Sequence[Path], shape: tuple[int, int, int], nam
         finally:
             beside.unlink(missing_ok=True)
     # Copy-on-write, since torch knows no tensor that is only read.
-    return torch.from_numpy(np.load(file, mmap_mode="c"))
+    base = torch.from_numpy(np.load(file, mmap_mode="c"))
+    # Tried anew each time: what was wrong may have been no part of the file, such as who may read it.
+    places = np.load(gaps).tolist() if gaps.exists() else []
+    again = torch.empty(len(places), *base.shape[1:], dtype=torch.uint8)
+    unread = decode_all([paths[place] for place in places], shape[0], shape[1:], f"decoding {name} pictures", again)
+    for number, place in enumerate(places):
+        base[place] = again[number]
+    return base, {places[number]: problem for number, problem in unread.items()}
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size and time of change, by which a picture in the cache is known; zeros of one that is not there."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return 0, 0
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _existing(path: Path) -> Path:

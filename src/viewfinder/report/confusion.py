@@ -1,9 +1,14 @@
 """A confusion matrix as a heat map, and the pairs of classes that are confused most."""
 
+import functools
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from PIL import Image
+
+from viewfinder.errors import on_one_line
 
 WRITTEN = 20
 """Up to so many classes, each cell holds its number, but for 0.00."""
@@ -92,4 +97,12 @@ def most_confused(counts: np.ndarray, class_names: list[str], most: int = 8) -> 
 
 
 def short(name: str, longest: int = 24) -> str:
+    """A name as a figure can hold it: cut, on one line, and an empty square for each letter that the font lacks."""
+    name = "".join(letter if ord(letter) in _letters() else "□" for letter in on_one_line(name))
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+@functools.cache
+def _letters() -> frozenset[int]:
+    """Of the font that Matplotlib uses, by their code points."""
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())

@@ -11,23 +11,41 @@ from torch.utils.flop_counter import FlopCounterMode
 from viewfinder.build import said
 from viewfinder.choices import Choices
 from viewfinder.data.image_data import ImageData
-from viewfinder.errors import Problem, ViewfinderError, listed
+from viewfinder.errors import Problem, ViewfinderError, listed, on_one_line
+from viewfinder.logs import ONLY_IN_FILE
 from viewfinder.preprocess import preprocess_of
 from viewfinder.run_folder import RunFolder
 
 log = logging.getLogger("viewfinder")
+SHOWN = 5
+"""Skipped pictures that are named on the terminal; train.log and data.json name them all."""
 
 
 def say_data(data: ImageData) -> None:
     """Class names, split sizes and the shape of a batch."""
     names = data.class_names
     more = f", ... ({len(names)} in all)" if len(names) > 20 else ""
-    log.info(f"classes  {listed(names[:20])}{more}")
+    log.info(f"classes  {listed(map(on_one_line, names[:20]))}{more}")
     log.info(f"pictures {listed(f'{name} {len(split):,}' for name, split in data.splits.items())}")
     log.info(f"         {data.where}")
+    for line in skipped_lines(data):
+        log.info(line)
+    for picture, reason in data.skipped[SHOWN:]:
+        log.info(f"skipped  {on_one_line(picture)}: {reason}", extra=ONLY_IN_FILE)
     pixels, labels = data.pictures["train"].at(torch.arange(min(data.batch_size, len(data.pictures["train"]))))
     kind = str(pixels.dtype).removeprefix("torch.")
     log.info(f"a batch  {tuple(pixels.shape)} {kind}, labels {tuple(labels.shape)}")
+
+
+def skipped_lines(data: ImageData) -> list[str]:
+    """A count of the pictures that were left out, and the first of them with the reason; [] where there are none."""
+    if not data.skipped:
+        return []
+    lines = [f"skipped  {len(data.skipped):,} pictures that cannot be read (data.on_error=skip)"]
+    lines += [f"skipped  {on_one_line(picture)}: {reason}" for picture, reason in data.skipped[:SHOWN]]
+    if len(data.skipped) > SHOWN:
+        lines.append(f"         ... and {len(data.skipped) - SHOWN:,} more: data.json names them all")
+    return lines
 
 
 def network_facts(network: nn.Module, channels: int, classes: int) -> dict[str, Any]:

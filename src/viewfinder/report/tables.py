@@ -10,6 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from viewfinder.errors import on_one_line
+
 NAMES = ("accuracy", "f1", "precision", "recall", "loss")
 EXPLAINED = """\
 Accuracy and macro F1 in percent, mean and standard deviation over the seeds. val,
@@ -21,7 +23,7 @@ UNBROKEN = 10_000
 
 def console() -> Console:
     """Standard output: as wide as the terminal, and with no line broken in a file or a pipe."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else UNBROKEN)
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else UNBROKEN)
 
 
 def score_table(scores: Mapping[str, Any], title: str) -> Table:
@@ -32,7 +34,7 @@ def score_table(scores: Mapping[str, Any], title: str) -> Table:
     table.add_row("all", f"{scores['pictures']:,}", *(f"{scores[name]:.4f}" for name in NAMES), end_section=True)
     for name, values in scores["per_class"].items():
         cells = (f"{values[column]:.4f}" if column in values else "" for column in NAMES)
-        table.add_row(name, f"{values['pictures']:,}", *cells)
+        table.add_row(on_one_line(name), f"{values['pictures']:,}", *cells)
     return table
 
 

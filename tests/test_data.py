@@ -679,22 +679,35 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def archive(server: Server, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A cifar-10-python.tar.gz of 5 x 20 + 20 pictures, served at the address that torchvision downloads from."""
+def members() -> dict[str, bytes]:
+    """The files of a CIFAR-10 of 5 x 20 + 20 pictures."""
     members = {}
     for number, name in enumerate([f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"]):
         pixels, labels = cifar_batch(number)
         content = {b"data": pixels, b"labels": labels, b"batch_label": b"batch", b"filenames": [b"x.png"] * 20}
         members[name] = python2_pickle(content)
     members["batches.meta"] = python2_pickle({b"label_names": [name.encode() for name in CLASSES], b"num_vis": 3072})
+    return members
+
+
+def tar_of(members: dict[str, bytes], *others: tuple[tarfile.TarInfo, bytes]) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, content in members.items():
             entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
+        for entry, content in others:
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
+
+
+@pytest.fixture
+def archive(server: Server, monkeypatch: pytest.MonkeyPatch, members: dict[str, bytes]) -> bytes:
+    """A cifar-10-python.tar.gz of those files, served at the address that torchvision downloads from."""
     sums = {name: hashlib.md5(content).hexdigest() for name, content in members.items()}
-    server.content = packed.getvalue()
+    server.content = tar_of(members)
     monkeypatch.setattr(Archive, "url", f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz")
     monkeypatch.setattr(Archive, "tgz_md5", hashlib.md5(server.content).hexdigest())
     monkeypatch.setattr(Archive, "train_list", [[name, sums[name]] for name in sums if name.startswith("data")])
@@ -783,6 +796,147 @@ def test_a_cifar10_download_that_breaks_off_is_an_error_and_leaves_nothing(
     with pytest.raises(ViewfinderError, match="cannot be downloaded"):
         opened(CIFAR10(root=str(tmp_path / "data")))
     assert list(tmp_path.rglob("*")) == []
+
+
+class Bomb:
+    """A pickle of it makes a file when it is opened."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("download", [True, False])
+@pytest.mark.parametrize("name", ["data_batch_1", "data_batch_5", "test_batch", "batches.meta"])
+@pytest.mark.parametrize("has_archive", [True, False])
+def test_an_extracted_file_that_is_not_the_published_one_is_named_and_never_unpickled(
+    tmp_path: Path, archive: bytes, members: dict[str, bytes], server: Server, download: bool, name: str,
+    has_archive: bool,
+) -> None:  # fmt: skip
+    root = tmp_path / "data"
+    (root / "cifar-10-batches-py").mkdir(parents=True)
+    for member, content in members.items():
+        (root / "cifar-10-batches-py" / member).write_bytes(content)
+    if has_archive:
+        (root / "cifar-10-python.tar.gz").write_bytes(archive)
+    assert len(opened(CIFAR10(root=str(root), download=download)).splits["train"]) == 80
+    sprung = tmp_path / "sprung"
+    (root / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(Bomb(sprung)))
+    before = files_below(root)
+    with pytest.raises(ViewfinderError) as caught:
+        opened(CIFAR10(root=str(root), download=download))
+    (problem,) = caught.value.problems
+    assert str(root / "cifar-10-batches-py" / name) in problem.rule
+    assert "not as published" in problem.rule
+    assert not sprung.exists()
+    assert (files_below(root), server.requests) == (before, 0)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda a: a[: len(a) // 2], lambda a: a[:-1] + b"x", lambda a: b"", lambda a: a * 2]
+)
+@pytest.mark.parametrize("download", [True, False])
+def test_an_archive_that_is_not_the_published_one_is_named_and_left_alone(
+    tmp_path: Path, archive: bytes, server: Server, damage: Callable[[bytes], bytes], download: bool
+) -> None:
+    path = tmp_path / "cifar-10-python.tar.gz"
+    path.write_bytes(damage(archive))
+    with pytest.raises(ViewfinderError) as caught:
+        opened(CIFAR10(root=str(tmp_path), download=download))
+    (problem,) = caught.value.problems
+    assert f"{path} is not the published archive" in problem.rule
+    assert "Remove it" in problem.remedy
+    assert files_below(tmp_path) == {path.name: damage(archive)}
+    assert (list(tmp_path.iterdir()), server.requests) == ([path], 0)
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, target
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("hostile", "named"),
+    [
+        (lambda at: [(tarfile.TarInfo("../evil"), b"x")], "../evil"),
+        (lambda at: [(tarfile.TarInfo("cifar-10-batches-py/../../evil"), b"x")], "../../evil"),
+        (lambda at: [(tarfile.TarInfo(f"{at}/evil"), b"x")], "evil"),
+        (lambda at: [(tarfile.TarInfo("beside/evil"), b"x")], "beside/evil"),
+        (lambda at: [(link("cifar-10-batches-py/out", str(at)), b"")], "out"),
+        (lambda at: [(link("cifar-10-batches-py/out", "../.."), b""),
+                     (tarfile.TarInfo("cifar-10-batches-py/out/evil"), b"x")], "out"),
+        (lambda at: [(link("cifar-10-batches-py/hard", "../../secret", tarfile.LNKTYPE), b"")], "hard"),
+        (lambda at: [(link("cifar-10-batches-py/pipe", "", tarfile.FIFOTYPE), b"")], "pipe"),
+    ],
+)  # fmt: skip
+def test_an_archive_that_leads_outside_is_refused_and_leaves_nothing_even_with_the_published_checksum(
+    tmp_path: Path, archive: bytes, members: dict[str, bytes], monkeypatch: pytest.MonkeyPatch,
+    hostile: Callable[[Path], Any], named: str,
+) -> None:  # fmt: skip
+    root = tmp_path / "deep" / "data"
+    root.mkdir(parents=True)
+    (tmp_path / "deep" / "secret").write_bytes(b"secret")
+    packed = tar_of(members, *hostile(tmp_path))
+    monkeypatch.setattr(Archive, "tgz_md5", hashlib.md5(packed).hexdigest())
+    (root / "cifar-10-python.tar.gz").write_bytes(packed)
+    with pytest.raises(ViewfinderError) as caught:
+        opened(CIFAR10(root=str(root)))
+    (problem,) = caught.value.problems
+    assert "cannot be extracted" in problem.rule
+    assert named in problem.rule
+    assert files_below(tmp_path) == {"deep/secret": b"secret", "deep/data/cifar-10-python.tar.gz": packed}
+    assert [path.name for path in root.iterdir()] == ["cifar-10-python.tar.gz"]
+
+
+@pytest.mark.parametrize("harm", ["lacks", "differs", "no tar"])
+def test_an_archive_whose_files_are_not_those_published_leaves_no_folder(
+    tmp_path: Path, archive: bytes, members: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    members.pop("data_batch_3")
+    packed = tar_of(members | ({"data_batch_3": b"other"} if harm == "differs" else {}))
+    packed = b"no tar" if harm == "no tar" else packed
+    monkeypatch.setattr(Archive, "tgz_md5", hashlib.md5(packed).hexdigest())
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(packed)
+    with pytest.raises(ViewfinderError, match="cannot be extracted" if harm == "no tar" else "data_batch_3 in it"):
+        opened(CIFAR10(root=str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["cifar-10-python.tar.gz"]
+
+
+@pytest.mark.parametrize("has_archive", [True, False])
+def test_files_that_an_extracted_folder_lacks_come_from_the_archive(
+    tmp_path: Path, archive: bytes, members: dict[str, bytes], has_archive: bool
+) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in ("data_batch_2", "batches.meta"):
+        (folder / name).write_bytes(members[name])
+    if has_archive:
+        (tmp_path / "cifar-10-python.tar.gz").write_bytes(archive)
+    before = (folder / "data_batch_2").stat().st_ino
+    assert len(opened(CIFAR10(root=str(tmp_path))).splits["train"]) == 80
+    assert files_below(folder) == members
+    assert (folder / "data_batch_2").stat().st_ino == before
+
+
+def test_a_download_that_is_interrupted_leaves_nothing(
+    tmp_path: Path, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(url: str, root: Path, name: str, md5: str) -> None:
+        root.mkdir(parents=True)
+        (root / name).write_bytes(archive[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        opened(CIFAR10(root=str(tmp_path / "some" / "data")))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cifar10_that_must_not_be_downloaded_says_so_and_leaves_nothing(tmp_path: Path) -> None:

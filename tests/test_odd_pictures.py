@@ -23,6 +23,7 @@ from test_data import batches_of, chw, folder_of, kept, names_of, noise, opened,
 from torch import Tensor
 
 from viewfinder.data import find
+from viewfinder.data.batches import StreamedPictures
 from viewfinder.data.decode import decode, decode_some, jpeg_pixels
 from viewfinder.data.decode_many import common_shape, decode_all, try_decode_each
 from viewfinder.data.find import find_pictures, pictures_below
@@ -95,7 +96,19 @@ def test_damaged_metadata_says_nothing_on_the_terminal_and_raises_nothing(
     path = saved(tmp_path, "short.jpg", noise(6, 9, 3), exif=exif)
     assert common_shape([path])[2] == {}
     assert decode_all([path], 3, (9, 6), "decoding") == {}
+    StreamedPictures([path], torch.zeros(1, dtype=torch.int64), (3, 9, 6), 1).at(torch.tensor([0]))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["gif", "png", "webp", "tiff"])
+def test_of_many_frames_or_pages_the_first_is_seen(tmp_path: Path, kind: str) -> None:
+    first, *others = (Image.new("RGB", (6, 4), colour) for colour in ("red", "lime", "blue"))
+    options = {"lossless": True} if kind == "webp" else {}
+    path = saved(tmp_path, f"many.{kind}", first, save_all=True, append_images=others, **options)
+    with Image.open(path) as opened_again:
+        assert getattr(opened_again, "n_frames", 0) == 3
+    assert np.array_equal(decode(path, 3).numpy(), chw(np.full((4, 6, 3), (255, 0, 0))))
+    assert common_shape([path]) == (3, (4, 6), {})
 
 
 # Files that claim to be huge
@@ -467,6 +480,17 @@ def test_predict_names_every_file_that_it_cannot_read(tmp_path: Path, finished: 
 
 
 # Odd names
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000, "~no-such-person/pictures"])
+def test_a_path_that_no_system_can_open_is_named(tmp_path: Path, name: str) -> None:
+    root = name if name.startswith("~") else f"{tmp_path}/{name}"
+    with pytest.raises(ViewfinderError) as caught:
+        opened(ImageFolder(root=root))
+    assert [problem.key for problem in caught.value.problems] == ["data.root"]
+    with pytest.raises(ViewfinderError, match=r"cannot be opened|does not exist"):
+        find_pictures([Path(root)])
+
 
 ODD = [
     "new\nline", "quo\"te'`", os.fsdecode(b"caf\xe9"), "x" * 240, "--leading", "-", "\U0001f600", "$x^", "a,b;c\t|",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from viewfinder.data.decode import decode_some
+from viewfinder.data.decode import decode_some, without_warnings
 from viewfinder.data.split import Rows
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.seeds import generator
@@ -161,6 +161,7 @@ class StreamedPictures(Pictures):
             raise ViewfinderError("the data", problems)
         return base.permute(0, 3, 1, 2), self.labels[positions]
 
+    @without_warnings()
     def _decode(self, positions: Tensor) -> tuple[Tensor, list[Problem]]:
         """(N, H, W, C) uint8, and what kept a picture from being read."""
         channels, height, width = self.shape

@@ -1,8 +1,10 @@
 """Picture files to uint8 tensors, as a person sees them."""
 
+import contextlib
 import functools
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -169,6 +171,17 @@ def look(path: Path) -> tuple[tuple[int, int], Literal[1, 3]]:
         turned = picture.format != "TIFF" and picture.getexif().get(0x0112, 1) >= 5
         height, width = (picture.width, picture.height) if turned else (picture.height, picture.width)
         return (height, width), 1 if picture.mode in GREY_MODES or picture.mode.startswith("I;16") else 3
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Silences Pillow, whose warnings, mostly of metadata that it can do without, name no file.
+
+    For a whole process, so not in one thread beside others.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def guarded(function: Callable[[Path], Any], path: Path) -> Any:

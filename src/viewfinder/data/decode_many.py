@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 from tqdm import tqdm
 
-from viewfinder.data.decode import TOGETHER, decode_some, guarded, look
+from viewfinder.data.decode import TOGETHER, decode_some, guarded, look, without_warnings
 from viewfinder.errors import Problem
 
 T = TypeVar("T")
@@ -71,11 +70,10 @@ def _each(function: Callable[[Sequence[T]], Iterable[Any]], items: Sequence[T], 
     parts = [items[start : start + together] for start in range(0, len(items), together)]
     found: list[Any] = []
     with (
-        warnings.catch_warnings(),
+        without_warnings(),
         ThreadPoolExecutor(os.cpu_count()) as pool,
         tqdm(desc=doing, total=len(items), leave=False, disable=None, unit=" pictures", delay=1) as bar,
     ):
-        warnings.simplefilter("ignore")  # Pillow's, which name no file: of metadata that it can do without, mostly
         for part in pool.map(lambda some: list(function(some)), parts):
             found += part
             bar.update(len(part))

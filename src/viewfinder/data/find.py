@@ -21,12 +21,17 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     problems: list[Problem] = []
     for path in paths:
-        if path.is_dir():
+        try:
+            is_folder, is_there = path.is_dir(), path.exists()
+        except OSError as error:
+            problems.append(Problem(readable(path), f"cannot be opened: {error.strerror}"))
+            continue
+        if is_folder:
             inside = pictures_below(path)
             found += inside
             if not inside:
                 problems.append(Problem(readable(path), "holds no pictures", remedy=f"Known: {listed(EXTENSIONS)}."))
-        elif path.exists():
+        elif is_there:
             found.append(path)
         else:
             problems.append(Problem(readable(path), broken_link(path) or "does not exist"))

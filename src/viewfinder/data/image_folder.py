@@ -47,7 +47,14 @@ class ImageFolder(ImageData):
         return self.storage, self.workers
 
     def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
-        root = Path(self.root).expanduser()
+        try:
+            return self._listed(Path(self.root).expanduser())
+        except (OSError, RuntimeError) as error:  # RuntimeError: of ~name, where there is no such person
+            where = readable(error.filename) if isinstance(error, OSError) and error.filename else self.root
+            rule = f"{where} cannot be opened: {getattr(error, 'strerror', None) or error}"
+            raise self._problem(rule, "Give a folder that you may list.") from error
+
+    def _listed(self, root: Path) -> tuple[list[str], dict[str, Split]]:
         if not root.is_dir():
             rule = "is a file, not a folder" if root.exists() else f"does not exist (looked in {root.resolve().parent})"
             near = (

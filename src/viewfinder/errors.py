@@ -1,8 +1,8 @@
 """What a person is told when something they gave cannot work: key, rule, value received and remedy."""
 
 import difflib
-import re
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,13 +17,12 @@ class Problem:
     remedy: str = ""
 
     def __str__(self) -> str:
-        key = on_one_line(self.key)
-        head = key if self.received is None else f"{key} = {textwrap.shorten(self.received, 200)}"
+        head = self.key if self.received is None else f"{self.key} = {textwrap.shorten(self.received, 200)}"
         body = [line for text in (self.rule, self.remedy) for line in text.splitlines() if line]
         wrapped = [
             part for line in body for part in textwrap.wrap(line, 76, break_on_hyphens=False, break_long_words=False)
         ]
-        return "\n".join([f"  {head}", *(f"    {line}" for line in wrapped)])
+        return "\n".join(map(printable, [f"  {head}", *(f"    {line}" for line in wrapped)]))
 
 
 class ViewfinderError(Exception):
@@ -42,7 +41,25 @@ class ViewfinderError(Exception):
         """The first problem on one line, for a table."""
         first = self.problems[0]
         received = "" if first.received is None else f" = {first.received}"
-        return " ".join(f"{first.key}{received}: {first.rule}".split())
+        return printable(" ".join(f"{first.key}{received}: {first.rule}".split()))
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: what would steer it, or turn the writing around, is spelt out, as in a\\x1b[31mb.
+
+    Names of classes and files come from other people's folders.
+    """
+    return "".join(_spelt(letter) if unicodedata.category(letter) in SPELT else letter for letter in text)
+
+
+SPELT = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of control and format characters, lone surrogates, and line and paragraph separators."""
+JOINERS = "\u200c\u200d"
+"""Persian and emoji are written with them."""
+
+
+def _spelt(letter: str) -> str:
+    return letter if letter in JOINERS else letter.encode("unicode_escape").decode()
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -50,11 +67,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     words = list(known)
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.65) or [w for w in words if sorted(w) == sorted(word)]
     return f"Did you mean {near[0]}?" if near else ""
-
-
-def on_one_line(text: str) -> str:
-    r"""With control characters, such as those that break a line or colour a terminal, as \xNN."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: ascii(found[0])[1:-1], text)
 
 
 def listed(words: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
@@ -27,6 +27,9 @@ RUN = "VIEWFINDER_RUN"
 """Environment variable by which processes that Lightning starts know the run's folder."""
 BESIDE = r"\.[^.]+\.\d+"
 """Names of files that are not complete yet."""
+if TYPE_CHECKING:
+    import pandas as pd
+
 PACKAGES = (
     "viewfinder", "torch", "torchvision", "torchcodec", "pytorch-lightning", "torchmetrics", "hydra-core",
     "tensorboard", "numpy", "pillow",
@@ -158,25 +161,61 @@ class RunFolder:
         if self.is_writer:
             write_json(self.data, facts)
 
+    # Whoever wrote a run: what reads it back says what is wrong with a file. Imported late, since pandas is slow.
+
     def read_config(self) -> DictConfig:
-        cfg = OmegaConf.load(self.config)
-        assert isinstance(cfg, DictConfig)
-        return cfg
+        """config.yaml.
+
+        Raises:
+            ViewfinderError: if it is not as Viewfinder writes it.
+        """
+        from viewfinder.kept_files import read_config
+
+        return read_config(self.config)
 
     def read_run(self) -> dict[str, Any]:
-        return read_json(self.run)
+        """run.json.
+
+        Raises:
+            ViewfinderError: if it is not as Viewfinder writes it.
+        """
+        from viewfinder.kept_files import Run, read_kept
+
+        return read_kept(self.run, Run)
+
+    def read_data(self) -> dict[str, Any]:
+        """data.json.
+
+        Raises:
+            ViewfinderError: if it is not as Viewfinder writes it.
+        """
+        from viewfinder.kept_files import Data, read_kept
+
+        return read_kept(self.data, Data)
+
+    def read_metrics(self) -> "pd.DataFrame":
+        """metrics.csv.
+
+        Raises:
+            ViewfinderError: if it is not as Viewfinder writes it.
+        """
+        from viewfinder.kept_files import read_metrics
+
+        return read_metrics(self.metrics)
 
     def read_scores(self) -> dict[str, Any]:
         """scores.json.
 
         Raises:
-            ViewfinderError: if the run has none, with its status.
+            ViewfinderError: if the run has none, with its status; or it is not as Viewfinder writes it.
         """
+        from viewfinder.kept_files import Scores, read_kept
+
         if not self.scores.is_file():
             status = self.read_run().get("status", "unknown")
             rule = f"has no scores.json; its status is '{status}'"
             raise ViewfinderError("the run folder", [Problem("RUN", rule, str(self.path))])
-        return read_json(self.scores)
+        return read_kept(self.scores, Scores)
 
     def update_run(self, **facts: Any) -> None:
         """Add facts to run.json, or replace them; a helper process leaves that to the first."""

@@ -36,6 +36,8 @@ def load_weights(classifier: Classifier, path: Path) -> None:
         ViewfinderError: if the file cannot be read, or holds another network.
     """
     try:
+        if not path.is_file():  # opening what is no file, such as a pipe, might never end
+            raise FileNotFoundError("it is missing, or no file")
         state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         classifier.load_state_dict(state)
     except Exception as error:  # torch raises a dozen kinds for a file that is no checkpoint

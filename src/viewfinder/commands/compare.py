@@ -12,6 +12,7 @@ def compare(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row a run there.")] = None,
 ) -> None:
     """Runs that differ in nothing but their seed become one row: mean and standard deviation over the seeds."""
+    from viewfinder.errors import printable
     from viewfinder.report.comparison import read_runs, summarise_settings
     from viewfinder.report.tables import EXPLAINED, console, print_comparison
     from viewfinder.run_folder import find_runs, replace_text
@@ -24,6 +25,6 @@ def compare(
     if again := int(table.duplicated(["setting", "seed"]).sum()):
         terminal.print(f"{again} of {len(table)} runs repeat another's setting and seed: of those the last counts.")
     for path, reason in skipped:
-        terminal.print(f"left out: {path}: {reason}", soft_wrap=True)
+        terminal.print(printable(f"left out: {path}: {reason}"), soft_wrap=True)
     if csv is not None:
         replace_text(csv, table.to_csv(index=False))

@@ -22,7 +22,7 @@ def predict(
     from viewfinder.data.decode_many import try_decode_each
     from viewfinder.data.find import find_pictures, readable
     from viewfinder.data.left_out import NAMED
-    from viewfinder.errors import Problem, ViewfinderError, on_one_line
+    from viewfinder.errors import Problem, ViewfinderError, printable
     from viewfinder.metrics import Predictions
     from viewfinder.reopen import open_run
     from viewfinder.report.predictions import DIGITS, prediction_table
@@ -50,10 +50,10 @@ def predict(
     values, classes = predictions.probabilities().topk(shown)
     for name, shares, indices in zip(names, values.tolist(), classes.tolist(), strict=True):
         cells = [
-            f"{on_one_line(opened.class_names[index])} {share:.1%}"
+            f"{printable(opened.class_names[index])} {share:.1%}"
             for share, index in zip(shares, indices, strict=True)
         ]
-        table.add_row(on_one_line(name), *cells)
+        table.add_row(printable(name), *cells)
     console().print(table)
     if csv is not None:
         everything = prediction_table(names, predictions, opened.class_names).drop(columns="true")

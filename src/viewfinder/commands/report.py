@@ -5,23 +5,32 @@ from typing import Annotated
 
 import typer
 
+from viewfinder.errors import printable
+
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN-OR-SWEEP...", help="Run folders, or folders above some.")],
 ) -> None:
     """Write report.html and its charts again, from the run folder's own files.
 
-    Exits with 2 where no run has scores.
+    Exits with 2 where no run has scores, or a file of one is not as Viewfinder writes it.
     """
+    from viewfinder.errors import Problem, ViewfinderError
     from viewfinder.report.page import write_report
     from viewfinder.run_folder import find_runs
 
     found = [run for path in runs for run in find_runs(path)]
+    problems: list[Problem] = []
     for run in found:
-        if run.scores.is_file():
-            write_report(run)
-            print(run.report)
-        else:
-            print(f"left out: {run.path}: {run.read_run().get('status')}, without scores")
+        try:
+            if run.scores.is_file():
+                write_report(run)
+                print(printable(str(run.report)))
+            else:
+                print(printable(f"left out: {run.path}: {run.read_run()['status']}, without scores"))
+        except ViewfinderError as error:
+            problems += error.problems
+    if problems:
+        raise ViewfinderError("the run folders", problems)
     if not any(run.scores.is_file() for run in found):
         raise typer.Exit(2)

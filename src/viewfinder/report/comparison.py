@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.run_folder import RunFolder
 
-NOT_SETTINGS = ("seed", "name", "output_dir", "run_dir", "trainer.progress_bar")
+NOT_SETTINGS = ("seed", "name", "output_dir", "run_dir", "allow", "trainer.progress_bar")
 """Keys that cannot change a score, and the seed that is averaged over."""
 SCORES = ("best_val", "best_test", "best_f1", "last_val", "last_test")
 
@@ -24,15 +24,19 @@ def read_runs(folders: Sequence[RunFolder]) -> tuple[pd.DataFrame, list[tuple[Pa
     """
     rows, configs, skipped = [], [], []
     for folder in folders:
-        facts = folder.read_run()
-        if facts.get("status") != "finished" or not folder.scores.is_file():
-            skipped.append((folder.path, facts.get("error") or facts.get("status", "unknown")))
+        try:
+            facts = folder.read_run()
+            if facts["status"] != "finished" or not folder.scores.is_file():
+                skipped.append((folder.path, facts.get("error") or facts["status"]))
+                continue
+            scores, cfg = folder.read_scores(), folder.read_config()
+        except ViewfinderError as error:
+            skipped.append((folder.path, error.reason))
             continue
-        scores = folder.read_scores()
         best, last = scores["best"], scores["last"]
         rows.append({
             "run": str(folder.path),
-            "seed": facts["seed"],
+            "seed": cfg.seed,
             "best_epoch": best["epoch"],
             "best_val": best["val"]["accuracy"],
             "best_test": best["test"]["accuracy"],
@@ -40,7 +44,7 @@ def read_runs(folders: Sequence[RunFolder]) -> tuple[pd.DataFrame, list[tuple[Pa
             "last_val": last["val"]["accuracy"],
             "last_test": last["test"]["accuracy"],
         })  # fmt: skip
-        configs.append(_flat(OmegaConf.to_container(folder.read_config(), resolve=True)))
+        configs.append(_flat(OmegaConf.to_container(cfg)))
     if not rows:
         problems = [Problem(str(path), f"left out: {reason}") for path, reason in skipped]
         raise ViewfinderError("the runs: none has finished", problems)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
-from viewfinder.errors import on_one_line
+from viewfinder.errors import printable
 
 WRITTEN = 20
 """Up to so many classes, each cell holds its number, but for 0.00."""
@@ -98,7 +98,7 @@ def most_confused(counts: np.ndarray, class_names: list[str], most: int = 8) -> 
 
 def short(name: str, longest: int = 24) -> str:
     """A name as a figure can hold it: cut, on one line, and an empty square for each letter that the font lacks."""
-    name = "".join(letter if ord(letter) in _letters() else "□" for letter in on_one_line(name))
+    name = "".join(letter if ord(letter) in _letters() else "□" for letter in printable(name))
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 

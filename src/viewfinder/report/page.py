@@ -6,15 +6,19 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 from PIL import Image
 
+from viewfinder.errors import listed
+from viewfinder.kept_files import wrong
 from viewfinder.report.confusion import draw_confusion, most_confused
 from viewfinder.report.curves import draw_curves
-from viewfinder.run_folder import RunFolder, read_json, replace_text, replacing
+from viewfinder.run_folder import RunFolder, replace_text, replacing
 
 NAMES = ("accuracy", "f1", "precision", "recall", "loss")
+NEEDED = ("network", "command", "seed", "started", "machine", "device", "git", "versions")
+"""What the page tells of run.json."""
 
 
 def write_report(run: RunFolder, status: str | None = None) -> None:
@@ -24,25 +28,30 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
         status: what the page calls the run; None for what run.json does.
 
     Raises:
-        ViewfinderError: if the run has not been scored.
+        ViewfinderError: if the run has not been scored, or a file is not as Viewfinder writes it.
     """
-    scores, data, facts = run.read_scores(), read_json(run.data), run.read_run()
+    scores, data, facts, cfg = run.read_scores(), run.read_data(), run.read_run(), run.read_config()
+    metrics, best, names = run.read_metrics(), scores["best"], data["class_names"]
     facts = {"resumed": [], "extended": [], **facts, "status": status or facts["status"]}
-    best, names = scores["best"], data["class_names"]
+    lacking = [name for name in NEEDED if name not in facts]
+    if lacking:
+        raise wrong(run.run, f"says nothing of {listed(lacking)}")
+    if list(best["test"]["per_class"]) != names:
+        raise wrong(run.scores, "has other classes than data.json")
     counts = np.array(best["test"]["confusion"])
-    save_figure(draw_curves(pd.read_csv(run.metrics), best["epoch"]), run.curves)
+    save_figure(draw_curves(metrics, best["epoch"]), run.curves)
     save_figure(draw_confusion(counts, names, "test"), run.confusion)
     per_class = sorted(best["test"]["per_class"].items(), key=lambda item: item[1]["f1"])
     page = _environment().get_template("report.html.j2").render(
         run=run.path.name,
-        title=run.read_config().name,
+        title=cfg.name,
         facts=facts,
         data=data,
         scores=scores,
         names=NAMES,
         confused=most_confused(counts, names),
         per_class=per_class,
-        config=run.config.read_text(encoding="utf-8"),
+        config=OmegaConf.to_yaml(cfg),
         images={
             path.stem: _inline(path) for path in (run.curves, run.confusion, run.mistakes) if path.is_file()
         },

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from viewfinder.build import said
 from viewfinder.choices import Choices
 from viewfinder.data.image_data import ImageData
-from viewfinder.errors import Problem, ViewfinderError, listed, on_one_line
+from viewfinder.errors import Problem, ViewfinderError, listed, printable
 from viewfinder.logs import ONLY_IN_FILE
 from viewfinder.preprocess import preprocess_of
 from viewfinder.run_folder import RunFolder
@@ -25,13 +25,13 @@ def say_data(data: ImageData) -> None:
     """Class names, split sizes and the shape of a batch."""
     names = data.class_names
     more = f", ... ({len(names)} in all)" if len(names) > 20 else ""
-    log.info(f"classes  {listed(map(on_one_line, names[:20]))}{more}")
+    log.info(f"classes  {printable(listed(names[:20]))}{more}")
     log.info(f"pictures {listed(f'{name} {len(split):,}' for name, split in data.splits.items())}")
     log.info(f"         {data.where}")
     for line in skipped_lines(data):
         log.info(line)
     for picture, reason in data.skipped[SHOWN:]:
-        log.info(f"skipped  {on_one_line(picture)}: {reason}", extra=ONLY_IN_FILE)
+        log.info(f"skipped  {printable(picture)}: {reason}", extra=ONLY_IN_FILE)
     pixels, labels = data.pictures["train"].at(torch.arange(min(data.batch_size, len(data.pictures["train"]))))
     kind = str(pixels.dtype).removeprefix("torch.")
     log.info(f"a batch  {tuple(pixels.shape)} {kind}, labels {tuple(labels.shape)}")
@@ -42,7 +42,7 @@ def skipped_lines(data: ImageData) -> list[str]:
     if not data.skipped:
         return []
     lines = [f"skipped  {len(data.skipped):,} pictures that cannot be read (data.on_error=skip)"]
-    lines += [f"skipped  {on_one_line(picture)}: {reason}" for picture, reason in data.skipped[:SHOWN]]
+    lines += [f"skipped  {printable(picture)}: {reason}" for picture, reason in data.skipped[:SHOWN]]
     if len(data.skipped) > SHOWN:
         lines.append(f"         ... and {len(data.skipped) - SHOWN:,} more: data.json names them all")
     return lines

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from viewfinder.errors import on_one_line
+from viewfinder.errors import printable
 
 NAMES = ("accuracy", "f1", "precision", "recall", "loss")
 EXPLAINED = """\
@@ -28,13 +28,13 @@ def console() -> Console:
 
 def score_table(scores: Mapping[str, Any], title: str) -> Table:
     """A split's scores over all classes, then a row a class."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
     for column in ("", "pictures", *NAMES):
         table.add_column(column, justify="right" if column else "left")
     table.add_row("all", f"{scores['pictures']:,}", *(f"{scores[name]:.4f}" for name in NAMES), end_section=True)
     for name, values in scores["per_class"].items():
         cells = (f"{values[column]:.4f}" if column in values else "" for column in NAMES)
-        table.add_row(on_one_line(name), f"{values['pictures']:,}", *cells)
+        table.add_row(printable(name), f"{values['pictures']:,}", *cells)
     return table
 
 
@@ -51,7 +51,7 @@ def print_comparison(summary: pd.DataFrame, markdown: bool) -> None:
         table = _comparison(summary.assign(setting=range(1, len(summary) + 1)), markdown)
     terminal.print(table)
     for number, setting in enumerate(settings, 1):
-        terminal.print(f"{number}  {setting}", soft_wrap=True)
+        terminal.print(f"{number}  {printable(setting)}", soft_wrap=True)
 
 
 def _widest(table: Table) -> int:
@@ -68,7 +68,7 @@ def _comparison(summary: pd.DataFrame, markdown: bool) -> Table:
     for row in summary.to_dict("records"):
         cells = [spread(row[f"{name}_mean"], row[f"{name}_std"]) for name in columns]
         epoch = f"{row['best_epoch']:.1f}".removesuffix(".0")
-        table.add_row(str(row["setting"]), str(row["seeds"]), epoch, *cells)
+        table.add_row(printable(str(row["setting"])), str(row["seeds"]), epoch, *cells)
     return table
 
 

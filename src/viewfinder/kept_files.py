@@ -1,0 +1,234 @@
+"""What the files of a run folder must hold to be read again, whoever wrote them."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, NotRequired
+
+import pandas as pd
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from viewfinder.errors import Problem, ViewfinderError
+
+DEEPEST = 50
+LARGEST = {".yaml": 2**18, ".json": 2**30, ".csv": 2**30}
+"""Bytes; scores.json of some 4,000 classes is as large."""
+REMEDY = "Get the run folder's own file again; it is not as Viewfinder writes it."
+
+Count = Annotated[int, Field(ge=1, le=2**53)]
+Whole = Annotated[int, Field(ge=0, le=2**53)]
+Side = Annotated[int, Field(ge=1, le=2**14)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+MAY_HOLD_MORE = ConfigDict(extra="allow", strict=True)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("names a class twice")
+    return names
+
+
+class Data(TypedDict):
+    """data.json"""
+
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    class_names: Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)]
+    channels: Annotated[int, Field(ge=1, le=1024)]
+    picture_size: Annotated[list[Side], Field(min_length=2, max_length=2)]
+    class_counts: list[Whole]
+    split_sizes: dict[str, Whole]
+    storage: NotRequired[str]
+    fingerprint: dict[str, str]
+
+
+class ClassScores(TypedDict):
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    f1: Share
+    precision: Share
+    recall: Share
+    pictures: Whole
+
+
+class SplitScores(TypedDict):
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    loss: float  # NaN where training diverged
+    accuracy: Share
+    f1: Share
+    precision: Share
+    recall: Share
+    pictures: Whole
+    per_class: dict[str, ClassScores]
+    confusion: list[list[Whole]]
+
+
+def _square(scores: SplitScores) -> SplitScores:
+    if any(len(row) != len(scores["per_class"]) for row in [scores["confusion"], *scores["confusion"]]):
+        raise ValueError("confusion must have a row and a column for each class")
+    return scores
+
+
+class WeightsScores(TypedDict):
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    epoch: Annotated[int, Field(ge=1, le=10**9)]
+    val: Annotated[SplitScores, AfterValidator(_square)]
+    test: Annotated[SplitScores, AfterValidator(_square)]
+
+
+class Scores(TypedDict):
+    """scores.json"""
+
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    best: WeightsScores
+    last: WeightsScores
+
+
+class Network(TypedDict):
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    name: str
+    parameters: Whole
+    trained: Whole
+    multiply_adds: Whole
+
+
+class Machine(TypedDict):
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    host: str
+    system: str
+    cores: int | None
+
+
+class Git(TypedDict):
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    commit: str
+    dirty: bool
+
+
+class Run(TypedDict):
+    """run.json: a run that was refused knows little more than that."""
+
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    status: str
+    error: NotRequired[str]
+    command: NotRequired[str]
+    working_folder: NotRequired[str]
+    seed: NotRequired[Whole]
+    started: NotRequired[str]
+    overrides: NotRequired[list[str]]
+    threads: NotRequired[Annotated[int, Field(ge=1, le=4096)]]
+    device: NotRequired[str]
+    network: NotRequired[Network]
+    machine: NotRequired[Machine]
+    git: NotRequired[Git | None]
+    versions: NotRequired[dict[str, str]]
+    epoch_seconds: NotRequired[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]]]
+
+
+def read_kept(path: Path, kind: Any) -> Any:
+    """A JSON file of a run folder.
+
+    Args:
+        kind: what it must hold, as one of the classes above.
+
+    Raises:
+        ViewfinderError: naming the file and what is wrong with it.
+    """
+    text = _text(path)
+    try:
+        # Names of files that are no UTF-8 are written as they are.
+        found = TypeAdapter(kind).validate_python(json.loads(text))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise wrong(path, f"{place}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise wrong(path, f"is no JSON: {error}") from error
+    if kind is Data and len(found["class_counts"]) != len(found["class_names"]):
+        raise wrong(path, "class_counts must have a number for each class")
+    return found
+
+
+def read_config(path: Path) -> DictConfig:
+    """config.yaml: resolved, as it was written; nothing in it is looked up or imported.
+
+    Raises:
+        ViewfinderError: if it is no YAML, or holds tags, aliases, interpolations or other values than plain ones.
+    """
+    text = _text(path)
+    try:
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:  # a few lines that would take hours to read
+                raise wrong(path, f"holds an alias (*name), or lists and keys {DEEPEST} deep")
+        cfg = OmegaConf.create(text)
+        values = OmegaConf.to_container(cfg, resolve=False)
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, AssertionError) as error:
+        raise wrong(path, f"is no YAML that Viewfinder writes: {error}") from error
+    if not isinstance(cfg, DictConfig) or not isinstance(values, dict):
+        raise wrong(path, "must hold keys and values")
+    _check_plain(path, "", values)
+    for key, kinds in KEYS.items():
+        if not isinstance(values.get(key), kinds):
+            raise wrong(path, f"{key} is missing, or holds what it cannot")
+    return cfg
+
+
+KEYS: dict[str, type | tuple[type, ...]] = {
+    "name": str, "seed": int, "model": dict, "data": dict, "optimizer": dict, "trainer": dict, "loss": dict,
+    "augment": (dict, type(None)), "scheduler": (dict, type(None)),
+}  # fmt: skip
+"""Of config.yaml, and what each of them holds."""
+
+
+def _check_plain(path: Path, key: str, value: Any) -> None:
+    if isinstance(value, dict):
+        for name, child in value.items():
+            _check_plain(path, "", name)
+            if not isinstance(name, str):
+                raise wrong(path, f"{key}: a key must be text, not {name!r}")
+            _check_plain(path, f"{key}.{name}".lstrip("."), child)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            _check_plain(path, f"{key}[{index}]", child)
+    elif isinstance(value, str):
+        if "${" in value:
+            raise wrong(path, f"{key}: holds an interpolation, {value}; a run's config.yaml is resolved")
+    elif not isinstance(value, bool | int | float | None):
+        raise wrong(path, f"{key}: holds a {type(value).__name__}")
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    """metrics.csv: a row an epoch.
+
+    Raises:
+        ViewfinderError: if it is no such table.
+    """
+    _text(path, read=False)
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, OSError, RecursionError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
+        raise wrong(path, f"is no table: {error}") from error
+    columns = ["epoch", *(f"{split}/{name}" for split in ("train", "val") for name in ("loss", "accuracy"))]
+    for column in columns:
+        if column not in table or table[column].dtype.kind not in "if" or not len(table):
+            raise wrong(path, f"has no numbers in a column {column}")
+    if not (table[["epoch", "train/accuracy", "val/accuracy"]].abs() <= 1e9).to_numpy().all():
+        raise wrong(path, "has epochs or accuracies that cannot be")
+    return table
+
+
+def _text(path: Path, read: bool = True) -> str:
+    if not path.is_file():
+        raise wrong(path, "is missing" if not path.exists() else "is no file")
+    size, largest = path.stat().st_size, LARGEST[path.suffix]
+    if size > largest:
+        raise wrong(path, f"has {size:,} bytes, and at most {largest:,} are read")
+    return path.read_text(encoding="utf-8", errors="surrogateescape") if read else ""
+
+
+def wrong(path: Path, rule: str) -> ViewfinderError:
+    """The error about a file of a run folder."""
+    return ViewfinderError("the run folder", [Problem(str(path), " ".join(rule.split())[:300], remedy=REMEDY)])

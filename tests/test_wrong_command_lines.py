@@ -53,6 +53,7 @@ KINDS = {
     "output_dir": "text",
     "root": "text",
     "_target_": "class",
+    "allow": "packages",
 }
 WRONG_TYPES = {
     "whole number": ("word", "1.5", "true", "[1,2]", "{a: 1}", "null"),
@@ -62,6 +63,7 @@ WRONG_TYPES = {
     "text": ("5", "0.5", "true", "[a]", "{a: 1}", "null"),
     "word": ("5", "0.5", "true", "[a]", "{a: 1}", "null"),
     "class": ("5", "true", "[a]", "{a: 1}", "null"),
+    "packages": ("5", "0.5", "true", "[5]", "[[a]]", "{a: 1}"),
     "list of numbers": ("word", "5", "true", "[word]", "[true]", "[[1]]", "{a: 1}", "null"),
     "weights of classes": ("5", "true", "[word]", "[true]", "{a: 1}"),
 }
@@ -73,6 +75,7 @@ OUT_OF_RANGE = {
     "text": (),  # a name or a place: any is legal until it is looked for
     "word": ("wrod",),
     "class": ("viewfinder.models.simple_cnn.Nothing", "no_such_module.Nothing", "Nothing", "torch", "math.pi"),
+    "packages": ("os", "[timm,builtins]"),
     "list of numbers": ("[-1]", "[-1,-1]", "[inf,inf]"),
     "weights of classes": ("[-1,1]", "[inf,1]", "[1,2]", "balancd"),
 }

@@ -6,7 +6,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from viewfinder.build import STAGE, Text, Whole, build, check, check_values
+from viewfinder.allow import Allowed, check_names, names_in
+from viewfinder.build import STAGE, Text, Whole, build, check, check_values, locate
 from viewfinder.classifier import Classifier
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError
@@ -24,20 +25,35 @@ GIVEN: dict[str, frozenset[str]] = {
 """Group -> arguments of its class that are handed over here, which no YAML holds."""
 
 
-def top_level(seed: Whole, name: Text, output_dir: Text, run_dir: Text | None) -> None:
+MAY_BE_EMPTY = {"augment", "scheduler"}
+
+
+def top_level(
+    seed: Whole, name: Text, output_dir: Text, run_dir: Text | None, allow: Text | list[Text] | None = None
+) -> None:
     """The keys that belong to no group, with what they may hold."""
 
 
-def check_config(cfg: DictConfig) -> None:
+def check_config(cfg: DictConfig, allowed: Allowed | None = None) -> None:
     """Compare every constructor's arguments with its signature, and construct what is cheap.
+
+    Args:
+        allowed: what it may name; by default the person's own files, and what its key `allow` says.
 
     Raises:
         ViewfinderError: naming all that is wrong at once.
     """
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     problems = check_values("", top_level, values)
+    names = () if problems else names_in(values.get("allow"))
+    problems += check_names(names)
+    find = (allowed or Allowed(names, own_files=True)).find
     for group, given in GIVEN.items():
-        found = check({group: values.get(group)}, given)
+        node = values.get(group)
+        if not node and group not in MAY_BE_EMPTY:
+            problems.append(Problem(group, "must be given", remedy="No run does without; see conf/config.yaml."))
+            continue
+        found = check(group, node, given, find)
         problems += found or _try(cfg, group)
     if problems:
         raise ViewfinderError(STAGE, problems)
@@ -92,7 +108,8 @@ def rebuild_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
         ViewfinderError: as build_network.
     """
     bare = {**cfg.model, "weights": None}
-    model = cfg.model if "weights" not in cfg.model or check({"model": bare}, GIVEN["model"]) else bare
+    needed = "weights" not in cfg.model or check("model", bare, GIVEN["model"], lambda target, _: locate(target))
+    model = cfg.model if needed else bare
     return build_network(DictConfig({"model": model}), channels, classes)
 
 

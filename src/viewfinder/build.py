@@ -1,6 +1,7 @@
 """From YAML to objects: `_target_` names a class, the other keys are its arguments.
 
-`check` compares every node with its class's signature and reports all that is wrong at once; `build` constructs.
+`check` compares every node with its class's signature and reports all that is wrong at once; `build` constructs what
+has been checked.
 Types and ranges stand in the signatures, as annotations that pydantic understands.
 """
 
@@ -26,6 +27,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
+
+Find = Callable[[Any, str], Callable[..., Any]]
 
 STAGE = "the configuration"
 TARGET = "_target_ is a dotted path such as viewfinder.models.simple_cnn.SimpleCNN, or my_file.MyClass."
@@ -70,18 +73,22 @@ def takes(node: Mapping[str, Any] | None, name: str) -> bool:
     return bool(node) and name in _signature(locate(node["_target_"]))  # type: ignore[index]
 
 
-def check(nodes: Mapping[str, Any], given: Set[str]) -> list[Problem]:
-    """What is wrong with nodes and the nodes within them, by key.
+def check(group: str, node: Any, given: Set[str], find: Find) -> list[Problem]:
+    """What is wrong with a group's node and the nodes within it.
 
     Args:
-        nodes: key in the configuration, and what stands there; what has no `_target_` is passed over.
+        node: `_target_` and arguments; nothing where a group may be empty.
         given: names of the arguments that `build` will pass.
+        find: the class or function that a `_target_` names, for a group or for "" within another's arguments.
     """
-    problems: list[Problem] = []
-    for key, node in nodes.items():
-        for path, inner in _targets(key, _plain(node)):
-            problems += _check_node(path, inner, given)
-    return problems
+    plain = _plain(node)
+    if plain and not (isinstance(plain, dict) and "_target_" in plain):
+        return [Problem(group, "must hold _target_ and arguments", _shown(plain), TARGET)]
+    return [
+        problem
+        for key, inner in _targets(group, plain)
+        for problem in _check_node(key, inner, given if inner is plain else set(), find)
+    ]
 
 
 def check_values(key: str, function: Callable[..., Any], values: Mapping[str, Any]) -> list[Problem]:
@@ -94,19 +101,19 @@ def check_values(key: str, function: Callable[..., Any], values: Mapping[str, An
     ]
 
 
-def locate(target: str) -> Callable[..., Any]:
-    """The class or function at a dotted path.
+def locate(target: Any) -> Callable[..., Any]:
+    """What is at a dotted path, imported from wherever it is: `viewfinder.allow` says what may be.
 
     Raises:
         ViewfinderError: saying whether the module is missing, it fails when imported, or it lacks the name.
     """
-    module_name, _, name = str(target).rpartition(".")
+    module_name, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     remedy = TARGET
-    if not module_name:
+    if not module_name or not all(part.isidentifier() for part in target.split(".")):
         raise ViewfinderError(STAGE, [Problem("_target_", "names no module", _shown(target), remedy)])
     try:
         found = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that was never meant to be imported may exit
         missing = error.name if isinstance(error, ModuleNotFoundError) and error.name else None
         if missing and (module_name == missing or module_name.startswith(f"{missing}.")):
             rule = f"there is no module {missing}"
@@ -156,14 +163,12 @@ def _takes_anything(function: Callable[..., Any]) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
 
 
-def _check_node(key: str, node: dict[str, Any], given: Set[str]) -> list[Problem]:
+def _check_node(key: str, node: dict[str, Any], given: Set[str], find: Find) -> list[Problem]:
     try:
-        function = locate(node["_target_"])
+        function = find(node["_target_"], "" if "." in key or "[" in key else key)
     except ViewfinderError as error:
         problem = error.problems[0]
         return [Problem(f"{key}._target_", problem.rule, problem.received, problem.remedy)]
-    if not callable(function):
-        return [Problem(f"{key}._target_", "is neither a class nor a function", str(node["_target_"]), TARGET)]
     signature, problems = _signature(function), []
     names = [name for name in signature if name not in given]
     for name, value in node.items():
@@ -179,7 +184,7 @@ def _check_node(key: str, node: dict[str, Any], given: Set[str]) -> list[Problem
             rule = did_you_mean(name, names) or f"{node['_target_']} takes no such argument"
             problems.append(Problem(f"{key}.{name}", rule, _shown(value), f"It takes: {listed(names)}."))
     for name, (_, default) in signature.items():
-        if default is inspect.Parameter.empty and name not in node and name not in given:
+        if default is inspect.Parameter.empty and not (name in node or name in given or node.get("_partial_")):
             problems.append(Problem(f"{key}.{name}", f"{node['_target_']} needs it", remedy=f"Type +{key}.{name}=..."))
     return problems
 

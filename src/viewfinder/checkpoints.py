@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
+from viewfinder.build import Whole
 from viewfinder.errors import Problem, ViewfinderError
 
 
@@ -29,6 +32,39 @@ class CheckpointIO(TorchCheckpointIO):
             file.seek(0)
             if file.read() != content.getbuffer():
                 raise OSError(f"{path} does not read back as it was written: the disk is failing")
+
+
+class Loop(TypedDict):
+    epoch: Whole
+    batches: Whole
+    steps: Whole
+    lr: float
+    scaler: dict[str, Any]
+
+
+class Recorded(TypedDict):
+    best_epoch: Whole
+    best_accuracy: float
+    rows: list[dict[str, float]]
+    seconds: list[float]
+    elapsed: float
+    is_stopped_early: bool
+
+
+class Callbacks(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    Recorder: Recorded
+
+
+class Position(TypedDict):
+    """What a checkpoint must hold for training to go on from it, beside what Lightning asks for."""
+
+    __pydantic_config__ = ConfigDict(extra="allow", arbitrary_types_allowed=True)  # type: ignore[misc]
+    loop: Loop
+    callbacks: Callbacks
+    epoch_so_far: dict[str, Any]
+    optimizer_states: list[Any]
+    lr_schedulers: list[Any]
 
 
 class Found(NamedTuple):
@@ -57,6 +93,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ViewfinderError: if the file is not there, damaged or no checkpoint.
     """
     try:
+        if not path.is_file():  # opening what is no file, such as a pipe, might never end
+            raise FileNotFoundError("it is missing, or no file")
         # torch.load takes no notice of the checksums that torch.save writes.
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -84,7 +122,14 @@ def newest_checkpoint(candidates: tuple[Path, ...]) -> Found | None:
     for path in candidates:
         if path.exists():
             try:
-                return Found(path, read_checkpoint(path), damaged)
+                content = read_checkpoint(path)
+                try:
+                    TypeAdapter(Position).validate_python(content)
+                except ValidationError as error:
+                    first = error.errors(include_url=False)[0]
+                    rule = f"does not say where training stands: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+                    raise ViewfinderError("the checkpoint", [Problem(str(path), rule)]) from error
+                return Found(path, content, damaged)
             except ViewfinderError as error:
                 damaged += error.problems
     if damaged:

@@ -1,19 +1,15 @@
-"""What the files of a run folder must hold to be read again, whoever wrote them."""
+"""What a run folder's tables and JSON files must hold to be read again, whoever wrote them."""
 
 import json
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
 import pandas as pd
-import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from viewfinder.errors import Problem, ViewfinderError
 
-DEEPEST = 50
 LARGEST = {".yaml": 2**18, ".json": 2**30, ".csv": 2**30}
 """Bytes; scores.json of some 4,000 classes is as large."""
 REMEDY = "Get the run folder's own file again; it is not as Viewfinder writes it."
@@ -38,10 +34,10 @@ class Data(TypedDict):
     class_names: Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)]
     channels: Annotated[int, Field(ge=1, le=1024)]
     picture_size: Annotated[list[Side], Field(min_length=2, max_length=2)]
-    class_counts: list[Whole]
+    class_counts: NotRequired[list[Whole]]
     split_sizes: dict[str, Whole]
     storage: NotRequired[str]
-    fingerprint: dict[str, str]
+    fingerprint: NotRequired[dict[str, str]]
 
 
 class ClassScores(TypedDict):
@@ -106,6 +102,16 @@ class Git(TypedDict):
     dirty: bool
 
 
+class Resumed(TypedDict):
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    time: str
+    epochs: Whole
+    batches: Whole
+
+
+Extended = TypedDict("Extended", {"time": str, "from": Whole, "to": Whole})
+
+
 class Run(TypedDict):
     """run.json: a run that was refused knows little more than that."""
 
@@ -118,7 +124,11 @@ class Run(TypedDict):
     started: NotRequired[str]
     overrides: NotRequired[list[str]]
     threads: NotRequired[Annotated[int, Field(ge=1, le=4096)]]
+    precision: NotRequired[str]
     device: NotRequired[str]
+    process: NotRequired[int]
+    resumed: NotRequired[list[Resumed]]
+    extended: NotRequired[list[Extended]]
     network: NotRequired[Network]
     machine: NotRequired[Machine]
     git: NotRequired[Git | None]
@@ -135,7 +145,7 @@ def read_kept(path: Path, kind: Any) -> Any:
     Raises:
         ViewfinderError: naming the file and what is wrong with it.
     """
-    text = _text(path)
+    text = read_text(path)
     try:
         # Names of files that are no UTF-8 are written as they are.
         found = TypeAdapter(kind).validate_python(json.loads(text))
@@ -145,59 +155,9 @@ def read_kept(path: Path, kind: Any) -> Any:
         raise wrong(path, f"{place}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:
         raise wrong(path, f"is no JSON: {error}") from error
-    if kind is Data and len(found["class_counts"]) != len(found["class_names"]):
+    if kind is Data and len(found.get("class_counts", found["class_names"])) != len(found["class_names"]):
         raise wrong(path, "class_counts must have a number for each class")
     return found
-
-
-def read_config(path: Path) -> DictConfig:
-    """config.yaml: resolved, as it was written; nothing in it is looked up or imported.
-
-    Raises:
-        ViewfinderError: if it is no YAML, or holds tags, aliases, interpolations or other values than plain ones.
-    """
-    text = _text(path)
-    try:
-        depth = 0
-        for event in yaml.parse(text, yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:  # a few lines that would take hours to read
-                raise wrong(path, f"holds an alias (*name), or lists and keys {DEEPEST} deep")
-        cfg = OmegaConf.create(text)
-        values = OmegaConf.to_container(cfg, resolve=False)
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, AssertionError) as error:
-        raise wrong(path, f"is no YAML that Viewfinder writes: {error}") from error
-    if not isinstance(cfg, DictConfig) or not isinstance(values, dict):
-        raise wrong(path, "must hold keys and values")
-    _check_plain(path, "", values)
-    for key, kinds in KEYS.items():
-        if not isinstance(values.get(key), kinds):
-            raise wrong(path, f"{key} is missing, or holds what it cannot")
-    return cfg
-
-
-KEYS: dict[str, type | tuple[type, ...]] = {
-    "name": str, "seed": int, "model": dict, "data": dict, "optimizer": dict, "trainer": dict, "loss": dict,
-    "augment": (dict, type(None)), "scheduler": (dict, type(None)),
-}  # fmt: skip
-"""Of config.yaml, and what each of them holds."""
-
-
-def _check_plain(path: Path, key: str, value: Any) -> None:
-    if isinstance(value, dict):
-        for name, child in value.items():
-            _check_plain(path, "", name)
-            if not isinstance(name, str):
-                raise wrong(path, f"{key}: a key must be text, not {name!r}")
-            _check_plain(path, f"{key}.{name}".lstrip("."), child)
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            _check_plain(path, f"{key}[{index}]", child)
-    elif isinstance(value, str):
-        if "${" in value:
-            raise wrong(path, f"{key}: holds an interpolation, {value}; a run's config.yaml is resolved")
-    elif not isinstance(value, bool | int | float | None):
-        raise wrong(path, f"{key}: holds a {type(value).__name__}")
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
@@ -206,7 +166,7 @@ def read_metrics(path: Path) -> pd.DataFrame:
     Raises:
         ViewfinderError: if it is no such table.
     """
-    _text(path, read=False)
+    read_text(path, read=False)
     try:
         table = pd.read_csv(path)
     except (ValueError, OSError, RecursionError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
@@ -220,7 +180,12 @@ def read_metrics(path: Path) -> pd.DataFrame:
     return table
 
 
-def _text(path: Path, read: bool = True) -> str:
+def read_text(path: Path, read: bool = True) -> str:
+    """The text of a file of a run folder; or nothing, where that it can be read is all that matters.
+
+    Raises:
+        ViewfinderError: if it is missing, no file, or far too large.
+    """
     if not path.is_file():
         raise wrong(path, "is missing" if not path.exists() else "is no file")
     size, largest = path.stat().st_size, LARGEST[path.suffix]

@@ -1,23 +1,34 @@
 """A run folder opened again: its network with its weights, ready to score or predict. The folder alone is enough."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
+from yaml import YAMLError
 
-from viewfinder.assemble import build_classifier, check_config, open_data, rebuild_network
-from viewfinder.build import build
+from viewfinder.allow import Allowed, check_names, names_in
+from viewfinder.assemble import GIVEN, MAY_BE_EMPTY, build_classifier, check_config, open_data, rebuild_network
+from viewfinder.build import STAGE, build, said
 from viewfinder.choices import ALL_THREADS
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
+from viewfinder.kept_config import check_keys
 from viewfinder.preprocess import preprocess_of
-from viewfinder.run_folder import RunFolder, read_json
+from viewfinder.report.summary import network_facts
+from viewfinder.run_folder import RunFolder
 from viewfinder.scoring import load_weights
+
+NOTHING = "there is no such key"
+ALLOW = "allow="
+"""What a word of a command line begins with that names packages."""
+MOST_THREADS = 256
+"""A run folder may ask for so many; of far more, OpenMP dies."""
 
 
 class OpenedRun:
@@ -31,15 +42,19 @@ class OpenedRun:
 
     def __init__(self, folder: RunFolder, cfg: DictConfig, weights: str):
         self.folder, self.cfg = folder, cfg
-        self.facts: dict[str, Any] = read_json(folder.data)
+        self.facts: dict[str, Any] = folder.read_data()
+        check_keys(folder.data, self.facts, {"class_counts": list, "fingerprint": dict})
         self.class_names: list[str] = self.facts["class_names"]
         self.picture_shape: tuple[int, tuple[int, int]] = (self.facts["channels"], tuple(self.facts["picture_size"]))
         network = rebuild_network(cfg, self.facts["channels"], len(self.class_names))
         self.classifier = build_classifier(cfg, network, self.facts["class_counts"])
         load_weights(self.classifier, folder.best if weights == "best" else folder.last)
+        network_facts(network, self.facts["channels"], len(self.class_names))
+        check_loss(self.classifier.loss, len(self.class_names))
         self.trainer: pl.Trainer = build(cfg.trainer, "trainer")
         used = folder.read_run().get("threads", ALL_THREADS)
-        torch.set_num_threads(cfg.trainer.get("threads") or min(used, ALL_THREADS))  # or the last bits would differ
+        asked = cfg.trainer.get("threads") or min(used, ALL_THREADS)  # or the last bits would differ
+        torch.set_num_threads(min(asked, MOST_THREADS))
 
     def open_data(self, split: str) -> ImageData:
         """The run's data with one split read.
@@ -47,7 +62,7 @@ class OpenedRun:
         Raises:
             ViewfinderError: if they cannot be had, or have other classes.
         """
-        with from_where(self.folder):
+        with from_where(self.folder), _without_download(self.cfg):
             data = open_data(self.cfg, self.picture_shape)
         if data.class_names != self.class_names:
             rule = f"these pictures have other classes than the run: {listed(data.class_names[:20])}"
@@ -67,7 +82,7 @@ class OpenedRun:
         known = self.folder.read_scores()[weights].get(split) if self.folder.scores.is_file() else None
         if known is None:
             return f"scores.json has no scores of the {split} split to compare with."
-        if data.facts()["fingerprint"][split] != self.facts["fingerprint"][split]:
+        if data.facts()["fingerprint"][split] != self.facts["fingerprint"].get(split):
             return "These are other pictures than the run had, so its scores.json says something else."
         if known == scores:
             return "Equal to scores.json."
@@ -75,59 +90,124 @@ class OpenedRun:
         return f"Differs from scores.json by up to {largest:.2g}: another device, thread count or library version."
 
 
+def check_loss(loss: nn.Module, classes: int) -> None:
+    """Raises ViewfinderError if the loss does not make one number of logits and labels."""
+    try:
+        loss(torch.zeros(2, classes), torch.zeros(2, dtype=torch.int64)).item()
+    except Exception as error:
+        rule = f"{type(loss).__name__} fails on logits of 2 x {classes}: {said(error)}"
+        raise ViewfinderError(STAGE, [Problem("loss", rule, remedy="Name a loss of logits and labels.")]) from error
+
+
 def open_run(path: Path, overrides: Sequence[str], weights: str) -> OpenedRun:
     """A run folder with its network, from config.yaml and a checkpoint.
 
     Args:
-        overrides: key=value, changing keys that config.yaml has.
+        overrides: key=value, changing keys that config.yaml has; and allow=NAME.
         weights: "best" or "last".
 
     Raises:
         ViewfinderError: if a key is unknown, or the run cannot be opened.
     """
     folder = RunFolder.open(path)
-    cfg = with_overrides(folder.read_config(), overrides)
+    # Nothing is trained: precision is that of training, and 16-mixed needs a GPU.
+    here = {"accelerator": "auto", "devices": 1, "early_stopping_patience": None, "precision": "32-true"}
+    cfg = read_checked_config(folder, overrides, here)
     if not folder.data.is_file() or not folder.best.is_file():
         rule = f"has no weights; its status is '{folder.read_run().get('status', 'unknown')}'"
         raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path))])
-    keep_storage(folder, cfg)
-    here = {"accelerator": "auto", "devices": 1, "early_stopping_patience": None}
-    if not torch.cuda.is_available() and cfg.trainer.get("precision") == "16-mixed":
-        here["precision"] = "32-true"
-    cfg.trainer = OmegaConf.merge(cfg.trainer, {key: value for key, value in here.items() if key in cfg.trainer})
+    keep_storage(folder, cfg, overrides)
     with from_where(folder):
-        check_config(cfg)
         return OpenedRun(folder, cfg, weights)
 
 
-def with_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """A run's configuration with other values for some of its keys, each typed as key=value.
+def keep_storage(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Have pictures streamed that were, unless another way was typed: they are known by other facts than those kept."""
+    typed = {override.partition("=")[0] for override in overrides}
+    if folder.read_data().get("storage") == "stream" and "storage" in cfg.data and "data.storage" not in typed:
+        cfg.data.storage = "stream"
+
+
+def read_checked_config(folder: RunFolder, overrides: Sequence[str], here: Mapping[str, Any]) -> DictConfig:
+    """A run's configuration with what was typed, checked, whoever wrote it.
+
+    What the run itself allows counts for nothing, and nothing is downloaded unless that is typed.
+
+    Args:
+        overrides: key=value, changing keys that config.yaml has; and allow=NAME.
+        here: of the trainer's keys, those that are set by the machine and the command.
 
     Raises:
-        ViewfinderError: naming those that are not key=value, or whose key is unknown.
+        ViewfinderError: if a key is unknown, or config.yaml names what is not allowed or is wrong.
     """
+    names = tuple(name for word in overrides if word.startswith(ALLOW) for name in names_in(word.removeprefix(ALLOW)))
+    if problems := check_names(names):
+        raise ViewfinderError("the command line", problems)
+    typed = [word for word in overrides if not word.startswith(ALLOW)]
+    cfg = folder.read_config()
+    check_keys(folder.config, cfg, dict.fromkeys(GIVEN.keys() - MAY_BE_EMPTY, DictConfig))
+    _check_keys(cfg, typed)
+    _settle(cfg, "data", download=False, workers=None)
+    try:
+        cfg = OmegaConf.merge(cfg, OmegaConf.from_dotlist(typed), {"allow": list(names)})
+        OmegaConf.resolve(cfg)
+    except (OmegaConfBaseException, YAMLError) as error:
+        rule = f"cannot be read: {str(error).splitlines()[0]}"
+        raise ViewfinderError("the command line", [Problem(" ".join(typed), rule)]) from error
+    assert isinstance(cfg, DictConfig)
+    _settle(cfg, "trainer", **here)
+    with from_where(folder):
+        check_config(cfg, Allowed(names))
+    return cfg
+
+
+def _settle(cfg: DictConfig, group: str, **values: Any) -> None:
+    """Set those of a group's keys that it has."""
+    known = {key: value for key, value in values.items() if key in cfg[group]}
+    cfg[group] = OmegaConf.merge(cfg[group], known)
+
+
+def _check_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
     problems = []
     for override in overrides:
         key, equals, _ = override.partition("=")
+        parent, dot, _ = key.rpartition(".")
+        there = _select(cfg, key)
         if not equals:
             problems.append(Problem(override, "is not key=value", remedy="Such as data.root=/new/place."))
-        elif OmegaConf.select(cfg, key, default="") == "":
-            parent, dot, _ = key.rpartition(".")
-            group = OmegaConf.select(cfg, parent) if dot else cfg
+        elif there == NOTHING:
+            group = _select(cfg, parent) if dot else cfg
             known = [f"{parent}{dot}{word}" for word in group] if isinstance(group, DictConfig) else []
             near = did_you_mean(key, known) or "the run's configuration has no such key"
             problems.append(Problem(override, near, remedy=f"Keys: {listed(known or map(str, cfg))}."))
+        elif isinstance(there, DictConfig):
+            keys = listed(f"{key}.{word}" for word in there)
+            problems.append(
+                Problem(override, "holds several keys, each to be given by itself", remedy=f"Keys: {keys}.")
+            )
     if problems:
         raise ViewfinderError("the command line", problems)
-    changed = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(overrides)))
-    assert isinstance(changed, DictConfig)
-    return changed
 
 
-def keep_storage(folder: RunFolder, cfg: DictConfig) -> None:
-    """Have pictures streamed that were: they are known by other facts than those in memory."""
-    if folder.data.is_file() and read_json(folder.data).get("storage") == "stream" and "storage" in cfg.data:
-        cfg.data.storage = "stream"
+def _select(cfg: DictConfig, key: str) -> Any:
+    """What stands at a dotted key, or NOTHING."""
+    try:
+        return OmegaConf.select(cfg, key, default=NOTHING) if key else NOTHING
+    except OmegaConfBaseException:  # what is no key at all
+        return NOTHING
+
+
+@contextlib.contextmanager
+def _without_download(cfg: DictConfig) -> Iterator[None]:
+    """To an error about data that were not downloaded, add how they would be."""
+    try:
+        yield
+    except ViewfinderError as error:
+        if cfg.data.get("download") is not False:
+            raise
+        rule = "is true only where it is typed: a run that is opened again downloads nothing by itself"
+        typed = Problem("data.download", rule, remedy="Add data.download=true.")
+        raise ViewfinderError(error.stage, [*error.problems, typed]) from error
 
 
 @contextlib.contextmanager

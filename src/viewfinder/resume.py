@@ -1,11 +1,12 @@
 """A run goes on where it was stopped, or to more epochs than it was begun with."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.build import takes
 from viewfinder.checkpoints import Found, newest_checkpoint, read_checkpoint
@@ -13,8 +14,8 @@ from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.experiment import Scores, Start, carry_out, prepare
 from viewfinder.logs import is_helper
 from viewfinder.recorder import link, metrics_text
-from viewfinder.reopen import from_where, keep_storage, with_overrides
-from viewfinder.run_folder import RunFolder, agreed_path, find_runs, now, read_json, replace_text, versions
+from viewfinder.reopen import from_where, keep_storage, read_checked_config
+from viewfinder.run_folder import RunFolder, agreed_path, find_runs, now, replace_text, versions
 
 CHANGEABLE = (
     "trainer.max_epochs", "trainer.checkpoint_every", "trainer.progress_bar", "data.root", "data.workers",
@@ -48,30 +49,34 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = ()) -> Scores:
         ViewfinderError: if nothing is left to do, another process is doing it, or it would be another experiment.
         Stopped: after a signal; the run can be continued again.
     """
-    _check_keys(run, overrides)
+    _check_keys(overrides)
     with run.taken():
         cfg, before = run.read_config(), run.read_run()
-        wanted = with_overrides(cfg, overrides)
+        wanted = read_checked_config(run, overrides, {})
         checkpoint = newest_checkpoint((run.last, run.previous, run.best))
         start = Start(checkpoint, before, _said(before, checkpoint))
         _check_length(run, start, cfg, wanted)
-        keep_storage(run, wanted)
+        if run.data.is_file():
+            keep_storage(run, wanted, overrides)
         with from_where(run):
             parts = prepare(wanted)
         _check_data(run, parts.data_facts)
         with run:
             if run.is_writer:
                 _set_back(run, checkpoint)
-                run.update_run(status="running", error=None, **_facts(start, cfg, wanted))
-                run.write_config(wanted)
+                run.update_run(status="running", error=None, process=os.getpid(), **_facts(start, cfg, wanted))
+                for key in {word.partition("=")[0] for word in overrides} & set(CHANGEABLE):
+                    OmegaConf.update(cfg, key, OmegaConf.select(wanted, key))
+                run.write_config(cfg)
             return carry_out(wanted, parts, run, start)
 
 
-def _check_keys(run: RunFolder, overrides: Sequence[str]) -> None:
+def _check_keys(overrides: Sequence[str]) -> None:
+    """Raises ViewfinderError naming those that are no keys in CHANGEABLE."""
     problems = []
     for override in overrides:
         key, equals, value = override.partition("=")
-        if equals and key not in CHANGEABLE:
+        if equals and key not in (*CHANGEABLE, "allow"):
             rule = "would make another experiment of the run"
             remedy = f"Type it in a new run. When a run goes on, these may change: {listed(CHANGEABLE)}."
             problems.append(Problem(key, rule, value, remedy))
@@ -105,8 +110,9 @@ def _check_length(run: RunFolder, start: Start, cfg: DictConfig, wanted: DictCon
 
 def _check_data(run: RunFolder, facts: Mapping[str, Any]) -> None:
     """Raises ViewfinderError if the pictures are not those that the run was begun with."""
-    known = read_json(run.data) if run.data.is_file() else facts
-    changed = [name for name, fingerprint in known["fingerprint"].items() if fingerprint != facts["fingerprint"][name]]
+    known = run.read_data() if run.data.is_file() else facts
+    old, new = known.get("fingerprint", {}), facts["fingerprint"]
+    changed = [name for name in new if old.get(name) != new[name]]
     if changed or known["class_names"] != facts["class_names"]:
         rule = f"has other pictures or classes than when the run was begun ({listed(changed) or 'classes'})"
         remedy = "Bring the old ones back, name their place by data.root=PATH, or start a new run."
@@ -123,7 +129,11 @@ def _said(before: Mapping[str, Any], found: Found | None) -> list[str]:
         within = f" and {loop['batches']:,} batches of the next" if loop["batches"] else ""
         said.append(f"resumed  after {loop['epoch']} epochs{within}, from {found.path.name}")
     here = versions()
-    other = [f"{name} {was}, now {here.get(name)}" for name, was in before["versions"].items() if here.get(name) != was]
+    other = [
+        f"{name} {was}, now {here.get(name)}"
+        for name, was in before.get("versions", {}).items()
+        if here.get(name) != was
+    ]
     if other:
         said.append(f"         other versions than before, so the last bits may differ: {listed(other)}")
     device = str(before.get("device", "")).partition(",")[0]

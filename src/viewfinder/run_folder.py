@@ -169,7 +169,7 @@ class RunFolder:
         Raises:
             ViewfinderError: if it is not as Viewfinder writes it.
         """
-        from viewfinder.kept_files import read_config
+        from viewfinder.kept_config import read_config
 
         return read_config(self.config)
 

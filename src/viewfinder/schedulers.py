@@ -3,11 +3,19 @@
 `total_steps` is the number of optimizer steps in the whole training.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, NotRequired, TypedDict
 
 from pydantic import Field
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau, SequentialLR, StepLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+    StepLR,
+)
 
 from viewfinder.build import Count, NotNegative, Share, Whole
 
@@ -15,9 +23,16 @@ Factor = Annotated[float, Field(gt=0, lt=1)]
 Divisor = Annotated[float, Field(gt=1, allow_inf_nan=False)]
 
 
-def cosine(
-    optimizer: Optimizer, total_steps: int, warmup_fraction: Share = 0.0, min_lr: NotNegative = 0.0
-) -> dict[str, Any]:
+class Schedule(TypedDict):
+    """What Lightning calls lr_scheduler_config."""
+
+    scheduler: LRScheduler
+    interval: str
+    """of its steps: step or epoch"""
+    monitor: NotRequired[str]
+
+
+def cosine(optimizer: Optimizer, total_steps: int, warmup_fraction: Share = 0.0, min_lr: NotNegative = 0.0) -> Schedule:
     """Half a cosine down to `min_lr` (Loshchilov and Hutter 2017), after a linear rise over a share of the steps."""
     warmup = round(warmup_fraction * total_steps)
     decay = CosineAnnealingLR(optimizer, max(total_steps - warmup, 1), eta_min=min_lr)
@@ -33,7 +48,7 @@ def one_cycle(
     warmup_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.3,
     start_divisor: Divisor = 25.0,
     end_divisor: Divisor = 1e4,
-) -> dict[str, Any]:
+) -> Schedule:
     """From lr / start_divisor up to the optimizer's lr and down to lr / (start_divisor * end_divisor) (Smith 2018)."""
     if abs(warmup_fraction * total_steps - 1) < 1e-9:  # a rise of no steps at all, by which OneCycleLR would divide
         warmup_fraction *= 1 - 1e-6
@@ -44,14 +59,12 @@ def one_cycle(
     return {"scheduler": schedule, "interval": "step"}
 
 
-def step(optimizer: Optimizer, every: Count = 5, factor: Factor = 0.1) -> dict[str, Any]:
+def step(optimizer: Optimizer, every: Count = 5, factor: Factor = 0.1) -> Schedule:
     """Times `factor` after every so many epochs."""
     return {"scheduler": StepLR(optimizer, every, factor), "interval": "epoch"}
 
 
-def plateau(
-    optimizer: Optimizer, patience: Whole = 2, factor: Factor = 0.1, min_lr: NotNegative = 0.0
-) -> dict[str, Any]:
+def plateau(optimizer: Optimizer, patience: Whole = 2, factor: Factor = 0.1, min_lr: NotNegative = 0.0) -> Schedule:
     """Times `factor` when val/loss has not fallen for more than `patience` epochs."""
     schedule = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, min_lr=min_lr)
     return {"scheduler": schedule, "interval": "epoch", "monitor": "val/loss"}

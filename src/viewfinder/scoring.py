@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
+from viewfinder.checkpoints import read_checkpoint
 from viewfinder.classifier import Classifier
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError
@@ -35,14 +35,12 @@ def load_weights(classifier: Classifier, path: Path) -> None:
     Raises:
         ViewfinderError: if the file cannot be read, or holds another network.
     """
+    state = read_checkpoint(path)["state_dict"]
     try:
-        if not path.is_file():  # opening what is no file, such as a pipe, might never end
-            raise FileNotFoundError("it is missing, or no file")
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         classifier.load_state_dict(state)
-    except Exception as error:  # torch raises a dozen kinds for a file that is no checkpoint
+    except Exception as error:  # a stranger's state_dict may hold anything
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        remedy = "It may be cut off; or config.yaml beside it, or a key that was typed, makes another network."
+        remedy = "config.yaml beside it, or a key that was typed, makes another network."
         raise ViewfinderError(
             "the checkpoint", [Problem(str(path), f"cannot be loaded: {reason}", remedy=remedy)]
         ) from error

@@ -1,7 +1,6 @@
 """The `viewfinder` command: one file a verb. Heavy imports wait until a verb runs, so that --help is quick."""
 
 import sys
-from pathlib import Path
 
 import typer
 
@@ -37,9 +36,12 @@ def train() -> None:
 
 
 def app() -> None:
-    """Run a verb; what a person can mend is shown without a traceback, with exit code 2."""
+    """Run a verb; what a person can mend is shown without a traceback, with exit code 2.
+
+    The working folder is not searched for modules: it may be a stranger's run folder, with a pandas.py in it. `train`
+    does search it, and `allow=NAME` does for that name.
+    """
     settle_threads()
-    sys.path.insert(0, str(Path.cwd()))  # where a network from one's own file is found
     try:
         cli()
     except ViewfinderError as error:

@@ -21,7 +21,7 @@ class Weights(StrEnum):
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.root=/new/place.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.root=/new/place, or allow=NAME.")
     ] = None,
     split: Annotated[SplitName, typer.Option(help="Which pictures.")] = SplitName.test,
     weights: Annotated[Weights, typer.Option(help="Best by validation, or the last epoch's.")] = Weights.best,

@@ -11,7 +11,12 @@ CHUNK = 128
 
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE-OR-FOLDER...", help="Files, or folders of them.")],
+    pictures: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PICTURE-OR-FOLDER...", help="Files, or folders of them; and allow=NAME for a network of your own."
+        ),
+    ],
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every class's probability there.")] = None,
 ) -> None:
@@ -24,13 +29,14 @@ def predict(
     from viewfinder.data.left_out import NAMED
     from viewfinder.errors import Problem, ViewfinderError, printable
     from viewfinder.metrics import Predictions
-    from viewfinder.reopen import open_run
+    from viewfinder.reopen import ALLOW, open_run
     from viewfinder.report.predictions import DIGITS, prediction_table
     from viewfinder.report.tables import console
     from viewfinder.run_folder import replace_text
 
-    opened = open_run(run, [], "best")
-    files = find_pictures(pictures)
+    allowed = [str(word) for word in pictures if str(word).startswith(ALLOW)]
+    opened = open_run(run, allowed, "best")
+    files = find_pictures([path for path in pictures if str(path) not in allowed])
     names, problems, logits = [], [], []
     for start in range(0, len(files), CHUNK):
         decoded = try_decode_each(files[start : start + CHUNK], *opened.picture_shape)
@@ -50,8 +56,7 @@ def predict(
     values, classes = predictions.probabilities().topk(shown)
     for name, shares, indices in zip(names, values.tolist(), classes.tolist(), strict=True):
         cells = [
-            f"{printable(opened.class_names[index])} {share:.1%}"
-            for share, index in zip(shares, indices, strict=True)
+            f"{printable(opened.class_names[index])} {share:.1%}" for share, index in zip(shares, indices, strict=True)
         ]
         table.add_row(printable(name), *cells)
     console().print(table)

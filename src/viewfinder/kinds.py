@@ -1,0 +1,70 @@
+"""What each group of a configuration needs."""
+
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from viewfinder.data.image_data import ImageData
+from viewfinder.schedulers import Schedule
+
+OURS = "viewfinder"
+KNOWN = (OURS, "torch", "torchvision", "torchmetrics", "pytorch_lightning")
+"""Packages whose classes are trusted unasked, where they are of the kind that is needed."""
+
+
+class Kind(NamedTuple):
+    """What a place needs, in words and as a question to a class."""
+
+    said: str
+    fits: Callable[[type], bool]
+    by_function: type | None = None
+    """Where not only a class that fits will do: what a function says that it returns."""
+
+
+def _is_module(found: type) -> bool:
+    return issubclass(found, nn.Module)
+
+
+def _is_source(found: type) -> bool:
+    return issubclass(found, ImageData) and found is not ImageData
+
+
+def _augments(found: type) -> bool:
+    """Whether its objects take (pixels, generator); of other packages' classes only modules are known to do no more."""
+    home = found.__module__.partition(".")[0]
+    if home in KNOWN and home != OURS and not _is_module(found):
+        return False
+    called = found.forward if issubclass(found, nn.Module) else None
+    called = called or next((vars(base)["__call__"] for base in found.__mro__ if "__call__" in vars(base)), None)
+    try:
+        inspect.signature(typing.cast(Any, called)).bind(None, "pixels", "generator")
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_any(found: type) -> bool:
+    return any(kind.fits(found) for place, kind in KINDS.items() if place)
+
+
+KINDS = {
+    "model": Kind("a torch.nn.Module", _is_module),
+    "loss": Kind("a torch.nn.Module", _is_module),
+    "optimizer": Kind("a torch.optim.Optimizer", lambda found: issubclass(found, Optimizer)),
+    "scheduler": Kind(
+        "a torch.optim.lr_scheduler.LRScheduler or a viewfinder.schedulers.Schedule",
+        lambda found: issubclass(found, LRScheduler), Schedule,
+    ),
+    "data": Kind("a kind of viewfinder.data.image_data.ImageData", _is_source),
+    "augment": Kind("callable with (pixels, generator)", _augments),
+    # Lightning's own class would write logs and checkpoints wherever its arguments say.
+    "trainer": Kind("a function that gives a pytorch_lightning.Trainer", lambda _: False, pl.Trainer),
+    "": Kind("a module, an optimizer, a scheduler, a source of pictures or an augmentation", _is_any),
+}  # fmt: skip
+"""Group -> what it needs; "" for nodes within the arguments of another."""

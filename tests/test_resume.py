@@ -255,7 +255,7 @@ def test_a_schedule_that_ends_with_the_run_is_not_extended(train: Train, tmp_pat
 
 @pytest.mark.parametrize(("override", "said"), [
     ("optimizer.lr=0.1", "another experiment"), ("trainer.max_epochs=2", "must be 3 or more"),
-    ("trainer.max_epochs=many", "must be 3 or more"), ("nonsense", "is not key=value"),
+    ("trainer.max_epochs=many", "must be a whole number"), ("nonsense", "is not key=value"),
 ])  # fmt: skip
 def test_what_would_be_another_run_is_refused(whole: RunFolder, viewfinder: Type, override: str, said: str) -> None:
     answer = viewfinder("resume", whole.path, override)

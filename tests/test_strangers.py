@@ -90,7 +90,7 @@ def test_a_payload_in_a_checkpoint_is_not_run(
         state["state_dict"]["network.layers.0.weight"] = payload
         torch.save(state, file)
     before = outside(run)
-    refused(viewfinder("evaluate", run.path, "--weights", name.partition(".")[0]), name, "cannot be loaded")
+    refused(viewfinder("evaluate", run.path, "--weights", name.partition(".")[0]), name, "cannot be read")
     assert not canary.exists()
     assert outside(run) == before
 

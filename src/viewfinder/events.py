@@ -10,11 +10,11 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from viewfinder.run_folder import replacing
 
-PATTERN = "events.out.tfevents.*"
+NAME = "events.out.tfevents."
 
 
 def rewind(folder: Path, epoch: int, finals: frozenset[str]) -> bool:
-    """Leave one events file in a folder, with what was written up to the end of an epoch; whether there is one.
+    """Leave of a folder's events what was written up to the end of an epoch; whether there was anything.
 
     A last record that was cut off is left out, as is the word that the session has ended.
 
@@ -22,22 +22,25 @@ def rewind(folder: Path, epoch: int, finals: frozenset[str]) -> bool:
         epoch: from 1; 0 leaves nothing.
         finals: tags that are written when training is over.
     """
-    files = sorted(folder.glob(PATTERN))
-    if not files:
-        return False
-    if epoch > 0:
-        content = io.BytesIO()
-        writer = RecordWriter(content)
-        for number, file in enumerate(files):
-            for record in RawEventFileLoader(str(file)).Load():
-                event = Event.FromString(record)
-                tags = {value.tag for value in event.summary.value}
-                is_head = event.HasField("file_version")
-                if event.step <= epoch and not tags & {*finals, SESSION_END_INFO_TAG} and not (is_head and number):
-                    writer.write(record)
-        with replacing(files[0]) as beside:
-            beside.write_bytes(content.getvalue())
-        files = files[1:]
-    for file in files:
-        file.unlink()
-    return epoch > 0
+    files = sorted(folder.glob(f"{NAME}*"))
+    for number, file in enumerate(files):
+        if epoch == 0:
+            file.unlink()
+            continue
+        # TensorBoard reads the files of a run by name, which begins with a time: another machine's clock may be behind.
+        first = file.with_name(f"{NAME}{number:010}.{file.name.removeprefix(NAME).partition('.')[2]}")
+        file.rename(first)
+        _keep(first, epoch, finals | {SESSION_END_INFO_TAG})
+    return bool(files) and epoch > 0
+
+
+def _keep(file: Path, epoch: int, dropped: frozenset[str]) -> None:
+    """Leave the records up to an epoch, and none with certain tags."""
+    content = io.BytesIO()
+    writer = RecordWriter(content)
+    for record in RawEventFileLoader(str(file)).Load():
+        event = Event.FromString(record)
+        if event.step <= epoch and not any(value.tag in dropped for value in event.summary.value):
+            writer.write(record)
+    with replacing(file) as beside:
+        beside.write_bytes(content.getvalue())

@@ -88,8 +88,8 @@ def _check_length(run: RunFolder, start: Start, cfg: DictConfig, wanted: DictCon
     """Raises ViewfinderError if there are no more epochs to train, or may be none."""
     was, epochs = cfg.trainer.max_epochs, wanted.trainer.max_epochs
     rule, remedy = "", ""
-    if not isinstance(epochs, int) or epochs < max(start.epochs, 1):
-        rule, remedy = f"must be {max(start.epochs, 1)} or more", f"The run has trained {start.epochs} epochs."
+    if epochs < start.epochs:
+        rule, remedy = f"must be {start.epochs} or more", f"The run has trained {start.epochs} epochs."
     elif epochs != was and takes(wanted.get("scheduler"), "total_steps"):
         rule = f"cannot change: the schedule of the learning rate was made for {was} epochs"
         remedy = f"Start a new run with trainer.max_epochs={epochs}, or one with scheduler=none, step or plateau."

@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from viewfinder.data.image_data import ImageData
-from viewfinder.events import PATTERN, rewind
+from viewfinder.events import NAME, rewind
 from viewfinder.metrics import Predictions, confusion
 from viewfinder.preprocess import preprocess_of
 from viewfinder.report.confusion import ConfusionFrames, draw_confusion
@@ -86,7 +86,7 @@ class TensorBoard:
         self._picture("val/pictures", draw_pictures(self.pixels, sample, self.class_names), row["epoch"])
         self._picture("val/confusion", self.frames(confusion(predictions).numpy()), row["epoch"])
         self.writer.flush()
-        for file in self.folder.path.glob(PATTERN):
+        for file in self.folder.path.glob(f"{NAME}*"):
             with file.open("rb+") as written:
                 os.fsync(written.fileno())
 

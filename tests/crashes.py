@@ -65,6 +65,8 @@ class Witness:
         self.folder, self.death = str(folder), death
         self.seen: Counter[str] = Counter()
         self.fsync = os.fsync
+        self.safe: set[tuple[int, int]] = set()
+        """files that an fsync has brought to the disk, by number and time of change"""
 
     def watch(self) -> None:
         register_optimizer_step_post_hook(lambda *_: self.at("step"))
@@ -83,15 +85,15 @@ class Witness:
         self.seen[kind] += 1
         if self.death is not None and (self.death.kind, self.death.moment) == (kind, self.seen[kind]):
             if file is not None:
-                length = random.Random(self.death.seed).randint(0, os.fstat(file).st_size)
-                os.ftruncate(file, length)
+                os.ftruncate(file, random.Random(self.death.seed).randint(0, os.fstat(file).st_size))
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _fsync(self, file: int) -> None:
-        path = Path(f"/proc/self/fd/{file}")
+        path, state = Path(f"/proc/self/fd/{file}"), os.fstat(file)
         if str(path.readlink()).startswith(self.folder) and path.is_file():
-            self.at("file", file)
+            self.at("file", None if (state.st_ino, state.st_mtime_ns) in self.safe else file)
         self.fsync(file)
+        self.safe.add((state.st_ino, state.st_mtime_ns))
 
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)

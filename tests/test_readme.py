@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from viewfinder.commands import cli
 from viewfinder.experiment import run_experiment
 from viewfinder.overrides import compose_config
+from viewfinder.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -95,9 +97,12 @@ def test_each_later_command_does_its_work(tmp_path: Path, monkeypatch: pytest.Mo
         words = shlex.split(
             command.replace("RUN", "outputs/quickstart/one").replace("/other/place", str(tmp_path / "in"))
         )
+        if command.startswith("viewfinder resume") and "=" not in command:
+            RunFolder.open(tmp_path / "outputs/quickstart/one").update_run(status="running")  # as if it had been killed
         result = CliRunner().invoke(cli, words[1:], catch_exceptions=False)
         assert result.exit_code == 0, result.output
         assert result.output.strip()
+    assert len(pd.read_csv("outputs/quickstart/one/metrics.csv")) == 20
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 3
 
 

@@ -1,5 +1,6 @@
 """A run that was stopped, killed or cut off goes on as if nothing had happened; or says why it cannot."""
 
+import copy
 import os
 import random
 import resource
@@ -17,6 +18,7 @@ import pytest
 import torch
 from conftest import ROOT, Train, Type, paint
 from filelock import FileLock
+from hypothesis import given, settings, strategies
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -328,7 +330,93 @@ def test_a_bit_that_has_flipped_in_a_checkpoint_is_noticed(whole: RunFolder) -> 
         read_checkpoint(whole.best)
 
 
+# Other people's runs
+
+
+class Payload:
+    """What a pickle of it would do when it is loaded."""
+
+    def __init__(self, canary: Path):
+        self.canary = canary
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.canary,)
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "optimizer"])
+def test_what_is_in_a_strangers_checkpoint_is_not_run(
+    whole: RunFolder, tmp_path: Path, viewfinder: Type, name: str
+) -> None:
+    whole.update_run(status="interrupted")
+    if name == "optimizer":
+        content = read_checkpoint(whole.last)
+        content["optimizer_states"] = [Payload(tmp_path / "canary")]
+    else:
+        content = Payload(tmp_path / "canary")
+    for path in (whole.last, whole.best):
+        torch.save(content, path)
+    answer = viewfinder("resume", whole.path)
+    assert answer.code == 2
+    assert "none can be read" in answer.err
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("target", ["os.system", "torch.hub.load", "tiny.Tiny"])
+def test_what_a_strangers_configuration_names_is_not_run(
+    whole: RunFolder, tmp_path: Path, viewfinder: Type, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    (whole.path / "tiny.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w')")
+    cfg = whole.read_config()
+    cfg.model = {"_target_": target, "command": f"touch {tmp_path / 'canary'}"}
+    whole.write_config(cfg)
+    whole.update_run(status="interrupted")
+    monkeypatch.chdir(whole.path)
+    answer = viewfinder("resume", ".")
+    assert answer.code == 2
+    assert target in answer.err
+    assert not (tmp_path / "canary").exists()
+    assert whole.read_run()["status"] == "interrupted"
+
+
+def damaged(content: dict[str, Any], draw: Any) -> dict[str, Any]:
+    """A checkpoint without one of its parts, or with something else there."""
+    places = [("loop",), ("callbacks",), ("callbacks", "Recorder"), ("epoch_so_far",), ("optimizer_states",)]
+    places += [("loop", key) for key in content["loop"]]
+    places += [("callbacks", "Recorder", key) for key in content["callbacks"]["Recorder"]]
+    *way, last = draw(strategies.sampled_from(places))
+    node = content
+    for key in way:
+        node = node[key]
+    if draw(strategies.booleans()):
+        del node[last]
+    else:
+        node[last] = draw(strategies.sampled_from(["words", [["x"]], {"x": []}, -3]))
+    return content
+
+
+def test_a_checkpoint_that_does_not_say_where_training_stands_is_refused(whole: RunFolder) -> None:
+    whole.update_run(status="interrupted")
+    whole.best.unlink()
+    content = torch.load(whole.last, weights_only=True)
+
+    @settings(max_examples=25, deadline=None)
+    @given(strategies.data())
+    def refused(data: strategies.DataObject) -> None:
+        torch.save(damaged(copy.deepcopy(content), data.draw), whole.last)
+        with pytest.raises(ViewfinderError):
+            resume_experiment(whole)
+
+    refused()
+    assert whole.read_run()["status"] == "interrupted"
+
+
 # Others
+
+
+def test_run_after_run_leaves_no_file_thread_or_process_behind_in_a_process() -> None:
+    script = [sys.executable, str(ROOT / "tests" / "many_runs.py"), "--count", "9"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_two_processes_do_not_train_one_run(

@@ -5,6 +5,7 @@ import errno
 import logging
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -35,7 +36,8 @@ def explained(run: RunFolder) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (*FULL, *CLOSED):
             rule = f"cannot be written: {error.strerror}"
             remedy = f"{'Make room' if error.errno in FULL else 'Make it writable'}, then: {resume}"
-            problem = Problem(str(error.filename or run.path), rule, remedy=remedy)
+            inside = error.filename is None or Path(str(error.filename)).is_relative_to(run.path)
+            problem = Problem(str(run.path if inside else error.filename), rule, remedy=remedy)
             raise ViewfinderError("the disk", [problem]) from error
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
             remedy = f"End other programs, then: {resume}\nOr start anew with a smaller data.batch_size."

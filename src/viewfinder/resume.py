@@ -12,6 +12,8 @@ from viewfinder.build import takes
 from viewfinder.checkpoints import Found, newest_checkpoint, read_checkpoint
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.experiment import Scores, Start, carry_out, prepare
+from viewfinder.kept_config import check_keys
+from viewfinder.limits import explained
 from viewfinder.logs import is_helper
 from viewfinder.recorder import link, metrics_text
 from viewfinder.reopen import from_where, keep_storage, read_checked_config
@@ -53,9 +55,11 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = ()) -> Scores:
     with run.taken():
         cfg, before = run.read_config(), run.read_run()
         wanted = read_checked_config(run, overrides, {})
+        check_keys(run.config, cfg.trainer, {"max_epochs": int})
+        begun_with = cfg.trainer.max_epochs
         checkpoint = newest_checkpoint((run.last, run.previous, run.best))
         start = Start(checkpoint, before, _said(before, checkpoint))
-        _check_length(run, start, cfg, wanted)
+        _check_length(run, start, begun_with, wanted)
         if run.data.is_file():
             keep_storage(run, wanted, overrides)
         with from_where(run):
@@ -63,11 +67,13 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = ()) -> Scores:
         _check_data(run, parts.data_facts)
         with run:
             if run.is_writer:
-                _set_back(run, checkpoint)
-                run.update_run(status="running", error=None, process=os.getpid(), **_facts(start, cfg, wanted))
                 for key in {word.partition("=")[0] for word in overrides} & set(CHANGEABLE):
                     OmegaConf.update(cfg, key, OmegaConf.select(wanted, key))
-                run.write_config(cfg)
+                facts = _facts(start, begun_with, wanted.trainer.max_epochs)
+                with explained(run):
+                    _set_back(run, checkpoint)
+                    run.update_run(status="running", error=None, process=os.getpid(), **facts)
+                    run.write_config(cfg)
             return carry_out(wanted, parts, run, start)
 
 
@@ -84,9 +90,9 @@ def _check_keys(overrides: Sequence[str]) -> None:
         raise ViewfinderError("the command line", problems)
 
 
-def _check_length(run: RunFolder, start: Start, cfg: DictConfig, wanted: DictConfig) -> None:
+def _check_length(run: RunFolder, start: Start, was: int, wanted: DictConfig) -> None:
     """Raises ViewfinderError if there are no more epochs to train, or may be none."""
-    was, epochs = cfg.trainer.max_epochs, wanted.trainer.max_epochs
+    epochs = wanted.trainer.max_epochs
     rule, remedy = "", ""
     if epochs < start.epochs:
         rule, remedy = f"must be {start.epochs} or more", f"The run has trained {start.epochs} epochs."
@@ -142,12 +148,11 @@ def _said(before: Mapping[str, Any], found: Found | None) -> list[str]:
     return said
 
 
-def _facts(start: Start, cfg: DictConfig, wanted: DictConfig) -> dict[str, Any]:
+def _facts(start: Start, was: int, epochs: int) -> dict[str, Any]:
     """What run.json says of it."""
     loop = start.checkpoint.content["loop"] if start.checkpoint else {"epoch": 0, "batches": 0}
     resumed = {"time": now(), "epochs": loop["epoch"], "batches": loop["batches"], "versions": versions()}
     facts: dict[str, Any] = {"resumed": [*start.before.get("resumed", []), resumed]}
-    was, epochs = cfg.trainer.max_epochs, wanted.trainer.max_epochs
     if epochs != was:
         extended = {"time": now(), "from": was, "to": epochs}
         facts["extended"] = [*start.before.get("extended", []), extended]

@@ -115,11 +115,15 @@ class RunFolder:
         if not self.is_writer:
             yield
             return
+        facts = self.read_run()
+        who = f"process {facts.get('process', '?')} on {facts.get('machine', {}).get('host', '?')}"
         try:
-            self.lock.acquire(timeout=PATIENCE)
+            try:
+                self.lock.acquire(timeout=PATIENCE / 10)
+            except Timeout:
+                print(f"waiting for {who} to let go of {self.path}", file=sys.stderr)
+                self.lock.acquire(timeout=PATIENCE)
         except (Timeout, OSError) as error:
-            facts = self.read_run()
-            who = f"process {facts.get('process', '?')} on {facts.get('machine', {}).get('host', '?')}"
             rule = f"is in the hands of {who}" if isinstance(error, Timeout) else f"cannot be written: {error.strerror}"
             raise ViewfinderError("the run folder", [Problem("RUN", rule, str(self.path))]) from error
         try:

@@ -18,6 +18,7 @@ from tensorboard.plugins.hparams.metadata import PLUGIN_NAME, SESSION_END_INFO_T
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo  # type: ignore[attr-defined]
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard._pytorch_graph import graph
 from torch.utils.tensorboard.summary import hparams
 
 from viewfinder.data.image_data import ImageData
@@ -39,6 +40,8 @@ FINAL = tuple(f"best/{split}_{name}" for split in ("test", "val") for name in ("
 """The HPARAMS tab's columns: scores of the best weights."""
 FINAL_PICTURE = "test/confusion"
 SAMPLES = 16
+GRAPHS: dict[tuple[type, str, torch.Size], Any] = {}
+"""Of networks by class, layers and input; the tracer never gives back the memory of a trace."""
 
 
 class TensorBoard:
@@ -69,12 +72,15 @@ class TensorBoard:
             self.events.add_summary(summary)
 
     def graph(self, network: nn.Module, pictures: Tensor) -> None:
-        """The network's graph, traced with float pictures (n, C, H, W)."""
-        training = network.training
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracer is deprecated, and TensorBoard knows no other
-            self.writer.add_graph(network.eval(), pictures)
-        network.train(training)
+        """The network's graph, traced with float pictures (n, C, H, W); once for equal networks in this process."""
+        key = (type(network), repr(network), pictures.shape)
+        if key not in GRAPHS:
+            training = network.training
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the tracer is deprecated, and TensorBoard knows no other
+                GRAPHS[key] = graph(network.eval(), pictures)
+            network.train(training)
+        self.events.add_graph(GRAPHS[key])
 
     def epoch(self, row: Mapping[str, Any], predictions: Predictions) -> None:
         """An epoch's row of metrics.csv, and pictures of how validation went."""

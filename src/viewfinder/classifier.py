@@ -93,7 +93,7 @@ class Classifier(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """train/loss and train/accuracy: over the pictures of the epoch, with the weights each batch found."""
         loss = self.epoch_losses().sum(dtype=torch.float64)
-        sums = torch.stack([loss, self.right.double(), torch.full_like(loss, self.count)])
+        sums = torch.stack([loss, self.right.to(loss), torch.full_like(loss, self.count)])
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
         total, right, count = sums.tolist()

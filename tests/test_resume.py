@@ -199,6 +199,22 @@ def test_a_run_stopped_again_and_again_is_still_the_same(
     assert [each["epochs"] for each in run.read_run()["resumed"]] == [0, 0, 1, 1]
 
 
+def test_a_signal_to_one_of_two_processes_stops_both(tiny: list[str], tmp_path: Path) -> None:
+    typed = [*tiny, *SETTINGS, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=500"]
+    script = [str(Path(sys.executable).with_name("viewfinder")), "train", *typed, f"run_dir={tmp_path / 'run'}"]
+    with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch   2/500"):
+                process.send_signal(signal.SIGTERM)
+                break
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (143, "")
+    epochs = len(pd.read_csv(tmp_path / "run" / "metrics.csv"))
+    assert f"of 500; saved up to the end of epoch {epochs}" in out or f"after epoch {epochs} of 500" in out
+    assert RunFolder.open(tmp_path / "run").read_run()["status"] == "interrupted"
+
+
 # Every so many steps
 
 

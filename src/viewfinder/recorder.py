@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 import pandas as pd
 import pytorch_lightning as pl
+import torch
+import torch.distributed
 from pytorch_lightning.callbacks import Checkpoint
 
 from viewfinder.divergence import check_losses, check_row
@@ -65,6 +67,9 @@ class Recorder(Checkpoint):
         if pl_module.device.type == "cpu" and pl_module.losses:
             last = pl_module.losses[-1]
             check_losses(trainer, last, sum(map(len, pl_module.losses)) - len(last))
+        if trainer.world_size > 1 and self._is_asked(trainer):
+            epoch = trainer.current_epoch
+            self._stop(trainer, f"in epoch {epoch + 1} of {trainer.max_epochs}; saved up to the end of epoch {epoch}")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.state.fn == "fit":
@@ -95,21 +100,22 @@ class Recorder(Checkpoint):
                 f"val loss {row['val/loss']:.4f} acc {row['val/accuracy']:.4f}  "
                 f"{self.seconds[-1]:5.1f} s{'  best' if better else ''}"
             )
-        if self.signals.requested is not None:
-            self._stop(trainer, f"after epoch {row['epoch']} of {trainer.max_epochs}")
+        if self._is_asked(trainer):
+            self._stop(trainer, f"after epoch {row['epoch']} of {trainer.max_epochs}; all of it is saved")
 
     def _between(self, trainer: pl.Trainer) -> None:
         """After a step, or a batch of validation: save if that is due, stop if that was asked for."""
+        if trainer.world_size > 1:
+            return
         asked = self.signals.requested is not None
         due = trainer.global_step - self.saved_step >= self.every_steps
         if not (asked or due or time.monotonic() - self.saved_at >= self.every_seconds):
             return
-        if trainer.world_size == 1:
-            check_losses(trainer, trainer.lightning_module.epoch_losses())  # type: ignore[operator, union-attr]
-            self._save(trainer)
+        check_losses(trainer, trainer.lightning_module.epoch_losses())  # type: ignore[operator, union-attr]
+        self._save(trainer)
         if asked:
             where = f"after step {trainer.global_step:,}, in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
-            self._stop(trainer, where)
+            self._stop(trainer, f"{where}; all of it is saved")
 
     def _save(self, trainer: pl.Trainer) -> None:
         is_writer = trainer.is_global_zero
@@ -119,14 +125,24 @@ class Recorder(Checkpoint):
                 link(self.folder.last, self.folder.previous)
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
 
+    def _is_asked(self, trainer: pl.Trainer) -> bool:
+        """Whether the run is to stop; several processes agree, or those that go on would wait for the others."""
+        if trainer.world_size > 1:
+            requested = torch.tensor(self.signals.requested or 0, device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(requested, torch.distributed.ReduceOp.MAX)
+            self.signals.requested = int(requested) or None
+        return self.signals.requested is not None
+
     def _stop(self, trainer: pl.Trainer, where: str) -> NoReturn:
         assert self.signals.requested is not None
         stopped = Stopped(self.signals.requested)
         if trainer.is_global_zero:
-            log.info(f"{stopped} {where}; what was trained is saved")
+            log.info(f"{stopped} {where}")
             if self.rows:
                 row = self.rows[self.best_epoch - 1]
                 log.info(f"best     epoch {self.best_epoch}: val accuracy {row['val/accuracy']:.4f}")
+        else:
+            stopped.code = 0  # or Lightning would kill the first process for it
         raise stopped
 
     def _seconds(self) -> float:

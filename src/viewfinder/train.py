@@ -24,8 +24,12 @@ log = logging.getLogger("viewfinder")
 FAILED = 2
 
 
-def main() -> None:
+def main(command: list[str] | None = None) -> None:
     """Check what was typed, then let Hydra run one job, or with -m one for each combination of values.
+
+    Args:
+        command: script and words that start this process again, where sys.argv would not; Lightning starts the other
+            processes of a run by them.
 
     Exits with 0 when every job finished, 2 when one could not be run or failed, 128 and a signal's number after that:
     130 after Ctrl-C.
@@ -49,7 +53,7 @@ def main() -> None:
     outcome: list[int] = []
     start = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")
     try:
-        start(lambda cfg: outcome.append(_job(cfg)))()
+        start(lambda cfg: outcome.append(_job(cfg, command)))()
     except KeyboardInterrupt:
         outcome.append(128 + signal.SIGINT)
     except SystemExit as stopped:
@@ -65,7 +69,7 @@ def main() -> None:
     raise SystemExit(max(outcome, default=0))
 
 
-def _job(cfg: DictConfig) -> int:
+def _job(cfg: DictConfig, command: list[str] | None) -> int:
     """One job: its exit code. In a sweep a failure is left in the job's folder, and the next job starts."""
     from viewfinder.experiment import run_experiment
 
@@ -76,6 +80,7 @@ def _job(cfg: DictConfig) -> int:
     plain = plain_config(cfg)
     if in_sweep:
         print(f"\njob {job.job.num}: {' '.join(typed)}", flush=True)
+    sys.argv = command or sys.argv
     try:
         run_experiment(plain, folder, typed)
         return 0

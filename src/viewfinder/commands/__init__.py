@@ -31,8 +31,9 @@ def train() -> None:
     """Train a network: `viewfinder train model=simple_cnn` is `python train.py model=simple_cnn`."""
     from viewfinder.train import main
 
-    sys.argv = ["viewfinder train", *sys.argv[2:]]
-    main()
+    command = list(sys.argv)
+    sys.argv = ["viewfinder train", *command[2:]]
+    main(command)
 
 
 def app() -> None:

@@ -123,14 +123,15 @@ class Trial:
                     as_if_by_torchrun(rank, self.processes, store.port)
                 self._child(folder, begun, death if rank == doomed else None)
             children.append(child)
-        statuses = []
-        for child in children[doomed:] + children[:doomed]:
-            statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-            if statuses[0] == -signal.SIGKILL:  # the machine has died: all of them
+        statuses: dict[int, int] = {}
+        while len(statuses) < len(children):
+            child, status = os.wait()
+            statuses[child] = os.waitstatus_to_exitcode(status)
+            if statuses[child] and len(statuses) == 1:  # the machine has died, and with it all of them
                 for other in children:
-                    if other != child and len(statuses) == 1:
+                    if other not in statuses:
                         os.kill(other, signal.SIGKILL)
-        return statuses
+        return list(statuses.values())
 
     def _child(self, folder: Path, begun: bool, death: Death | None) -> None:
         with (self.root / f"{folder.name}.out").open("a") as out:

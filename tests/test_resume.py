@@ -109,7 +109,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 )
 def test_runs_that_are_killed_at_random_moments_end_bit_identical(how: list[str]) -> None:
     script = [sys.executable, str(ROOT / "tests" / "crashes.py"), *how]
-    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{how[1]} of {how[1]} bit-identical after " in done.stdout
 
@@ -237,7 +237,21 @@ def saved(folder: Path) -> int:
     return read_checkpoint(folder / "last.ckpt")["loop"]["steps"] if (folder / "last.ckpt").exists() else 0
 
 
-# More epochs
+# More epochs, or fewer
+
+
+def test_a_run_cannot_end_before_the_epoch_that_it_is_in(
+    small: Callable[..., list[str]], at_step: Any, tmp_path: Path, whole: RunFolder, viewfinder: Type
+) -> None:
+    at_step(11, send("SIGTERM"))
+    with pytest.raises(Stopped):
+        start(small(tmp_path / "run"))
+    answer = viewfinder("resume", tmp_path / "run", "trainer.max_epochs=1")
+    assert answer.code == 2
+    assert "must be 2 or more" in answer.err
+    assert viewfinder("resume", tmp_path / "run", "trainer.max_epochs=2").code == 0
+    rows = whole.metrics.read_text().splitlines()
+    assert RunFolder.open(tmp_path / "run").metrics.read_text().splitlines() == rows[:3]
 
 
 @pytest.mark.parametrize("scheduler", ["none", "plateau"])

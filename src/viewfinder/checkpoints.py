@@ -35,6 +35,8 @@ class CheckpointIO(TorchCheckpointIO):
 
 
 class Loop(TypedDict):
+    """Epochs that are over; of the next, this process's batches whose step is done; optimizer steps in all."""
+
     epoch: Whole
     batches: Whole
     steps: Whole
@@ -43,6 +45,8 @@ class Loop(TypedDict):
 
 
 class Recorded(TypedDict):
+    """The Recorder's state: rows of metrics.csv, seconds of each epoch, and of the one that goes on."""
+
     best_epoch: Whole
     best_accuracy: float
     rows: list[dict[str, float]]
@@ -73,7 +77,7 @@ class Found(NamedTuple):
     path: Path
     content: dict[str, Any]
     passed_over: list[Problem]
-    """newer ones, which are damaged"""
+    """others, which are damaged"""
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -113,25 +117,30 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def newest_checkpoint(candidates: tuple[Path, ...]) -> Found | None:
-    """The first of some checkpoints, the newest first, that can be read; None where none was ever written.
+    """Of some checkpoints the one from latest in training; None where none was ever written.
 
     Raises:
         ViewfinderError: if there are some and each is damaged.
     """
+    found: list[Found] = []
     damaged: list[Problem] = []
     for path in candidates:
         if path.exists():
             try:
-                content = read_checkpoint(path)
-                try:
-                    TypeAdapter(Position).validate_python(content)
-                except ValidationError as error:
-                    first = error.errors(include_url=False)[0]
-                    rule = f"does not say where training stands: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-                    raise ViewfinderError("the checkpoint", [Problem(str(path), rule)]) from error
-                return Found(path, content, damaged)
+                found.append(Found(path, _read_position(path), damaged))
             except ViewfinderError as error:
                 damaged += error.problems
-    if damaged:
+    if damaged and not found:
         raise ViewfinderError("the checkpoints: none can be read", damaged)
-    return None
+    return max(found, key=lambda each: (each.content["loop"]["epoch"], each.content["loop"]["batches"]), default=None)
+
+
+def _read_position(path: Path) -> dict[str, Any]:
+    content = read_checkpoint(path)
+    try:
+        TypeAdapter(Position).validate_python(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        rule = f"does not say where training stands: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise ViewfinderError("the checkpoint", [Problem(str(path), rule)]) from error
+    return content

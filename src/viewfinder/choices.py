@@ -24,6 +24,8 @@ ALL_THREADS = torch.get_num_threads()
 """What torch takes by itself, one a core."""
 FEW = 4
 """Threads, up to which all are taken untried: fewer can gain little, and a neighbour's noise can feign it."""
+MOST_THREADS = 256
+"""A run folder may ask for so many; of far more, OpenMP dies."""
 EXACT = "32-true"
 FAST = "bf16-mixed"
 MARGIN = 1.2
@@ -64,7 +66,8 @@ def choose(
     """
     asked = "as asked"
     if before is not None and "threads" in before:
-        trainer, asked = {**trainer, "threads": before["threads"], "precision": before["precision"]}, "as before"
+        kept = {"threads": min(before["threads"], MOST_THREADS), "precision": before.get("precision", EXACT)}
+        trainer, asked = {**trainer, **kept}, "as before"
     devices = trainer.get("devices", 1)
     fixed = bool(trainer.get("deterministic")) or devices != 1
     threads, why_threads = trainer.get("threads"), ""

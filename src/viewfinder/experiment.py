@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig
 
-from viewfinder.assemble import build_classifier, build_network, check_config, open_data
+from viewfinder.assemble import build_classifier, build_network, check_config, open_data, rebuild_network
 from viewfinder.build import build
 from viewfinder.checkpoints import Found
 from viewfinder.choices import ALL_THREADS, choose
@@ -58,13 +58,17 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
         ViewfinderError: for whatever a person can mend; until the data has been read nothing is created on disk.
         Stopped: after a signal; the run can be continued.
     """
-    parts = prepare(cfg)
+    with explained():
+        parts = prepare(cfg)
     with RunFolder.create(cfg, folder, overrides) as run:
         return carry_out(cfg, parts, run)
 
 
-def prepare(cfg: DictConfig) -> Parts:
+def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
     """Check the configuration, read the data and build what is trained on them.
+
+    Args:
+        is_begun: there is a checkpoint, so that pre-trained weights need not be had again.
 
     Raises:
         ViewfinderError: for whatever a person can mend.
@@ -75,7 +79,7 @@ def prepare(cfg: DictConfig) -> Parts:
         keep_freed_memory()
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")
-    network = build_network(cfg, data.in_channels, len(data.class_names))
+    network = (rebuild_network if is_begun else build_network)(cfg, data.in_channels, len(data.class_names))
     data.load(preprocess_of(network).image_size)
     data_facts = data.facts()
     facts = network_facts(network, data.in_channels, len(data.class_names))
@@ -95,6 +99,11 @@ class Start(NamedTuple):
     def epochs(self) -> int:
         """Those that are over."""
         return self.checkpoint.epochs if self.checkpoint else 0
+
+    @property
+    def begun(self) -> int:
+        """Epochs that are over or go on."""
+        return self.epochs + bool(self.checkpoint and self.checkpoint.content["loop"]["batches"])
 
     @property
     def is_stopped_early(self) -> bool:
@@ -126,6 +135,8 @@ def carry_out(cfg: DictConfig, parts: Parts, run: RunFolder, start: Start | None
         )
         for line in start.said if start else []:
             log.info(line)
+        if start and start.before.get("device", choices.device) != choices.device:
+            log.info(f"         on {start.before['device']} before, so the last bits may differ")
         checkpoint = start and start.checkpoint
         if start and checkpoint and (start.is_stopped_early or start.epochs >= cfg.trainer.max_epochs):
             data.trainer = trainer  # which has it from `fit` otherwise

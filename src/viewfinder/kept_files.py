@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 import pandas as pd
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -124,7 +124,7 @@ class Run(TypedDict):
     started: NotRequired[str]
     overrides: NotRequired[list[str]]
     threads: NotRequired[Annotated[int, Field(ge=1, le=4096)]]
-    precision: NotRequired[str]
+    precision: NotRequired[Literal["32-true", "bf16-mixed", "16-mixed"]]
     device: NotRequired[str]
     process: NotRequired[int]
     resumed: NotRequired[list[Resumed]]

@@ -3,13 +3,17 @@
 import contextlib
 import errno
 import logging
+import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.kinds import KNOWN
 from viewfinder.run_folder import RunFolder
 from viewfinder.signals import Stopped
 
@@ -19,30 +23,50 @@ CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory")
 
 
+def to_resume(run: RunFolder) -> str:
+    """What to type to go on with a run."""
+    tops = sorted({target.partition(".")[0] for target in _targets(OmegaConf.to_container(run.read_config()))})
+    foreign = [top for top in tops if top not in KNOWN]
+    allow = [f"allow=[{','.join(foreign)}]" if len(foreign) > 1 else f"allow={foreign[0]}"] if foreign else []
+    return shlex.join(["viewfinder", "resume", str(run.path), *allow])
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Every `_target_` in a configuration."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        if key == "_target_":
+            yield str(value)
+        yield from _targets(value)
+
+
 @contextlib.contextmanager
-def explained(run: RunFolder) -> Iterator[None]:
-    """Say how to go on when this block is stopped; running out of disk or memory in it is a ViewfinderError."""
-    resume = f"viewfinder resume {run.path}"
+def explained(run: RunFolder | None = None) -> Iterator[None]:
+    """Say how to go on when this block is stopped; running out of disk or memory in it is a ViewfinderError.
+
+    Args:
+        run: None before there is one.
+    """
     before = threading.excepthook
     # TensorBoard writes in a thread of its own, which would print a traceback of what this thread meets soon.
     threading.excepthook = lambda args: None if getattr(args.exc_value, "errno", None) in FULL else before(args)
     try:
         yield
     except Stopped:
-        log.info(f"Go on with: {resume}")
+        if run is not None:
+            log.info(f"Go on with: {to_resume(run)}")
         raise
     except (MemoryError, RuntimeError, OSError) as error:
         text = " ".join(str(error).split())
-        if isinstance(error, OSError) and error.errno in (*FULL, *CLOSED):
-            rule = f"cannot be written: {error.strerror}"
-            remedy = f"{'Make room' if error.errno in FULL else 'Make it writable'}, then: {resume}"
+        if run is not None and isinstance(error, OSError) and error.errno in (*FULL, *CLOSED):
             inside = error.filename is None or Path(str(error.filename)).is_relative_to(run.path)
-            problem = Problem(str(run.path if inside else error.filename), rule, remedy=remedy)
-            raise ViewfinderError("the disk", [problem]) from error
+            key, rule = str(run.path if inside else error.filename), f"cannot be written: {error.strerror}"
+            remedy = f"{'Make room' if error.errno in FULL else 'Make it writable'}, then: {to_resume(run)}"
+            raise ViewfinderError("the disk", [Problem(key, rule, remedy=remedy)]) from error
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
-            remedy = f"End other programs, then: {resume}\nOr start anew with a smaller data.batch_size."
-            problem = Problem("data.batch_size", f"memory is full: {text[:200] or 'no more is given'}", remedy=remedy)
-            raise ViewfinderError("the memory", [problem]) from error
+            rule = f"memory is full: {text[:200] or 'no more is given'}"
+            remedy = "End other programs, or take a smaller data.batch_size in a new run."
+            remedy += f"\nTo go on: {to_resume(run)}" if run is not None else ""
+            raise ViewfinderError("the memory", [Problem("data.batch_size", rule, remedy=remedy)]) from error
         raise
     finally:
         threading.excepthook = before

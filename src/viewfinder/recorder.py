@@ -69,7 +69,8 @@ class Recorder(Checkpoint):
             check_losses(trainer, last, sum(map(len, pl_module.losses)) - len(last))
         if trainer.world_size > 1 and self._is_asked(trainer):
             epoch = trainer.current_epoch
-            self._stop(trainer, f"in epoch {epoch + 1} of {trainer.max_epochs}; saved up to the end of epoch {epoch}")
+            saved = f"saved up to the end of epoch {epoch}" if epoch else "nothing is saved yet"
+            self._stop(trainer, f"in epoch {epoch + 1} of {trainer.max_epochs}; {saved}")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.state.fn == "fit":
@@ -90,7 +91,7 @@ class Recorder(Checkpoint):
         self._save(trainer)  # every process takes part, one writes
         if trainer.is_global_zero:
             if better:
-                link(self.folder.last, self.folder.best)
+                copy(self.folder.last, self.folder.best)
             replace_text(self.folder.metrics, metrics_text(self.rows))
             self.seconds[-1] = self._seconds()
             self.folder.update_run(epoch_seconds=self.seconds)
@@ -122,15 +123,24 @@ class Recorder(Checkpoint):
         with replacing(self.folder.last, is_writer) as beside:
             trainer.save_checkpoint(beside)
             if is_writer and self.folder.last.exists():
-                link(self.folder.last, self.folder.previous)
+                self._keep_previous()
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+
+    def _keep_previous(self) -> None:
+        with replacing(self.folder.previous) as beside:
+            try:
+                os.link(self.folder.last, beside)  # which is replaced next
+            except OSError:  # of a file system without links
+                shutil.copyfile(self.folder.last, beside)
 
     def _is_asked(self, trainer: pl.Trainer) -> bool:
         """Whether the run is to stop; several processes agree, or those that go on would wait for the others."""
         if trainer.world_size > 1:
             requested = torch.tensor(self.signals.requested or 0, device=trainer.strategy.root_device)
             torch.distributed.all_reduce(requested, torch.distributed.ReduceOp.MAX)
-            self.signals.requested = int(requested) or None
+            if not int(requested):  # one that has arrived since waits for the next time
+                return False
+            self.signals.requested = int(requested)
         return self.signals.requested is not None
 
     def _stop(self, trainer: pl.Trainer, where: str) -> NoReturn:
@@ -163,8 +173,8 @@ class Recorder(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name, value in state_dict.items():
-            setattr(self, name, value)
+        for name in self.state_dict():
+            setattr(self, name, state_dict[name])
 
 
 def epoch_row(trainer: pl.Trainer, lr: float) -> dict[str, Any]:
@@ -181,10 +191,7 @@ def metrics_text(rows: list[dict[str, Any]]) -> str:
     return pd.DataFrame(rows).to_csv(index=False, float_format="%.7g")
 
 
-def link(source: Path, target: Path) -> None:
-    """Give a file a second name; a copy where the file system knows no links."""
+def copy(source: Path, target: Path) -> None:
+    """Not a link: of one file on the disk, damage to either would be damage to both."""
     with replacing(target) as beside:
-        try:
-            os.link(source, beside)
-        except OSError:
-            shutil.copyfile(source, beside)
+        shutil.copyfile(source, beside)

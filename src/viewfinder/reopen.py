@@ -15,7 +15,7 @@ from yaml import YAMLError
 from viewfinder.allow import Allowed, check_names, names_in
 from viewfinder.assemble import GIVEN, MAY_BE_EMPTY, build_classifier, check_config, open_data, rebuild_network
 from viewfinder.build import STAGE, build, said
-from viewfinder.choices import ALL_THREADS
+from viewfinder.choices import ALL_THREADS, MOST_THREADS
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 from viewfinder.kept_config import check_keys
@@ -27,8 +27,6 @@ from viewfinder.scoring import load_weights
 NOTHING = "there is no such key"
 ALLOW = "allow="
 """What a word of a command line begins with that names packages."""
-MOST_THREADS = 256
-"""A run folder may ask for so many; of far more, OpenMP dies."""
 
 
 class OpenedRun:
@@ -62,7 +60,7 @@ class OpenedRun:
         Raises:
             ViewfinderError: if they cannot be had, or have other classes.
         """
-        with from_where(self.folder), _without_download(self.cfg):
+        with from_where(self.folder), without_download(self.cfg):
             data = open_data(self.cfg, self.picture_shape)
         if data.class_names != self.class_names:
             rule = f"these pictures have other classes than the run: {listed(data.class_names[:20])}"
@@ -112,7 +110,7 @@ def open_run(path: Path, overrides: Sequence[str], weights: str) -> OpenedRun:
     folder = RunFolder.open(path)
     # Nothing is trained: precision is that of training, and 16-mixed needs a GPU.
     here = {"accelerator": "auto", "devices": 1, "early_stopping_patience": None, "precision": "32-true"}
-    cfg = read_checked_config(folder, overrides, here)
+    cfg = read_checked_config(folder, overrides, here, {"workers": None})
     if not folder.data.is_file() or not folder.best.is_file():
         rule = f"has no weights; its status is '{folder.read_run().get('status', 'unknown')}'"
         raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path))])
@@ -128,14 +126,20 @@ def keep_storage(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -
         cfg.data.storage = "stream"
 
 
-def read_checked_config(folder: RunFolder, overrides: Sequence[str], here: Mapping[str, Any]) -> DictConfig:
+def read_checked_config(
+    folder: RunFolder,
+    overrides: Sequence[str],
+    trainer: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> DictConfig:
     """A run's configuration with what was typed, checked, whoever wrote it.
 
     What the run itself allows counts for nothing, and nothing is downloaded unless that is typed.
 
     Args:
         overrides: key=value, changing keys that config.yaml has; and allow=NAME.
-        here: of the trainer's keys, those that are set by the machine and the command.
+        trainer: those of its keys that are set by the machine and the command.
+        data: those that are so unless they are typed.
 
     Raises:
         ViewfinderError: if a key is unknown, or config.yaml names what is not allowed or is wrong.
@@ -147,7 +151,7 @@ def read_checked_config(folder: RunFolder, overrides: Sequence[str], here: Mappi
     cfg = folder.read_config()
     check_keys(folder.config, cfg, dict.fromkeys(GIVEN.keys() - MAY_BE_EMPTY, DictConfig))
     _check_keys(cfg, typed)
-    _settle(cfg, "data", download=False, workers=None)
+    _settle(cfg, "data", download=False, **(data or {}))
     try:
         cfg = OmegaConf.merge(cfg, OmegaConf.from_dotlist(typed), {"allow": list(names)})
         OmegaConf.resolve(cfg)
@@ -155,7 +159,7 @@ def read_checked_config(folder: RunFolder, overrides: Sequence[str], here: Mappi
         rule = f"cannot be read: {str(error).splitlines()[0]}"
         raise ViewfinderError("the command line", [Problem(" ".join(typed), rule)]) from error
     assert isinstance(cfg, DictConfig)
-    _settle(cfg, "trainer", **here)
+    _settle(cfg, "trainer", **(trainer or {}))
     with from_where(folder):
         check_config(cfg, Allowed(names))
     return cfg
@@ -198,7 +202,7 @@ def _select(cfg: DictConfig, key: str) -> Any:
 
 
 @contextlib.contextmanager
-def _without_download(cfg: DictConfig) -> Iterator[None]:
+def without_download(cfg: DictConfig) -> Iterator[None]:
     """To an error about data that were not downloaded, add how they would be."""
     try:
         yield

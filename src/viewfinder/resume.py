@@ -1,11 +1,9 @@
 """A run goes on where it was stopped, or to more epochs than it was begun with."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.build import takes
@@ -13,14 +11,15 @@ from viewfinder.checkpoints import Found, newest_checkpoint, read_checkpoint
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.experiment import Scores, Start, carry_out, prepare
 from viewfinder.kept_config import check_keys
-from viewfinder.limits import explained
+from viewfinder.limits import explained, to_resume
 from viewfinder.logs import is_helper
-from viewfinder.recorder import link, metrics_text
-from viewfinder.reopen import from_where, keep_storage, read_checked_config
-from viewfinder.run_folder import RunFolder, agreed_path, find_runs, now, replace_text, versions
+from viewfinder.recorder import copy, metrics_text
+from viewfinder.reopen import from_where, keep_storage, read_checked_config, without_download
+from viewfinder.run_folder import RunFolder, agreed_path, find_runs, now, replace_text, this_process, versions
 
 CHANGEABLE = (
     "trainer.max_epochs", "trainer.checkpoint_every", "trainer.progress_bar", "data.root", "data.workers",
+    "data.storage", "data.download",
 )  # fmt: skip
 """Keys of which another value does not make another experiment."""
 
@@ -51,19 +50,20 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = ()) -> Scores:
         ViewfinderError: if nothing is left to do, another process is doing it, or it would be another experiment.
         Stopped: after a signal; the run can be continued again.
     """
-    _check_keys(overrides)
+    _refuse_other_experiments(overrides)
     with run.taken():
         cfg, before = run.read_config(), run.read_run()
-        wanted = read_checked_config(run, overrides, {})
+        wanted = read_checked_config(run, overrides)
         check_keys(run.config, cfg.trainer, {"max_epochs": int})
         begun_with = cfg.trainer.max_epochs
         checkpoint = newest_checkpoint((run.last, run.previous, run.best))
         start = Start(checkpoint, before, _said(before, checkpoint))
         _check_length(run, start, begun_with, wanted)
+        _check_best(run, checkpoint)
         if run.data.is_file():
             keep_storage(run, wanted, overrides)
-        with from_where(run):
-            parts = prepare(wanted)
+        with from_where(run), without_download(wanted), explained():
+            parts = prepare(wanted, is_begun=checkpoint is not None)
         _check_data(run, parts.data_facts)
         with run:
             if run.is_writer:
@@ -72,12 +72,12 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = ()) -> Scores:
                 facts = _facts(start, begun_with, wanted.trainer.max_epochs)
                 with explained(run):
                     _set_back(run, checkpoint)
-                    run.update_run(status="running", error=None, process=os.getpid(), **facts)
+                    run.update_run(status="running", error=None, ended=None, **this_process(), **facts)
                     run.write_config(cfg)
             return carry_out(wanted, parts, run, start)
 
 
-def _check_keys(overrides: Sequence[str]) -> None:
+def _refuse_other_experiments(overrides: Sequence[str]) -> None:
     """Raises ViewfinderError naming those that are no keys in CHANGEABLE."""
     problems = []
     for override in overrides:
@@ -94,8 +94,8 @@ def _check_length(run: RunFolder, start: Start, was: int, wanted: DictConfig) ->
     """Raises ViewfinderError if there are no more epochs to train, or may be none."""
     epochs = wanted.trainer.max_epochs
     rule, remedy = "", ""
-    if epochs < start.epochs:
-        rule, remedy = f"must be {start.epochs} or more", f"The run has trained {start.epochs} epochs."
+    if epochs < start.begun:
+        rule, remedy = f"must be {start.begun} or more", f"The run is in epoch {start.begun}, or has just ended it."
     elif epochs != was and takes(wanted.get("scheduler"), "total_steps"):
         rule = f"cannot change: the schedule of the learning rate was made for {was} epochs"
         remedy = f"Start a new run with trainer.max_epochs={epochs}, or one with scheduler=none, step or plateau."
@@ -106,7 +106,7 @@ def _check_length(run: RunFolder, start: Start, was: int, wanted: DictConfig) ->
         raise ViewfinderError("the command line", [Problem("trainer.max_epochs", rule, str(epochs), remedy)])
     if start.before.get("status") == "finished":
         rule = "has finished"
-        remedy = f"For more epochs than its {was}: viewfinder resume {run.path} trainer.max_epochs={2 * was}"
+        remedy = f"For more epochs than its {was}: {to_resume(run)} trainer.max_epochs={2 * was}"
         if start.checkpoint is None:
             rule, remedy = "has finished, and has no checkpoint to go on from", ""
         elif epochs > start.epochs and not start.is_stopped_early:
@@ -122,6 +122,9 @@ def _check_data(run: RunFolder, facts: Mapping[str, Any]) -> None:
     if changed or known["class_names"] != facts["class_names"]:
         rule = f"has other pictures or classes than when the run was begun ({listed(changed) or 'classes'})"
         remedy = "Bring the old ones back, name their place by data.root=PATH, or start a new run."
+        if facts["storage"] == "stream" != known.get("storage"):
+            rule = f"is to be streamed now, and was kept ({known.get('storage')}): the pictures cannot be compared"
+            remedy = "Add data.storage=disk, or memory."
         raise ViewfinderError("the data", [Problem("data", rule, remedy=remedy)])
 
 
@@ -142,9 +145,6 @@ def _said(before: Mapping[str, Any], found: Found | None) -> list[str]:
     ]
     if other:
         said.append(f"         other versions than before, so the last bits may differ: {listed(other)}")
-    device = str(before.get("device", "")).partition(",")[0]
-    if device and device != "cpu" and not torch.cuda.is_available():
-        said.append("         on a CPU, and before on a GPU, so the last bits will differ")
     return said
 
 
@@ -159,22 +159,31 @@ def _facts(start: Start, was: int, epochs: int) -> dict[str, Any]:
     return facts
 
 
-def _set_back(run: RunFolder, found: Found | None) -> None:
-    """Bring the run's files to where its checkpoint is.
+def _check_best(run: RunFolder, found: Found | None) -> None:
+    """Raises ViewfinderError if the best weights are lost."""
+    best = found.recorded["best_epoch"] if found else 0
+    if found is None or not best or _is_best(found):
+        return
+    recorded = read_checkpoint(run.best).get("callbacks", {}).get("Recorder", {})
+    if recorded.get("best_epoch") != best:
+        rule = f"does not hold the weights of epoch {best}, which were the best"
+        raise ViewfinderError("the checkpoint", [Problem(str(run.best), rule)])
 
-    Raises:
-        ViewfinderError: if the best weights are lost.
-    """
+
+def _is_best(found: Found) -> bool:
+    """Whether a checkpoint is from the end of the best epoch: a process may have died before best.ckpt was written."""
+    return found.recorded["best_epoch"] == found.epochs > 0 and found.content["loop"]["batches"] == 0
+
+
+def _set_back(run: RunFolder, found: Found | None) -> None:
+    """Bring the run's files to where its checkpoint is."""
     if found is None:
         run.metrics.unlink(missing_ok=True)
         return
     if found.path != run.last:
-        link(found.path, run.last)
-    best = found.recorded["best_epoch"]
-    if best == found.epochs and found.content["loop"]["batches"] == 0 and best:
-        link(run.last, run.best)
-    elif best:
-        read_checkpoint(run.best)
+        copy(found.path, run.last)
+    if _is_best(found):
+        copy(run.last, run.best)
     if found.epochs:
         replace_text(run.metrics, metrics_text(found.recorded["rows"]))
     else:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.logs import is_helper
 
 PATIENCE = 10.0
@@ -86,8 +86,7 @@ class RunFolder:
             git=_git(),
             versions=versions(),
             overrides=list(overrides),
-            machine={"host": platform.node(), "system": platform.platform(), "cores": os.cpu_count()},
-            process=os.getpid(),
+            **this_process(),
         )
         return folder
 
@@ -115,6 +114,10 @@ class RunFolder:
         if not self.is_writer:
             yield
             return
+        links = [path.name for path in self.path.iterdir() if path.is_symlink()]
+        if links:  # another person's folder may lead to any file of this one's
+            rule = f"holds links, and a run folder has none: {listed(links)}"
+            raise ViewfinderError("the run folder", [Problem("RUN", rule, str(self.path), "Remove them.")])
         facts = self.read_run()
         who = f"process {facts.get('process', '?')} on {facts.get('machine', {}).get('host', '?')}"
         try:
@@ -226,9 +229,8 @@ class RunFolder:
         if not self.is_writer:
             return
         known = (read_json(self.run) if self.run.exists() else {}) | facts
-        if known.get("error") is None:
-            known.pop("error", None)
-        write_json(self.run, known)
+        over = ("error", "ended")  # of a run that goes on there are none
+        write_json(self.run, {name: value for name, value in known.items() if value is not None or name not in over})
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -268,7 +270,7 @@ def make_folder(path: Path, key: str = "output_dir") -> Path:
         rule = "something is there already" if isinstance(error, FileExistsError) else str(error.strerror)
         remedy = "Choose another place with run_dir=PATH or output_dir=PATH."
         if (path / "run.json").is_file():
-            remedy += f"\nOr continue the run that is there: viewfinder resume {path}"
+            remedy += f"\nOr continue the run that is there: viewfinder resume {shlex.quote(str(path))}"
         raise ViewfinderError("the run folder", [Problem(key, rule, str(path), remedy)]) from error
     return path
 
@@ -388,6 +390,11 @@ def _git() -> dict[str, Any] | None:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def this_process() -> dict[str, Any]:
+    machine = {"host": platform.node(), "system": platform.platform(), "cores": os.cpu_count()}
+    return {"machine": machine, "process": os.getpid()}
 
 
 def versions() -> dict[str, str]:

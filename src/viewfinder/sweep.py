@@ -28,9 +28,9 @@ def summarise(sweep: Path) -> int:
             best = run.read_scores()["best"]
             accuracies = [f"{best[split]['accuracy']:.4f}" for split in ("val", "test")]
         if facts["status"] != "finished":
-            failed.append((run.path.name, facts.get("error", facts["status"])))
+            failed.append((run.path.name, facts.get("error", run.status)))
         settings = " ".join(each for each in typed[run.path] if each not in shared)
-        table.add_row(run.path.name, settings, facts["status"], *accuracies)
+        table.add_row(run.path.name, settings, run.status, *accuracies)
     terminal = console()
     terminal.print(f"\nsweep {sweep}, {' '.join(shared)}".rstrip(", "), soft_wrap=True)
     terminal.print("accuracy on val and test with the best weights\n", style="dim")

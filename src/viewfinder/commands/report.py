@@ -27,7 +27,7 @@ def report(
                 write_report(run)
                 print(printable(str(run.report)))
             else:
-                print(printable(f"left out: {run.path}: {run.read_run()['status']}, without scores"))
+                print(printable(f"left out: {run.path}: {run.status}, without scores"))
         except ViewfinderError as error:
             problems += error.problems
     if problems:

@@ -1,5 +1,6 @@
 """Batches of pictures: one gather each from memory or a mapped file, or decoded ahead by other processes."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -147,8 +148,10 @@ class StreamedPictures(Pictures):
         self.paths, self.labels, self.shape, self.workers = paths, labels, shape, workers
 
     def __getitem__(self, part: Part) -> Chunk:
-        if not part.batches:
-            return Chunk(self, part)
+        if not part.batches:  # without the paths of all the others, since it is handed from process to process
+            channels, height, width = self.shape
+            none = torch.empty(0, height, width, channels, dtype=torch.uint8)
+            return Chunk(Pictures(Rows(none), self.labels[:0]), part, is_apart=True)
         positions = torch.cat([positions for _, positions in part.batches])
         base, problems = self._decode(positions)
         chunk = Chunk(Pictures(Rows(base), self.labels[positions]), part, is_apart=True)
@@ -255,5 +258,13 @@ def loader(pictures: Pictures, order: EpochOrder) -> DataLoader[Chunk]:
     workers = pictures.workers
     return DataLoader(
         pictures, sampler=order, batch_size=None, generator=torch.Generator(), num_workers=workers,
-        persistent_workers=workers > 0, prefetch_factor=AHEAD if workers else None,
+        persistent_workers=workers > 0, prefetch_factor=AHEAD if workers else None, worker_init_fn=_leave_signals,
     )  # fmt: skip
+
+
+def _leave_signals(worker: int) -> None:
+    """A reading process ends with the one that it reads for, which alone answers signals."""
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

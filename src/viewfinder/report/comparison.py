@@ -27,7 +27,7 @@ def read_runs(folders: Sequence[RunFolder]) -> tuple[pd.DataFrame, list[tuple[Pa
         try:
             facts = folder.read_run()
             if facts["status"] != "finished" or not folder.scores.is_file():
-                skipped.append((folder.path, facts.get("error") or facts["status"]))
+                skipped.append((folder.path, facts.get("error") or folder.status))
                 continue
             scores, cfg = folder.read_scores(), folder.read_config()
         except ViewfinderError as error:

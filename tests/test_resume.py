@@ -285,10 +285,16 @@ def test_a_schedule_that_ends_with_the_run_is_not_extended(train: Train, tmp_pat
     assert "schedule of the learning rate was made for 3 epochs" in " ".join(answer.err.split())
 
 
-@pytest.mark.parametrize(("override", "said"), [
-    ("optimizer.lr=0.1", "another experiment"), ("trainer.max_epochs=2", "must be 3 or more"),
-    ("trainer.max_epochs=many", "must be a whole number"), ("nonsense", "is not key=value"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("optimizer.lr=0.1", "another experiment"),
+        ("trainer.max_epochs=2", "must be 3 or more"),
+        ("trainer.max_epoch=9", "Did you mean trainer.max_epochs?"),
+        ("trainer.max_epochs=many", "must be a whole number"),
+        ("nonsense", "is not key=value"),
+    ],
+)
 def test_what_would_be_another_run_is_refused(whole: RunFolder, viewfinder: Type, override: str, said: str) -> None:
     answer = viewfinder("resume", whole.path, override)
     assert answer.code == 2
@@ -333,7 +339,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before_and_says_so(
         resume_experiment(run)
         said = capsys.readouterr().out
         assert f"damaged  {run.last}" in said
-        assert "resumed  after 1 epochs and 4 batches of the next, from previous.ckpt" in said
+        assert "resumed  after epoch 1 and 4 batches of the next, from previous.ckpt" in said
         assert_same(run, whole)
 
 

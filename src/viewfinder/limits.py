@@ -51,8 +51,11 @@ def explained(run: RunFolder | None = None) -> Iterator[None]:
     threading.excepthook = lambda args: None if getattr(args.exc_value, "errno", None) in FULL else before(args)
     try:
         yield
-    except Stopped:
+    except Stopped as stopped:
         if run is not None:
+            if not stopped.is_said:
+                kept = "the last checkpoint is kept" if run.last.exists() else "nothing was saved yet"
+                log.info(f"{stopped}; {kept}")
             log.info(f"Go on with: {to_resume(run)}")
         raise
     except (MemoryError, RuntimeError, OSError) as error:

@@ -146,6 +146,7 @@ class Recorder(Checkpoint):
     def _stop(self, trainer: pl.Trainer, where: str) -> NoReturn:
         assert self.signals.requested is not None
         stopped = Stopped(self.signals.requested)
+        stopped.is_said = True
         if trainer.is_global_zero:
             log.info(f"{stopped} {where}")
             if self.rows:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.build import takes
 from viewfinder.checkpoints import Found, newest_checkpoint, read_checkpoint
-from viewfinder.errors import Problem, ViewfinderError, listed
+from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 from viewfinder.experiment import Scores, Start, carry_out, prepare
 from viewfinder.kept_config import check_keys
 from viewfinder.limits import explained, to_resume
@@ -83,7 +83,7 @@ def _refuse_other_experiments(overrides: Sequence[str]) -> None:
     for override in overrides:
         key, equals, value = override.partition("=")
         if equals and key not in (*CHANGEABLE, "allow"):
-            rule = "would make another experiment of the run"
+            rule = did_you_mean(key, CHANGEABLE) or "would make another experiment of the run"
             remedy = f"Type it in a new run. When a run goes on, these may change: {listed(CHANGEABLE)}."
             problems.append(Problem(key, rule, value, remedy))
     if problems:
@@ -136,7 +136,7 @@ def _said(before: Mapping[str, Any], found: Found | None) -> list[str]:
     else:
         loop = found.content["loop"]
         within = f" and {loop['batches']:,} batches of the next" if loop["batches"] else ""
-        said.append(f"resumed  after {loop['epoch']} epochs{within}, from {found.path.name}")
+        said.append(f"resumed  after epoch {loop['epoch']}{within}, from {found.path.name}")
     here = versions()
     other = [
         f"{name} {was}, now {here.get(name)}"

@@ -124,11 +124,12 @@ class RunFolder:
             try:
                 self.lock.acquire(timeout=PATIENCE / 10)
             except Timeout:
-                print(f"waiting for {who} to let go of {self.path}", file=sys.stderr)
+                print(f"waiting up to {PATIENCE:.0f} s for {who} to let go of {self.path}", file=sys.stderr)
                 self.lock.acquire(timeout=PATIENCE)
         except (Timeout, OSError) as error:
             rule = f"is in the hands of {who}" if isinstance(error, Timeout) else f"cannot be written: {error.strerror}"
-            raise ViewfinderError("the run folder", [Problem("RUN", rule, str(self.path))]) from error
+            remedy = "Wait until it ends, or stop it by SIGTERM." if isinstance(error, Timeout) else ""
+            raise ViewfinderError("the run folder", [Problem("RUN", rule, str(self.path), remedy)]) from error
         try:
             os.environ[RUN] = str(agreed_path(self.path).absolute())
             for path in self.path.iterdir():

@@ -19,6 +19,8 @@ class Stopped(SystemExit):
     def __init__(self, number: int):
         super().__init__(128 + number)
         self.name = signal.Signals(number).name
+        self.is_said = False
+        """on the terminal, with what was saved"""
 
     def __str__(self) -> str:
         return f"stopped by {self.name}"
@@ -64,8 +66,9 @@ class Signals:
             raise Stopped(self.requested)
 
     def _arrived(self, number: int, _: FrameType | None) -> None:
-        if not self.is_holding or (self.requested is not None and number == signal.SIGINT):
+        is_first, self.requested = self.requested is None, self.requested or number
+        # Noted even so: an exception in a callback of the garbage collector, say, would be swallowed.
+        if not self.is_holding or (not is_first and number == signal.SIGINT):
             raise Stopped(number)
-        if self.requested is None:
-            self.requested = number
+        if is_first:
             log.info(f"{signal.Signals(number).name}: finishing this step, then saving; Ctrl-C stops at once")

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from viewfinder.allow import Allowed
+from viewfinder.build import build, check
 from viewfinder.errors import ViewfinderError, printable
 from viewfinder.experiment import run_experiment
 from viewfinder.overrides import compose_config
@@ -151,6 +152,22 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a metric's model": (
         {"loss": {"_target_": "torchmetrics.text.BERTScore", "model_name_or_path": "evil/net"}}, "loss._target_",
     ),
+    "a network that downloads": (
+        {"model": {"_target_": "torchmetrics.functional.image.lpips.Alexnet"}}, "allow=torchmetrics",
+    ),
+    "a nested network that downloads": (
+        {"model.width": {"_target_": "torchmetrics.functional.image.lpips._LPIPS"}}, "allow=torchmetrics",
+    ),
+    "a loss that downloads": (
+        {"loss": {"_target_": "torchmetrics.functional.image.lpips.SqueezeNet"}}, "allow=torchmetrics",
+    ),
+    "our own way to build": (
+        {"model": {"_target_": "viewfinder.assemble.build_network", "cfg": {"model": {"_target_": "torch.nn.ReLU"}}}},
+        "not of viewfinder.models",
+    ),
+    "our own way to build again": (
+        {"model": {"_target_": "viewfinder.assemble.rebuild_network", "cfg": {}}}, "not of viewfinder.models",
+    ),
     "no flag": ({"model._recursive_": "yes"}, "_recursive_"),
 }  # fmt: skip
 
@@ -269,6 +286,7 @@ def test_an_installed_package_is_taken_where_it_is_named(
         Allowed(("elsew", "elsewhere.s")).find(target, "model")
 
 
+LPIPS = [f"torchmetrics.functional.image.lpips.{name}" for name in ("Alexnet", "SqueezeNet", "_LPIPS")]
 KINDS = {
     ("torchvision.models.resnet18", "model"): True,
     ("torchvision.models.get_model", "model"): True,
@@ -291,6 +309,16 @@ KINDS = {
     ("pytorch_lightning.Trainer", "trainer"): False,
     ("torch.nn.ReLU", ""): True,
     ("viewfinder.run_folder.RunFolder", ""): False,
+    ("torchmetrics.functional.image.lpips.Alexnet", "model"): True,
+    ("viewfinder.models.mlp.MLP", "model"): True,
+    ("viewfinder.models.mlp.MLP", ""): True,
+    ("viewfinder.models.mlp.MLP", "loss"): False,
+    ("viewfinder.preprocess.Preprocess", "model"): False,
+    ("viewfinder.loss.CrossEntropy", "loss"): True,
+    ("viewfinder.loss.CrossEntropy", "model"): False,
+    ("viewfinder.classifier.Classifier", "model"): False,
+    ("viewfinder.assemble.build_network", ""): False,
+    ("viewfinder.assemble.rebuild_network", "model"): False,
 }
 
 
@@ -302,6 +330,69 @@ def test_a_place_takes_what_it_needs_alone(target: str, place: str) -> None:
     except ViewfinderError:
         taken = False
     assert taken == KINDS[target, place]
+
+
+@pytest.mark.parametrize("target", [*LPIPS, "pytorch_lightning.core.module.Metric"])
+def test_what_torchmetrics_builds_is_taken_of_a_stranger_where_it_is_named(target: str) -> None:
+    with pytest.raises(ViewfinderError, match="allow=torchmetrics"):
+        Allowed().find(target, "model")
+    assert Allowed((target,)).find(target, "model").__module__.startswith("torchmetrics")
+
+
+HIDING = """
+from dataclasses import dataclass
+from torch import nn
+
+@dataclass
+class Wide:
+    by: int
+    def __call__(self, pixels, generator):
+        return pixels
+
+class Layer(nn.Module):
+    def __init__(self, **parts):
+        super().__init__()
+        self.parts_given = parts
+
+class Pool:
+    Layer = Wide
+"""
+
+
+def test_what_is_built_is_what_was_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a package's attribute hides the module of the same name, at any depth."""
+    package = tmp_path / "hiding"
+    package.mkdir()
+    (package / "__init__.py").write_text("from hiding.parts import Pool\nfrom hiding.parts import Pool as parts\n")
+    (package / "parts.py").write_text(HIDING)
+    monkeypatch.syspath_prepend(tmp_path)
+    wide = {"_target_": "hiding.parts.Wide", "by": 2}
+    within = {"_target_": "hiding.parts.Layer", "deep": [{"a": wide}], "later": {**wide, "_partial_": True}}
+    kept = {"_target_": "hiding.parts.Layer", "_recursive_": False, "deep": wide}
+    node = {"_target_": "hiding.parts.Layer", "within": within, "kept": kept}
+    found = []
+
+    def find(target: str, place: str) -> Callable[..., Any]:
+        found.append(Allowed(own_files=True).find(target, place))
+        return found[-1]
+
+    assert check("model", node, set(), find) == []
+    built = build(node, "model").parts_given
+    layer, dataclass = found[0], found[2]
+    assert [type(each) for each in built.values()] == [layer, layer]
+    parts = built["within"].parts_given
+    assert type(parts["deep"][0]["a"]) is dataclass
+    assert (parts["later"].func, parts["later"]()) == (dataclass, dataclass(2))
+    assert built["kept"].parts_given == {"deep": wide}
+    for name in ("hiding", "hiding.parts"):
+        del sys.modules[name]
+
+
+def test_a_network_in_a_module_with_a_function_s_name_is_built() -> None:
+    target = "torchvision.models.alexnet.AlexNet"
+    node = {"_target_": target, "num_classes": 3}
+    assert check("model", node, set(), Allowed().find) == []
+    assert type(build(node, "model")) is Allowed().find(target, "model")
 
 
 # Places

@@ -15,20 +15,19 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from torchmetrics import Metric
-
 from viewfinder.build import STAGE, TARGET, locate
 from viewfinder.errors import Problem, ViewfinderError, listed
-from viewfinder.kinds import KINDS, KNOWN, OURS
+from viewfinder.kinds import KINDS, KNOWN, OURS, TRUSTED
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """Whose classes and functions a configuration may name, beside those of KNOWN packages.
+    """Whose classes and functions a configuration may name, beside those of TRUSTED packages.
 
     Args:
         names: dotted paths, such as timm or timm.models, for all that is below them.
-        own_files: what is not installed is taken unnamed: a configuration of the person's own may use their own files.
+        own_files: what is not installed is taken unnamed, and what is of KNOWN packages: a configuration of the
+            person's own may use their own files.
     """
 
     names: tuple[str, ...] = ()
@@ -48,10 +47,8 @@ class Allowed:
             return locate(target)
         if top in sys.stdlib_module_names:
             raise _refused(target, *_of_python(top))
-        if not (top in KNOWN or self._names(target) or (self.own_files and _is_own_file(top))):
-            whose = "is no file of your own, and not of" if self.own_files else "is not of"
-            remedy = f"If you trust it, add {self._with(top)} to what you type; importing it runs its code."
-            raise _refused(target, f"{whose} a package that is trusted unasked ({listed(KNOWN)})", remedy)
+        if not (self._trusts(target, top) or (self.own_files and _is_own_file(top))):
+            raise self._untrusted(target, top)
         if not self.own_files and _spec(top) is None:
             sys.path.append(
                 str(Path.cwd())
@@ -59,16 +56,30 @@ class Allowed:
         found = locate(target)
         if not callable(found):
             raise _refused(target, "is neither a class nor a function", TARGET)
-        home = str(getattr(found, "__module__", None) or top).partition(".")[0]
+        module = str(getattr(found, "__module__", None) or top)
+        home = module.partition(".")[0]
         if home in sys.stdlib_module_names:
             raise _refused(target, *_of_python(home))
+        if not (self.own_files or self._trusts(target, home)):  # a trusted module has imported it from elsewhere
+            raise self._untrusted(target, home)
         self._check_kind(target, found, home, place)
+        if home == OURS and not _is_below(module, homes := KINDS[place].homes):
+            rule = f"is {OURS}'s own, and not of {listed(homes)}"
+            raise _refused(target, rule, "Name what a file in conf/ names, or your own.")
         return found
+
+    def _trusts(self, target: str, top: str) -> bool:
+        return top in (KNOWN if self.own_files else TRUSTED) or self._names(target)
+
+    def _untrusted(self, target: str, top: str) -> ViewfinderError:
+        whose, known = ("is no file of your own, and not of", KNOWN) if self.own_files else ("is not of", TRUSTED)
+        remedy = f"If you trust it, add {self._with(top)} to what you type; importing it runs its code."
+        return _refused(target, f"{whose} a package that is trusted unasked ({listed(known)})", remedy)
 
     def _check_kind(self, target: str, found: Callable[..., Any], home: str, place: str) -> None:
         kind = KINDS[place]
-        unnamed = not self.own_files and home in KNOWN and home != OURS and not self._names(target)
-        if unnamed and (not inspect.isclass(found) or issubclass(found, Metric)):
+        unnamed = not self.own_files and home != OURS and not self._names(target)
+        if unnamed and not inspect.isclass(found):
             rule = f"may fetch files from a network, and is not {OURS}'s own"
             raise _refused(target, rule, f"If you trust it, add {self._with(home)} to what you type.")
         # Its author knows what such a function gives, and has not met it in somebody's configuration.
@@ -88,7 +99,7 @@ class Allowed:
         return f"allow=[{','.join([*self.names, name])}]" if self.names else f"allow={name}"
 
     def _names(self, target: str) -> bool:
-        return any(target == name or target.startswith(f"{name}.") for name in self.names)
+        return _is_below(target, self.names)
 
 
 def names_in(value: Any) -> tuple[str, ...]:
@@ -101,6 +112,11 @@ def check_names(names: tuple[str, ...]) -> list[Problem]:
     """What is wrong with the names that were allowed."""
     library = [name for name in names if name.partition(".")[0] in sys.stdlib_module_names]
     return [Problem("allow", _of_python(name)[0], name, "Leave it out.") for name in library]
+
+
+def _is_below(target: str, names: tuple[str, ...]) -> bool:
+    """Whether a dotted path is one of some names, or begins with one."""
+    return any(target == name or target.startswith(f"{name}.") for name in names)
 
 
 def _refused(target: str, rule: str, remedy: str) -> ViewfinderError:

@@ -12,7 +12,7 @@ import json
 import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping, Set
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import hydra.utils
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -58,9 +58,7 @@ def build(node: DictConfig | Mapping[str, Any], key: str, **given: Any) -> Any:
     cls = locate(node["_target_"])
     accepted = {name: value for name, value in given.items() if name in _signature(cls)}
     try:
-        # Objects such as parameters are not for OmegaConf: Hydra binds what the YAML holds, the rest is passed on.
-        partial = hydra.utils.instantiate({**_plain(node), "_partial_": True}, _convert_="all")
-        return partial(**accepted)
+        return _construct(_plain(node), accepted)
     except ViewfinderError:
         raise
     except Exception as error:
@@ -126,6 +124,33 @@ def locate(target: Any) -> Callable[..., Any]:
         rule = f"{module_name} has no {name}. {did_you_mean(name, public)}"
         raise ViewfinderError(STAGE, [Problem("_target_", rule.strip(), str(target), remedy)])
     return getattr(found, name)
+
+
+class _Found(functools.partial[Any]):
+    """What `locate` found, as a `_target_` that Hydra calls as it is: it has no name by which to find another thing."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def _construct(node: dict[str, Any], given: Mapping[str, Any]) -> Any:
+    # Objects such as parameters are not for OmegaConf: Hydra binds what the YAML holds, the rest is passed on.
+    partial = hydra.utils.instantiate({**_with_found(node), "_partial_": True}, _convert_="all")
+    return partial(**given)
+
+
+def _with_found(node: Any, recursive: Any = True) -> Any:
+    """A node with callables as its `_target_`, and as those within it that Hydra constructs as well."""
+    if isinstance(node, list):
+        return [_with_found(child, recursive) for child in node]
+    if not isinstance(node, dict):
+        return node
+    recursive = node.get("_recursive_", recursive)
+    if "_target_" not in node:
+        return {name: _with_found(child, recursive) for name, child in node.items()}
+    # Without _recursive_ the arguments are data to be handed over as they are written.
+    arguments = {name: _with_found(child, recursive) for name, child in node.items()} if recursive else node
+    return {**arguments, "_target_": _Found(locate(node["_target_"]))}
 
 
 def _plain(node: Any) -> Any:
@@ -241,7 +266,7 @@ def _refused(node: Mapping[str, Any], key: str, cause: BaseException, given: Map
             continue
         rest = {k: v for k, v in plain.items() if k != name}
         try:
-            hydra.utils.instantiate({**rest, "_partial_": True}, _convert_="all")(**given)
+            _construct(rest, given)
         except Exception as error:
             if str(error) == str(cause):  # refused without it too: this argument is not to blame
                 continue

@@ -15,7 +15,9 @@ from viewfinder.schedulers import Schedule
 
 OURS = "viewfinder"
 KNOWN = (OURS, "torch", "torchvision", "torchmetrics", "pytorch_lightning")
-"""Packages whose classes are trusted unasked, where they are of the kind that is needed."""
+"""Packages whose classes a person's own configuration may name unasked, where they are of the kind that is needed."""
+TRUSTED = tuple(name for name in KNOWN if name != "torchmetrics")
+"""Those that anybody's may: torchmetrics has networks and metrics that download weights when they are built."""
 
 
 class Kind(NamedTuple):
@@ -23,6 +25,8 @@ class Kind(NamedTuple):
 
     said: str
     fits: Callable[[type], bool]
+    homes: tuple[str, ...]
+    """The package's own modules, with those below them, that hold such classes; its others make and do other things."""
     by_function: type | None = None
     """Where not only a class that fits will do: what a function says that it returns."""
 
@@ -53,18 +57,23 @@ def _is_any(found: type) -> bool:
     return any(kind.fits(found) for place, kind in KINDS.items() if place)
 
 
+MODELS, LOSSES, DATA, TRAINER = (f"{OURS}.models",), (f"{OURS}.loss",), (f"{OURS}.data",), (f"{OURS}.trainer",)
+OPTIMIZERS, SCHEDULERS = (f"{OURS}.optimizers",), (f"{OURS}.schedulers",)  # no optimizers yet: torch has them
 KINDS = {
-    "model": Kind("a torch.nn.Module", _is_module),
-    "loss": Kind("a torch.nn.Module", _is_module),
-    "optimizer": Kind("a torch.optim.Optimizer", lambda found: issubclass(found, Optimizer)),
+    "model": Kind("a torch.nn.Module", _is_module, MODELS),
+    "loss": Kind("a torch.nn.Module", _is_module, LOSSES),
+    "optimizer": Kind("a torch.optim.Optimizer", lambda found: issubclass(found, Optimizer), OPTIMIZERS),
     "scheduler": Kind(
         "a torch.optim.lr_scheduler.LRScheduler or a viewfinder.schedulers.Schedule",
-        lambda found: issubclass(found, LRScheduler), Schedule,
+        lambda found: issubclass(found, LRScheduler), SCHEDULERS, Schedule,
     ),
-    "data": Kind("a kind of viewfinder.data.image_data.ImageData", _is_source),
-    "augment": Kind("callable with (pixels, generator)", _augments),
+    "data": Kind("a kind of viewfinder.data.image_data.ImageData", _is_source, DATA),
+    "augment": Kind("callable with (pixels, generator)", _augments, DATA),
     # Lightning's own class would write logs and checkpoints wherever its arguments say.
-    "trainer": Kind("a function that gives a pytorch_lightning.Trainer", lambda _: False, pl.Trainer),
-    "": Kind("a module, an optimizer, a scheduler, a source of pictures or an augmentation", _is_any),
+    "trainer": Kind("a function that gives a pytorch_lightning.Trainer", lambda _: False, TRAINER, pl.Trainer),
+    "": Kind(
+        "a module, an optimizer, a scheduler, a source of pictures or an augmentation",
+        _is_any, MODELS + LOSSES + OPTIMIZERS + SCHEDULERS + DATA,
+    ),
 }  # fmt: skip
 """Group -> what it needs; "" for nodes within the arguments of another."""

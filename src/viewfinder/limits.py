@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.kinds import KNOWN
+from viewfinder.kinds import TRUSTED
 from viewfinder.run_folder import RunFolder
 from viewfinder.signals import Stopped
 
@@ -26,7 +26,7 @@ NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory")
 def to_resume(run: RunFolder) -> str:
     """What to type to go on with a run."""
     tops = sorted({target.partition(".")[0] for target in _targets(OmegaConf.to_container(run.read_config()))})
-    foreign = [top for top in tops if top not in KNOWN]
+    foreign = [top for top in tops if top not in TRUSTED]
     allow = [f"allow=[{','.join(foreign)}]" if len(foreign) > 1 else f"allow={foreign[0]}"] if foreign else []
     return shlex.join(["viewfinder", "resume", str(run.path), *allow])
 

@@ -108,8 +108,10 @@ def _extract(root: Path, archive: Path, folder: Path, wanted: Mapping[str, str])
                         raise tarfile.TarError(f"{member.name} in it is neither a file nor a folder")
                     if path.parts[:1] != (folder.name,) or ".." in path.parts:
                         raise tarfile.TarError(f"{member.name} in it leads out of {folder.name}/")
-                tar.extractall(temporary, filter="data")
-            fresh = Path(temporary) / folder.name
+                    content = tar.extractfile(member)
+                    if content is not None and path.parent == PurePosixPath(folder.name) and path.name in wanted:
+                        (Path(temporary) / path.name).write_bytes(content.read())
+            fresh = Path(temporary)
             for name, md5 in wanted.items():
                 if not (fresh / name).is_file() or not _has_md5((fresh / name).read_bytes(), md5):
                     raise tarfile.TarError(f"{name} in it is missing, or not as published")

@@ -39,8 +39,9 @@ from viewfinder.report.confusion import ConfusionFrames, draw_confusion, most_co
 from viewfinder.report.page import save_figure, write_report
 from viewfinder.report.pictures import ACROSS, DOWN, captions, draw_pictures
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table, worst_mistakes
-from viewfinder.run_folder import RunFolder, replace_text, write_json
+from viewfinder.run_folder import RunFolder
 from viewfinder.seeds import derive, generator, seed_everything
+from viewfinder.whole_files import replace_text, write_json
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

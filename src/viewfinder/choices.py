@@ -17,7 +17,7 @@ from torch import nn
 from viewfinder.cache import cache_folder
 from viewfinder.loop import forward_context
 from viewfinder.preprocess import preprocess_of
-from viewfinder.run_folder import read_json, write_json
+from viewfinder.whole_files import read_json, write_json
 
 CPU = torch.device("cpu")
 ALL_THREADS = torch.get_num_threads()

@@ -8,7 +8,7 @@ from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[attr-define
 from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from viewfinder.run_folder import replacing
+from viewfinder.whole_files import replacing
 
 NAME = "events.out.tfevents."
 

@@ -23,12 +23,13 @@ from viewfinder.recorder import Recorder
 from viewfinder.report.page import save_picture, write_report
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table
 from viewfinder.report.summary import network_facts, say_choices, say_data, say_network, say_result
-from viewfinder.run_folder import RunFolder, replace_text, write_json
+from viewfinder.run_folder import RunFolder
 from viewfinder.scoring import score_best_and_last
 from viewfinder.seeds import seed_everything
 from viewfinder.signals import Signals
 from viewfinder.tensorboard import start_tensorboard
 from viewfinder.trainer import loop_of
+from viewfinder.whole_files import replace_text, write_json
 
 log = logging.getLogger("viewfinder")
 Scores = dict[str, Any]

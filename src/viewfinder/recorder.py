@@ -6,7 +6,6 @@ import math
 import os
 import shutil
 import time
-from pathlib import Path
 from typing import Any, NoReturn
 
 import pandas as pd
@@ -16,9 +15,10 @@ import torch.distributed
 from pytorch_lightning.callbacks import Checkpoint
 
 from viewfinder.divergence import check_losses, check_row
-from viewfinder.run_folder import RunFolder, replace_text, replacing
+from viewfinder.run_folder import RunFolder
 from viewfinder.signals import Signals, Stopped
 from viewfinder.tensorboard import TensorBoard
+from viewfinder.whole_files import copy, replace_text, replacing
 
 log = logging.getLogger("viewfinder")
 COLUMNS = (
@@ -190,9 +190,3 @@ def epoch_row(trainer: pl.Trainer, lr: float) -> dict[str, Any]:
 
 def metrics_text(rows: list[dict[str, Any]]) -> str:
     return pd.DataFrame(rows).to_csv(index=False, float_format="%.7g")
-
-
-def copy(source: Path, target: Path) -> None:
-    """Not a link: of one file on the disk, damage to either would be damage to both."""
-    with replacing(target) as beside:
-        shutil.copyfile(source, beside)

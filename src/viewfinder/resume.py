@@ -13,9 +13,11 @@ from viewfinder.experiment import Scores, Start, carry_out, prepare
 from viewfinder.kept_config import check_keys
 from viewfinder.limits import explained, to_resume
 from viewfinder.logs import is_helper
-from viewfinder.recorder import copy, metrics_text
+from viewfinder.provenance import now, this_process, versions
+from viewfinder.recorder import metrics_text
 from viewfinder.reopen import from_where, keep_storage, read_checked_config, without_download
-from viewfinder.run_folder import RunFolder, agreed_path, find_runs, now, replace_text, this_process, versions
+from viewfinder.run_folder import RunFolder, agreed_path, find_runs
+from viewfinder.whole_files import copy, replace_text
 
 CHANGEABLE = (
     "trainer.max_epochs", "trainer.checkpoint_every", "trainer.progress_bar", "data.root", "data.workers",

@@ -2,16 +2,12 @@
 
 import contextlib
 import itertools
-import json
 import os
-import platform
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +16,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.logs import is_helper
+from viewfinder.provenance import command, git_state, now, this_process, versions
+from viewfinder.whole_files import BESIDE, read_json, replace_text, write_json
 
 PATIENCE = 10.0
 """Seconds to wait for a run's lock: processes that a killed one has started end a little after it."""
 RUN = "VIEWFINDER_RUN"
 """Environment variable by which processes that Lightning starts know the run's folder."""
-BESIDE = r"\.[^.]+\.\d+"
-"""Names of files that are not complete yet."""
 if TYPE_CHECKING:
     import pandas as pd
-
-PACKAGES = (
-    "viewfinder", "torch", "torchvision", "torchcodec", "pytorch-lightning", "torchmetrics", "hydra-core",
-    "tensorboard", "numpy", "pillow",
-)  # fmt: skip
 
 
 class RunFolder:
@@ -79,11 +70,11 @@ class RunFolder:
         folder.write_config(cfg)
         folder.update_run(
             status="running",
-            command=_command(),
+            command=command(),
             working_folder=str(Path.cwd()),
             seed=int(cfg.seed),
             started=now(),
-            git=_git(),
+            git=git_state(),
             versions=versions(),
             overrides=list(overrides),
             **this_process(),
@@ -308,50 +299,6 @@ def agreed_path(path: Path | None) -> Path:
     return path
 
 
-@contextlib.contextmanager
-def replacing(path: Path, is_writer: bool = True) -> Iterator[Path]:
-    """A file beside `path` to write to; it takes the place of `path` when it is complete and on the disk.
-
-    Where several processes take part in the writing, only one of them is the writer.
-    """
-    # Without the end of its name, by which others, such as TensorBoard, would take it for what it will be.
-    beside = path.with_name(f".{path.name.partition('.')[0]}.{os.getpid()}")
-    if not is_writer:
-        yield beside
-        return
-    try:
-        yield beside
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _sync_folder(path: Path) -> None:
-    """Have a folder's names on the disk, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def replace_text(path: Path, text: str) -> None:
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8", errors="surrogateescape")
-
-
-def write_json(path: Path, value: Any) -> None:
-    replace_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def find_runs(path: Path) -> list[RunFolder]:
     """The run folders at or below a path, by name.
 
@@ -364,43 +311,3 @@ def find_runs(path: Path) -> list[RunFolder]:
         rule = "holds no run" if Path(path).exists() else "does not exist"
         raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path), remedy)])
     return sorted(runs, key=lambda run: [(len(part), part) for part in run.path.parts])
-
-
-def now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def _command() -> str:
-    """What was typed to start this process, to be typed again."""
-    words = sys.orig_argv
-    script, *typed = words[words.index(sys.argv[0]) if sys.argv[0] in words else 1 :] or sys.argv
-    name = Path(script).name
-    return shlex.join([*(["python"] if name.endswith(".py") else []), name, *typed])
-
-
-def _git() -> dict[str, Any] | None:
-    """Commit of the code that runs, and whether files differ from it; None outside a checkout."""
-
-    def git(*words: str) -> str:
-        here = Path(__file__).parent
-        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        if not git("ls-files", "run_folder.py"):
-            return None
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def this_process() -> dict[str, Any]:
-    machine = {"host": platform.node(), "system": platform.platform(), "cores": os.cpu_count()}
-    return {"machine": machine, "process": os.getpid()}
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

@@ -33,8 +33,8 @@ def evaluate(
     from viewfinder.report.predictions import DIGITS, prediction_table
     from viewfinder.report.summary import skipped_lines
     from viewfinder.report.tables import console, score_table
-    from viewfinder.run_folder import replace_text, write_json
     from viewfinder.scoring import score_splits
+    from viewfinder.whole_files import replace_text, write_json
 
     opened = open_run(run, overrides or [], weights.value)
     data = opened.open_data(split.value)

@@ -32,7 +32,7 @@ def predict(
     from viewfinder.reopen import ALLOW, open_run
     from viewfinder.report.predictions import DIGITS, prediction_table
     from viewfinder.report.tables import console
-    from viewfinder.run_folder import replace_text
+    from viewfinder.whole_files import replace_text
 
     allowed = [str(word) for word in pictures if str(word).startswith(ALLOW)]
     opened = open_run(run, allowed, "best")

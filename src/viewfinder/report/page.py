@@ -14,7 +14,8 @@ from viewfinder.errors import listed
 from viewfinder.kept_files import wrong
 from viewfinder.report.confusion import draw_confusion, most_confused
 from viewfinder.report.curves import draw_curves
-from viewfinder.run_folder import RunFolder, replace_text, replacing
+from viewfinder.run_folder import RunFolder
+from viewfinder.whole_files import replace_text, replacing
 
 NAMES = ("accuracy", "f1", "precision", "recall", "loss")
 NEEDED = ("network", "command", "seed", "started", "machine", "device", "git", "versions")

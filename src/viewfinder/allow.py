@@ -9,7 +9,7 @@ import inspect
 import sys
 import sysconfig
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -50,9 +50,8 @@ class Allowed:
         if not (self._trusts(target, top) or (self.own_files and _is_own_file(top))):
             raise self._untrusted(target, top)
         if not self.own_files and _spec(top) is None:
-            sys.path.append(
-                str(Path.cwd())
-            )  # last, and for what was named alone: a stranger's folder may shadow pandas
+            # Last, and for what was named alone: a stranger's folder may shadow pandas.
+            sys.path.append(str(Path.cwd()))
         found = locate(target)
         if not callable(found):
             raise _refused(target, "is neither a class nor a function", TARGET)
@@ -96,10 +95,15 @@ class Allowed:
             raise _refused(target, rule, "Name a class; or a function whose annotation says so: def make(...) -> ...")
 
     def _with(self, name: str) -> str:
-        return f"allow=[{','.join([*self.names, name])}]" if self.names else f"allow={name}"
+        return to_allow([*self.names, name])
 
     def _names(self, target: str) -> bool:
         return _is_below(target, self.names)
+
+
+def to_allow(names: Sequence[str]) -> str:
+    """What to type to allow some names."""
+    return f"allow=[{','.join(names)}]" if len(names) > 1 else f"allow={names[0]}"
 
 
 def names_in(value: Any) -> tuple[str, ...]:

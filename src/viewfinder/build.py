@@ -84,7 +84,7 @@ def check(group: str, node: Any, given: Set[str], find: Find) -> list[Problem]:
         return [Problem(group, "must hold _target_ and arguments", _shown(plain), TARGET)]
     return [
         problem
-        for key, inner in _targets(group, plain)
+        for key, inner in nodes(group, plain)
         for problem in _check_node(key, inner, given if inner is plain else set(), find)
     ]
 
@@ -157,15 +157,16 @@ def _plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig | ListConfig) else node
 
 
-def _targets(key: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def nodes(key: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every node with a `_target_` in a plain configuration, and where it stands."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield key, node
         for name, child in node.items():
-            yield from _targets(f"{key}.{name}", child)
+            yield from nodes(f"{key}.{name}", child)
     elif isinstance(node, list):
         for index, child in enumerate(node):
-            yield from _targets(f"{key}[{index}]", child)
+            yield from nodes(f"{key}[{index}]", child)
 
 
 @functools.cache

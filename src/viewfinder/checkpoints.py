@@ -4,7 +4,7 @@ import io
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from viewfinder.build import Whole
 from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.kept_files import first_of
 
 
 class CheckpointIO(TorchCheckpointIO):
@@ -75,14 +76,10 @@ class Found(NamedTuple):
     """A run's newest checkpoint that can be read."""
 
     path: Path
-    content: dict[str, Any]
+    loop: Loop
+    recorded: Recorded
     passed_over: list[Problem]
     """others, which are damaged"""
-
-    @property
-    def recorded(self) -> dict[str, Any]:
-        """The Recorder's state."""
-        return self.content["callbacks"]["Recorder"]
 
     @property
     def epochs(self) -> int:
@@ -127,20 +124,20 @@ def newest_checkpoint(candidates: tuple[Path, ...]) -> Found | None:
     for path in candidates:
         if path.exists():
             try:
-                found.append(Found(path, _read_position(path), damaged))
+                position = _read_position(path)
+                found.append(Found(path, position["loop"], position["callbacks"]["Recorder"], damaged))
             except ViewfinderError as error:
                 damaged += error.problems
     if damaged and not found:
         raise ViewfinderError("the checkpoints: none can be read", damaged)
-    return max(found, key=lambda each: (each.content["loop"]["epoch"], each.content["loop"]["batches"]), default=None)
+    return max(found, key=lambda each: (each.loop["epoch"], each.loop["batches"]), default=None)
 
 
-def _read_position(path: Path) -> dict[str, Any]:
+def _read_position(path: Path) -> Position:
     content = read_checkpoint(path)
     try:
         TypeAdapter(Position).validate_python(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        rule = f"does not say where training stands: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        rule = f"does not say where training stands: {first_of(error)}"
         raise ViewfinderError("the checkpoint", [Problem(str(path), rule)]) from error
-    return content
+    return cast(Position, content)  # as it was written: pydantic would make a number of another kind

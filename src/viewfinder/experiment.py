@@ -24,7 +24,7 @@ from viewfinder.report.page import save_picture, write_report
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table
 from viewfinder.report.summary import network_facts, say_choices, say_data, say_network, say_result
 from viewfinder.run_folder import RunFolder
-from viewfinder.scoring import score_best_and_last
+from viewfinder.scoring import load_weights, score_best_and_last
 from viewfinder.seeds import seed_everything
 from viewfinder.signals import Signals
 from viewfinder.tensorboard import start_tensorboard
@@ -59,6 +59,7 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
         ViewfinderError: for whatever a person can mend; until the data has been read nothing is created on disk.
         Stopped: after a signal; the run can be continued.
     """
+    check_config(cfg)
     with explained():
         parts = prepare(cfg)
     with RunFolder.create(cfg, folder, overrides) as run:
@@ -66,7 +67,7 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
 
 
 def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
-    """Check the configuration, read the data and build what is trained on them.
+    """Read the data and build what is trained on them, as a checked configuration says.
 
     Args:
         is_begun: there is a checkpoint, so that pre-trained weights need not be had again.
@@ -74,7 +75,6 @@ def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
     Raises:
         ViewfinderError: for whatever a person can mend.
     """
-    check_config(cfg)
     torch.set_num_threads(cfg.trainer.get("threads") or ALL_THREADS)
     if cfg.trainer.get("keep_freed_memory", True):
         keep_freed_memory()
@@ -104,7 +104,7 @@ class Start(NamedTuple):
     @property
     def begun(self) -> int:
         """Epochs that are over or go on."""
-        return self.epochs + bool(self.checkpoint and self.checkpoint.content["loop"]["batches"])
+        return self.epochs + bool(self.checkpoint and self.checkpoint.loop["batches"])
 
     @property
     def is_stopped_early(self) -> bool:
@@ -114,9 +114,8 @@ class Start(NamedTuple):
 def carry_out(cfg: DictConfig, parts: Parts, run: RunFolder, start: Start | None = None) -> Scores:
     """Train and score in a run folder, from the beginning or from where an earlier process has come to."""
     data, classifier, network = parts.data, parts.classifier, parts.classifier.network
-    signals = Signals()
     with (
-        signals,
+        Signals() as signals,
         logging_to(run.log if run.is_writer else None),
         explained(run),
         start_tensorboard(run, cfg, data, network, start.epochs if start else 0) as board,
@@ -141,8 +140,8 @@ def carry_out(cfg: DictConfig, parts: Parts, run: RunFolder, start: Start | None
         checkpoint = start and start.checkpoint
         if start and checkpoint and (start.is_stopped_early or start.epochs >= cfg.trainer.max_epochs):
             data.trainer = trainer  # which has it from `fit` otherwise
-            recorder.load_state_dict(checkpoint.recorded)
-            classifier.load_state_dict(checkpoint.content["state_dict"])
+            recorder.load_state_dict(dict(checkpoint.recorded))
+            load_weights(classifier, checkpoint.path)
         else:
             with signals.held():
                 path = checkpoint and checkpoint.path

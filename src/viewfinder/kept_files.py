@@ -14,7 +14,6 @@ LARGEST = {".yaml": 2**18, ".json": 2**30, ".csv": 2**30}
 """Bytes; scores.json of some 4,000 classes is as large."""
 REMEDY = "Get the run folder's own file again; it is not as Viewfinder writes it."
 
-Count = Annotated[int, Field(ge=1, le=2**53)]
 Whole = Annotated[int, Field(ge=0, le=2**53)]
 Side = Annotated[int, Field(ge=1, le=2**14)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -150,14 +149,18 @@ def read_kept(path: Path, kind: Any) -> Any:
         # Names of files that are no UTF-8 are written as they are.
         found = TypeAdapter(kind).validate_python(json.loads(text))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise wrong(path, f"{place}: {first['msg']}") from error
+        raise wrong(path, first_of(error)) from error
     except (ValueError, RecursionError) as error:
         raise wrong(path, f"is no JSON: {error}") from error
     if kind is Data and len(found.get("class_counts", found["class_names"])) != len(found["class_names"]):
         raise wrong(path, "class_counts must have a number for each class")
     return found
+
+
+def first_of(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
 
 
 def read_metrics(path: Path) -> pd.DataFrame:

@@ -7,11 +7,12 @@ import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 
+from viewfinder.allow import to_allow
+from viewfinder.build import nodes
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.kinds import TRUSTED
 from viewfinder.run_folder import RunFolder
@@ -25,18 +26,11 @@ NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory")
 
 def to_resume(run: RunFolder) -> str:
     """What to type to go on with a run."""
-    tops = sorted({target.partition(".")[0] for target in _targets(OmegaConf.to_container(run.read_config()))})
-    foreign = [top for top in tops if top not in TRUSTED]
-    allow = [f"allow=[{','.join(foreign)}]" if len(foreign) > 1 else f"allow={foreign[0]}"] if foreign else []
-    return shlex.join(["viewfinder", "resume", str(run.path), *allow])
-
-
-def _targets(node: Any) -> Iterator[str]:
-    """Every `_target_` in a configuration."""
-    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
-        if key == "_target_":
-            yield str(value)
-        yield from _targets(value)
+    named = {
+        str(node["_target_"]).partition(".")[0] for _, node in nodes("", OmegaConf.to_container(run.read_config()))
+    }
+    foreign = sorted(named.difference(TRUSTED))
+    return shlex.join(["viewfinder", "resume", str(run.path), *([to_allow(foreign)] if foreign else [])])
 
 
 @contextlib.contextmanager

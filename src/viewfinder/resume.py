@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.build import takes
+from viewfinder.checked_config import from_where, keep_storage, read_checked_config, without_download
 from viewfinder.checkpoints import Found, newest_checkpoint, read_checkpoint
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 from viewfinder.experiment import Scores, Start, carry_out, prepare
@@ -15,7 +16,6 @@ from viewfinder.limits import explained, to_resume
 from viewfinder.logs import is_helper
 from viewfinder.provenance import now, this_process, versions
 from viewfinder.recorder import metrics_text
-from viewfinder.reopen import from_where, keep_storage, read_checked_config, without_download
 from viewfinder.run_folder import RunFolder, agreed_path, find_runs
 from viewfinder.whole_files import copy, replace_text
 
@@ -136,7 +136,7 @@ def _said(before: Mapping[str, Any], found: Found | None) -> list[str]:
     if found is None:
         said.append("resumed  from the beginning: there was no checkpoint yet")
     else:
-        loop = found.content["loop"]
+        loop = found.loop
         within = f" and {loop['batches']:,} batches of the next" if loop["batches"] else ""
         said.append(f"resumed  after epoch {loop['epoch']}{within}, from {found.path.name}")
     here = versions()
@@ -152,8 +152,8 @@ def _said(before: Mapping[str, Any], found: Found | None) -> list[str]:
 
 def _facts(start: Start, was: int, epochs: int) -> dict[str, Any]:
     """What run.json says of it."""
-    loop = start.checkpoint.content["loop"] if start.checkpoint else {"epoch": 0, "batches": 0}
-    resumed = {"time": now(), "epochs": loop["epoch"], "batches": loop["batches"], "versions": versions()}
+    batches = start.checkpoint.loop["batches"] if start.checkpoint else 0
+    resumed = {"time": now(), "epochs": start.epochs, "batches": batches, "versions": versions()}
     facts: dict[str, Any] = {"resumed": [*start.before.get("resumed", []), resumed]}
     if epochs != was:
         extended = {"time": now(), "from": was, "to": epochs}
@@ -174,7 +174,7 @@ def _check_best(run: RunFolder, found: Found | None) -> None:
 
 def _is_best(found: Found) -> bool:
     """Whether a checkpoint is from the end of the best epoch: a process may have died before best.ckpt was written."""
-    return found.recorded["best_epoch"] == found.epochs > 0 and found.content["loop"]["batches"] == 0
+    return found.recorded["best_epoch"] == found.epochs > 0 and found.loop["batches"] == 0
 
 
 def _set_back(run: RunFolder, found: Found | None) -> None:

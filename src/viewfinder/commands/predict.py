@@ -24,12 +24,13 @@ def predict(
     import torch
     from rich.table import Table
 
+    from viewfinder.checked_config import ALLOW
     from viewfinder.data.decode_many import try_decode_each
     from viewfinder.data.find import find_pictures, readable
     from viewfinder.data.left_out import NAMED
     from viewfinder.errors import Problem, ViewfinderError, printable
     from viewfinder.metrics import Predictions
-    from viewfinder.reopen import ALLOW, open_run
+    from viewfinder.reopen import open_run
     from viewfinder.report.predictions import DIGITS, prediction_table
     from viewfinder.report.tables import console
     from viewfinder.whole_files import replace_text

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.allow import to_allow
 from viewfinder.build import nodes
@@ -26,11 +26,14 @@ NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory")
 
 def to_resume(run: RunFolder) -> str:
     """What to type to go on with a run."""
-    named = {
-        str(node["_target_"]).partition(".")[0] for _, node in nodes("", OmegaConf.to_container(run.read_config()))
-    }
+    return shlex.join(["viewfinder", "resume", str(run.path), *allowing(run.read_config())])
+
+
+def allowing(cfg: DictConfig) -> list[str]:
+    """The words that allow all that a configuration names, where it is opened again; none where nothing is needed."""
+    named = {str(node["_target_"]).partition(".")[0] for _, node in nodes("", OmegaConf.to_container(cfg))}
     foreign = sorted(named.difference(TRUSTED))
-    return shlex.join(["viewfinder", "resume", str(run.path), *([to_allow(foreign)] if foreign else [])])
+    return [to_allow(foreign)] if foreign else []
 
 
 @contextlib.contextmanager

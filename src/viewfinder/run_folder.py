@@ -95,6 +95,18 @@ class RunFolder:
             raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path), remedy)])
         return folder
 
+    def is_begun(self) -> bool:
+        """Whether a run has started here, so that it can be continued."""
+        return self.config.is_file() and self.run.is_file() and "started" in self.read_run()
+
+    def clear(self) -> None:
+        """Remove what is here of a run that was refused, or killed before it started; what else is here stays."""
+        for path in self.path.glob("*"):
+            if path.name in (".lock", "config.yaml", "run.json") or re.fullmatch(BESIDE, path.name):
+                path.unlink()
+        with contextlib.suppress(OSError):  # not there, or not empty: then `create` says so
+            self.path.rmdir()
+
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
         """Within this block this process alone writes here; what one before it left half done is cleared away.

@@ -1,0 +1,63 @@
+"""A job of a sweep or a search: a run in a folder that is given, begun or continued in a process of its own."""
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+
+from viewfinder.errors import ViewfinderError
+from viewfinder.limits import allowing
+from viewfinder.resume import CHANGEABLE, resume_experiment
+from viewfinder.run_folder import RunFolder
+
+FAILED = 2
+
+
+class Job(NamedTuple):
+    folder: Path
+    config: dict[str, Any]
+    """resolved, as conf/ composes it"""
+    overrides: list[str]
+    """what was typed to get it"""
+
+
+def carry_out(job: Job) -> int:
+    """Train from the beginning, or from where an earlier process has come to: the exit code of this one.
+
+    0 when the run has finished, 128 and a signal's number when it was stopped; 2 when it has failed, whose reason is
+    in run.json then.
+    """
+    from viewfinder.experiment import run_experiment
+
+    cfg = OmegaConf.create(job.config)
+    run = RunFolder(job.folder)
+    try:
+        if run.is_begun():
+            resume_experiment(run, _words(run, cfg))
+        else:
+            run.clear()
+            run_experiment(cfg, job.folder, job.overrides)
+    except ViewfinderError as error:
+        print(error, file=sys.stderr)
+        RunFolder.record_failure(job.folder, cfg, job.overrides, error.reason)
+        return FAILED
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        traceback.print_exc()
+        RunFolder.record_failure(job.folder, cfg, job.overrides, reason)
+        return FAILED
+    return 0
+
+
+def _words(run: RunFolder, cfg: DictConfig) -> list[str]:
+    """What is another than when the run was begun and may be; and what counts only where it is typed."""
+    before = run.read_config()
+    words = []
+    for key in CHANGEABLE:
+        value = OmegaConf.select(cfg, key)
+        if value != OmegaConf.select(before, key) or (key == "data.download" and value is not None):
+            words.append(f"{key}={json.dumps(value)}")
+    return [*words, *allowing(cfg)]

@@ -1,0 +1,162 @@
+"""Jobs in processes of their own: one that dies hard takes no other with it, and none waits for imports again."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any, Generic, TypeVar
+
+from viewfinder.signals import NAMES
+
+IMPORTED = ["viewfinder.experiment", "viewfinder.resume"]
+"""What the process that the others are forked from has imported."""
+Job = TypeVar("Job")
+
+
+class Processes(Generic[Job]):
+    """Runs jobs, each in a process of its own, so many at once. As a context it listens to signals.
+
+    The processes are forked from a server that has imported everything, or started anew where a system cannot fork.
+    SIGINT, SIGTERM and SIGUSR1 are handed on to those that run, and no other begins. When this process is killed,
+    they get SIGTERM.
+
+    Args:
+        work: called with a job in its process, whose exit code it returns; a function of a module.
+        at_once: processes that run at the same time; of several, each sees one GPU where there are some.
+        output: of a job, the file that takes what its process prints; None leaves it where this process prints.
+    """
+
+    def __init__(
+        self, work: Callable[[Job], int], at_once: int = 1, output: Callable[[Job], Path | None] | None = None
+    ):
+        self.work, self.at_once, self.output = work, at_once, output
+        self.requested: int | None = None
+        """the first signal that has arrived"""
+        self.is_over = False
+        """set to begin no other job"""
+        self.running: dict[BaseProcess, tuple[Job, int]] = {}
+        """each with its job and its place, from 0 to at_once - 1"""
+        self.context = _context()
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Processes[Job]":
+        numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+        self.before = {number: signal.signal(number, self._arrived) for number in numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        for process in self.running:
+            process.terminate()
+        for process in self.running:
+            process.join()
+
+    def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, int]]:
+        """Each job as it ends, with its process's exit code: negative, the number of the signal that it died of.
+
+        Args:
+            jobs: asked for the next one when it can begin.
+        """
+        while True:
+            while len(self.running) < self.at_once and not self.is_over and self.requested is None:
+                job = next(jobs, None)
+                if job is None:
+                    self.is_over = True
+                    break
+                self._start(job)
+            if not self.running:
+                return
+            ended = wait([process.sentinel for process in self.running])
+            for process in [each for each in self.running if each.sentinel in ended]:
+                process.join()
+                job, _ = self.running.pop(process)
+                assert process.exitcode is not None
+                yield job, process.exitcode
+
+    def _start(self, job: Job) -> None:
+        place = min(set(range(self.at_once)).difference(place for _, place in self.running.values()))
+        output = self.output(job) if self.output else None
+        facts = (self.work, job, place if self.at_once > 1 else None, output)
+        process = self.context.Process(target=_live, args=facts)  # type: ignore[attr-defined]
+        # A signal that arrives while there is a process and nobody knows it would not be handed on.
+        with _blocked(*self.before):
+            process.start()
+            self.running[process] = job, place
+
+    def _arrived(self, number: int, _: FrameType | None) -> None:
+        self.requested = self.requested or number
+        for process in self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid or 0, number)
+
+
+def start_early() -> None:
+    """Let the server begin with its imports."""
+    if (context := _context()).get_start_method() != "forkserver":
+        return
+    from multiprocessing.forkserver import ensure_running
+
+    # It would be asked for by NVIDIA's management library alone: a process that has used CUDA cannot be forked.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    context.set_forkserver_preload(IMPORTED)  # type: ignore[attr-defined]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C while it imports would end it with a traceback
+    ensure_running()
+    signal.signal(signal.SIGINT, before)
+
+
+def _context() -> BaseContext:
+    methods = multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+
+
+@contextlib.contextmanager
+def _blocked(*numbers: int) -> Iterator[None]:
+    """Signals that arrive in this block are delivered after it, where the system can."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _live(work: Callable[[Any], int], job: Any, place: int | None, output: Path | None) -> None:
+    """The whole life of a job's process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # or a Ctrl-C would arrive twice: from the terminal, and handed on
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if place is not None:
+        _take_gpu(place)
+    if output is not None:
+        with output.open("a", encoding="utf-8") as file:
+            os.dup2(file.fileno(), sys.stdout.fileno())
+            os.dup2(file.fileno(), sys.stderr.fileno())
+    raise SystemExit(work(job))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)  # not raise_signal: the main thread may be waiting for something
+
+
+def _take_gpu(place: int) -> None:
+    import torch
+
+    if count := torch.cuda.device_count():
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        devices = seen if len(seen) == count else [str(number) for number in range(count)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[place % count]

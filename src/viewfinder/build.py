@@ -169,6 +169,11 @@ def nodes(key: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from nodes(f"{key}[{index}]", child)
 
 
+def targets(cfg: DictConfig) -> set[str]:
+    """All that a configuration names by `_target_`."""
+    return {str(node["_target_"]) for _, node in nodes("", OmegaConf.to_container(cfg))}
+
+
 @functools.cache
 def _signature(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     """Argument name -> (type hint, default or inspect.Parameter.empty); {} for what has no readable signature."""

@@ -1,5 +1,6 @@
 """What is faster on this machine is found by trying it, once."""
 
+import contextlib
 import copy
 import hashlib
 import os
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import psutil
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from viewfinder.cache import cache_folder
@@ -34,6 +36,8 @@ BUDGET = 0.25
 """Seconds that trying one against another may take, about."""
 STEP = 0.04
 """Seconds that one step of it should take; a slow network is tried with fewer pictures."""
+PATIENCE = 60.0
+"""Seconds to wait for another run's trial."""
 BUSY = 0.25
 """Of all cores' time; where other programs take more, a trial of threads says nothing."""
 
@@ -185,17 +189,21 @@ def _busy_seconds() -> float:
 
 
 def _kept(what: str, network: nn.Module, batch: tuple[int, ...], device: torch.device, trial: Callable[[], Any]) -> Any:
-    """What the cache has from an earlier trial of this network, else what one finds now."""
+    """What the cache has from an earlier trial of this network, else what one finds now.
+
+    Of runs that begin at once one tries, and the others wait for it: they would disturb each other, and choose apart.
+    """
     file, key = _file(), _key(what, network, batch, device)
-    known = _read(file)
-    if key not in known:
-        known[key] = trial()
-        try:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, Timeout):
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, _read(file) | {key: known[key]})
-        except OSError:
-            pass  # a home that cannot be written: the next run tries again
-    return known[key]
+            stack.enter_context(FileLock(file.with_suffix(".lock"), timeout=PATIENCE))
+        known = _read(file)
+        if key not in known:
+            known[key] = trial()
+            with contextlib.suppress(OSError):  # a home that cannot be written: the next run tries again
+                write_json(file, _read(file) | {key: known[key]})
+        return known[key]
 
 
 def _file() -> Path:

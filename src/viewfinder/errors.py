@@ -6,6 +6,9 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+FAILED = 2
+"""Exit code of a command that could not do what was asked."""
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -1,5 +1,6 @@
 """A job of a sweep or a search: a run in a folder that is given, begun or continued in a process of its own."""
 
+import contextlib
 import json
 import sys
 import traceback
@@ -8,12 +9,8 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from viewfinder.errors import ViewfinderError
-from viewfinder.limits import allowing
-from viewfinder.resume import CHANGEABLE, resume_experiment
+from viewfinder.errors import FAILED, ViewfinderError
 from viewfinder.run_folder import RunFolder
-
-FAILED = 2
 
 
 class Job(NamedTuple):
@@ -31,6 +28,7 @@ def carry_out(job: Job) -> int:
     in run.json then.
     """
     from viewfinder.experiment import run_experiment
+    from viewfinder.resume import resume_experiment
 
     cfg = OmegaConf.create(job.config)
     run = RunFolder(job.folder)
@@ -42,18 +40,26 @@ def carry_out(job: Job) -> int:
             run_experiment(cfg, job.folder, job.overrides)
     except ViewfinderError as error:
         print(error, file=sys.stderr)
-        RunFolder.record_failure(job.folder, cfg, job.overrides, error.reason)
+        record_failure(job, error.reason)
         return FAILED
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
         traceback.print_exc()
-        RunFolder.record_failure(job.folder, cfg, job.overrides, reason)
+        record_failure(job, " ".join(f"{type(error).__name__}: {error}".split()))
         return FAILED
     return 0
 
 
+def record_failure(job: Job, reason: str) -> None:
+    """Leave why a job failed in its folder, unless its run has said so itself, or the disk takes nothing."""
+    with contextlib.suppress(OSError):
+        RunFolder.record_failure(job.folder, OmegaConf.create(job.config), job.overrides, reason)
+
+
 def _words(run: RunFolder, cfg: DictConfig) -> list[str]:
     """What is another than when the run was begun and may be; and what counts only where it is typed."""
+    from viewfinder.limits import allowing
+    from viewfinder.resume import CHANGEABLE
+
     before = run.read_config()
     words = []
     for key in CHANGEABLE:

@@ -1,6 +1,7 @@
 """What a run folder's tables and JSON files must hold to be read again, whoever wrote them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -106,9 +107,29 @@ class Resumed(TypedDict):
     time: str
     epochs: Whole
     batches: Whole
+    versions: NotRequired[dict[str, str]]
+    code: NotRequired[dict[str, str]]
 
 
 Extended = TypedDict("Extended", {"time": str, "from": Whole, "to": Whole})
+
+
+class SweepJob(TypedDict):
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    folder: Annotated[str, Field(pattern=r"^[0-9]{1,9}(_[0-9]{1,9})?$")]
+    overrides: list[str]
+    config: dict[str, Any]
+
+
+class Sweep(TypedDict):
+    """sweep.json"""
+
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    command: str
+    process: int
+    machine: Machine
+    jobs: list[SweepJob]
+    earlier: list[SweepJob]
 
 
 class Run(TypedDict):
@@ -132,6 +153,7 @@ class Run(TypedDict):
     machine: NotRequired[Machine]
     git: NotRequired[Git | None]
     versions: NotRequired[dict[str, str]]
+    code: NotRequired[dict[str, str]]
     epoch_seconds: NotRequired[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]]]
 
 
@@ -155,6 +177,13 @@ def read_kept(path: Path, kind: Any) -> Any:
     if kind is Data and len(found.get("class_counts", found["class_names"])) != len(found["class_names"]):
         raise wrong(path, "class_counts must have a number for each class")
     return found
+
+
+def changed_data(known: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """What two data.json differ in: splits, or 'classes'."""
+    old, new = known.get("fingerprint", {}), facts["fingerprint"]
+    changed = [name for name in new if old.get(name) != new[name]]
+    return changed or ["classes"] * (known["class_names"] != facts["class_names"])
 
 
 def first_of(error: ValidationError) -> str:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from viewfinder.allow import to_allow
-from viewfinder.build import nodes
+from viewfinder.build import targets
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.kinds import TRUSTED
 from viewfinder.run_folder import RunFolder
@@ -31,8 +31,7 @@ def to_resume(run: RunFolder) -> str:
 
 def allowing(cfg: DictConfig) -> list[str]:
     """The words that allow all that a configuration names, where it is opened again; none where nothing is needed."""
-    named = {str(node["_target_"]).partition(".")[0] for _, node in nodes("", OmegaConf.to_container(cfg))}
-    foreign = sorted(named.difference(TRUSTED))
+    foreign = sorted({target.partition(".")[0] for target in targets(cfg)}.difference(TRUSTED))
     return [to_allow(foreign)] if foreign else []
 
 

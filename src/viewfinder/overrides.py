@@ -4,7 +4,6 @@ Hydra stops at the first bad override and lets a misspelt one pass when it begin
 answered at once, each with what was probably meant.
 """
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -60,11 +59,11 @@ def compose_config(overrides: list[str]) -> DictConfig:
 
 
 def plain_config(cfg: DictConfig) -> DictConfig:
-    """The resolved configuration without Hydra's own block; Hydra's runtime is forgotten with it.
+    """The resolved configuration of a run, without Hydra's block and a sweep's; Hydra's runtime is forgotten with it.
 
     Lightning asks whether Hydra is running, and if so would start its helper processes through Hydra's folders.
     """
-    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("hydra", "sweep")])
     OmegaConf.resolve(plain)
     OmegaConf.set_struct(plain, False)
     HydraConfig.instance().cfg = None
@@ -79,11 +78,12 @@ def check_overrides(overrides: list[str]) -> list[Override]:
     """
     parsed, problems = _parse(overrides)
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        search = [str(o.input_line) for o in parsed if o.key_or_group == "hydra.searchpath"]
-        context = own_conf(parsed) or search
-        options = {key: _options(loader, context, key) for key in {o.key_or_group for o in parsed}}
-        choices = [o for o in parsed if options[o.key_or_group]]
+        loader, context = _searched(parsed)
+        options = groups_of(parsed)
+        for override in parsed:
+            if isinstance(glob := override.value(), Glob):  # Hydra itself would not see a person's own conf/
+                override._value = glob.filter(options.get(override.key_or_group, []))
+        choices = [o for o in parsed if o.key_or_group in options]
         for override in choices:
             problems += _check_choice(options[override.key_or_group], override)
         if not problems:
@@ -93,26 +93,29 @@ def check_overrides(overrides: list[str]) -> list[Override]:
     return parsed
 
 
-def plan_sweep(parsed: list[Override]) -> Path:
-    """<output_dir>/<name> for a sweep: `name`, else the experiments or models that it runs.
+def groups_of(parsed: Sequence[Override]) -> dict[str, list[str]]:
+    """The choices of each group that is typed; where Hydra is initialized."""
+    loader, context = _searched(parsed)
+    options = {
+        key: loader.get_group_options(key, ObjectType.CONFIG, "config", context)
+        for key in {o.key_or_group for o in parsed}
+    }
+    return {key: names for key, names in options.items() if names}
 
-    Raises:
-        ViewfinderError: if it asks for what a sweep cannot do.
-    """
-    values = {override.key_or_group: _values(override) for override in parsed}
-    if "run_dir" in values:
-        rule = "is the place of a single run, and a sweep makes several"
-        raise ViewfinderError(STAGE, [Problem("run_dir", rule, listed(values["run_dir"]), "Use output_dir=PATH.")])
-    keys = ("experiment", "model", "trainer", "trainer.devices", "name", "output_dir")
-    swept = [[f"{key}={value}" for value in values[key]] for key in keys if key in values]
-    configs = [compose_config(list(typed)) for typed in itertools.product(*swept)]
-    for cfg in configs:
-        if (devices := cfg.trainer.get("devices", 1)) != 1:
-            rule = "a sweep runs each of its jobs in a single process"
-            remedy = "Start runs of several processes one by one, without -m, or sweep with trainer.devices=1."
-            raise ViewfinderError(STAGE, [Problem("trainer.devices", rule, str(devices), remedy)])
-    names = dict.fromkeys(str(cfg.name) for cfg in configs)
-    return Path(configs[0].output_dir) / "-".join(names)
+
+def _searched(parsed: Sequence[Override]) -> tuple[ConfigLoader, list[str]]:
+    """Hydra's loader, and the words by which it searches a person's own folders too."""
+    search = [str(o.input_line) for o in parsed if o.key_or_group == "hydra.searchpath"]
+    return GlobalHydra.instance().config_loader(), own_conf(parsed) or search
+
+
+def values_of(override: Override) -> list[str]:
+    """As they are typed, one after another; of interval(...), which has no end of them, itself."""
+    if not override.is_sweep_override():
+        return [str(override.get_value_element_as_str())]
+    if override.is_interval_sweep():
+        return [(override.input_line or "").partition("=")[2]]
+    return [str(value) for value in override.sweep_string_iterator()]
 
 
 def _parse(overrides: list[str]) -> tuple[list[Override], list[Problem]]:
@@ -133,22 +136,11 @@ def _parse(overrides: list[str]) -> tuple[list[Override], list[Problem]]:
     return parsed, problems
 
 
-def _options(loader: ConfigLoader, context: list[str], group: str) -> list[str]:
-    """The choices of a group; none for what is no group."""
-    return loader.get_group_options(group, ObjectType.CONFIG, "config", context)
-
-
-def _values(override: Override) -> list[str]:
-    if not override.is_sweep_override():
-        return [str(override.get_value_element_as_str())]
-    return [str(value) for value in override.sweep_string_iterator()]
-
-
 def _check_choice(options: list[str], override: Override) -> list[Problem]:
     group, problems = override.key_or_group, []
     if override.is_add() or override.is_force_add():
         problems += [_there_already(override)]
-    for value in _values(override):
+    for value in values_of(override):
         if value in options or (value == "null" and group == "experiment"):
             continue
         hint = did_you_mean(value, options)
@@ -160,7 +152,8 @@ def _check_keys(
     loader: ConfigLoader, context: list[str], choices: list[Override], keys: list[Override]
 ) -> list[Problem]:
     """Compose the choices alone, then see whether each remaining key is there."""
-    first = [f"{_prefix(o)}{o.get_key_element().lstrip('+~')}={_values(o)[0]}" for o in choices if not o.is_delete()]
+    taken = [(o, values_of(o)) for o in choices if not o.is_delete()]
+    first = [f"{_prefix(o)}{o.get_key_element().lstrip('+~')}={values[0]}" for o, values in taken if values]
     try:
         cfg = compose("config", [*context, *first])
     except YAMLError as error:

@@ -85,7 +85,7 @@ class Processes(Generic[Job]):
     def _start(self, job: Job) -> None:
         place = min(set(range(self.at_once)).difference(place for _, place in self.running.values()))
         output = self.output(job) if self.output else None
-        facts = (self.work, job, place if self.at_once > 1 else None, output)
+        facts = (self.work, job, place if self.at_once > 1 else None, output, sys.orig_argv)
         process = self.context.Process(target=_live, args=facts)  # type: ignore[attr-defined]
         # A signal that arrives while there is a process and nobody knows it would not be handed on.
         with _blocked(*self.before):
@@ -131,8 +131,9 @@ def _blocked(*numbers: int) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _live(work: Callable[[Any], int], job: Any, place: int | None, output: Path | None) -> None:
+def _live(work: Callable[[Any], int], job: Any, place: int | None, output: Path | None, typed: list[str]) -> None:
     """The whole life of a job's process."""
+    sys.orig_argv = typed  # which run.json tells
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # or a Ctrl-C would arrive twice: from the terminal, and handed on

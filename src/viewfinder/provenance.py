@@ -1,11 +1,14 @@
 """What a run says of where it came from: command, commit, versions, machine, times."""
 
 import contextlib
+import hashlib
+import importlib.util
 import os
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,6 +45,29 @@ def git_state() -> dict[str, Any] | None:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def code(targets: Iterable[str]) -> dict[str, str]:
+    """A hash of this package's files, and one for each other top-level module that targets are in.
+
+    Args:
+        targets: dotted paths, such as torch.optim.Adam; of packages whose version is kept nothing is hashed.
+    """
+    tops = {target.partition(".")[0] for target in targets}.difference(name.replace("-", "_") for name in PACKAGES)
+    return {name: found for name in ("viewfinder", *sorted(tops)) if (found := _hash(name))}
+
+
+def _hash(name: str) -> str:
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return ""
+    folders = [Path(folder) for folder in spec.submodule_search_locations or []]
+    files = sorted(file for folder in folders for file in folder.rglob("*.py")) or [Path(spec.origin or "")]
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        with contextlib.suppress(OSError):
+            digest.update(f"{file.name}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def this_process() -> dict[str, Any]:

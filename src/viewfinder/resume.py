@@ -6,15 +6,16 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from viewfinder.build import takes
+from viewfinder.build import takes, targets
 from viewfinder.checked_config import from_where, keep_storage, read_checked_config, without_download
 from viewfinder.checkpoints import Found, newest_checkpoint, read_checkpoint
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 from viewfinder.experiment import Scores, Start, carry_out, prepare
 from viewfinder.kept_config import check_keys
+from viewfinder.kept_files import changed_data
 from viewfinder.limits import explained, to_resume
 from viewfinder.logs import is_helper
-from viewfinder.provenance import now, this_process, versions
+from viewfinder.provenance import code, now, this_process, versions
 from viewfinder.recorder import metrics_text
 from viewfinder.run_folder import RunFolder, agreed_path, find_runs
 from viewfinder.whole_files import copy, replace_text
@@ -71,7 +72,7 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = ()) -> Scores:
             if run.is_writer:
                 for key in {word.partition("=")[0] for word in overrides} & set(CHANGEABLE):
                     OmegaConf.update(cfg, key, OmegaConf.select(wanted, key))
-                facts = _facts(start, begun_with, wanted.trainer.max_epochs)
+                facts = _facts(wanted, start, begun_with)
                 with explained(run):
                     _set_back(run, checkpoint)
                     run.update_run(status="running", error=None, ended=None, **this_process(), **facts)
@@ -119,10 +120,8 @@ def _check_length(run: RunFolder, start: Start, was: int, wanted: DictConfig) ->
 def _check_data(run: RunFolder, facts: Mapping[str, Any]) -> None:
     """Raises ViewfinderError if the pictures are not those that the run was begun with."""
     known = run.read_data() if run.data.is_file() else facts
-    old, new = known.get("fingerprint", {}), facts["fingerprint"]
-    changed = [name for name in new if old.get(name) != new[name]]
-    if changed or known["class_names"] != facts["class_names"]:
-        rule = f"has other pictures or classes than when the run was begun ({listed(changed) or 'classes'})"
+    if changed := changed_data(known, facts):
+        rule = f"has other pictures or classes than when the run was begun ({listed(changed)})"
         remedy = "Bring the old ones back, name their place by data.root=PATH, or start a new run."
         if facts["storage"] == "stream" != known.get("storage"):
             rule = f"is to be streamed now, and was kept ({known.get('storage')}): the pictures cannot be compared"
@@ -150,12 +149,13 @@ def _said(before: Mapping[str, Any], found: Found | None) -> list[str]:
     return said
 
 
-def _facts(start: Start, was: int, epochs: int) -> dict[str, Any]:
+def _facts(cfg: DictConfig, start: Start, was: int) -> dict[str, Any]:
     """What run.json says of it."""
     batches = start.checkpoint.loop["batches"] if start.checkpoint else 0
-    resumed = {"time": now(), "epochs": start.epochs, "batches": batches, "versions": versions()}
+    resumed = {"time": now(), "epochs": start.epochs, "batches": batches}
+    resumed |= {"versions": versions(), "code": code(targets(cfg))}
     facts: dict[str, Any] = {"resumed": [*start.before.get("resumed", []), resumed]}
-    if epochs != was:
+    if (epochs := cfg.trainer.max_epochs) != was:
         extended = {"time": now(), "from": was, "to": epochs}
         facts["extended"] = [*start.before.get("extended", []), extended]
     return facts

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from viewfinder.build import targets
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.logs import is_helper
-from viewfinder.provenance import command, git_state, now, this_process, versions
+from viewfinder.provenance import code, command, git_state, now, this_process, versions
 from viewfinder.whole_files import BESIDE, read_json, replace_text, write_json
 
 PATIENCE = 10.0
 """Seconds to wait for a run's lock: processes that a killed one has started end a little after it."""
 RUN = "VIEWFINDER_RUN"
 """Environment variable by which processes that Lightning starts know the run's folder."""
+SWEEP = "sweep.json"
+"""In the folder of a sweep, above those of its jobs."""
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -76,6 +79,7 @@ class RunFolder:
             started=now(),
             git=git_state(),
             versions=versions(),
+            code=code(targets(cfg)),
             overrides=list(overrides),
             **this_process(),
         )
@@ -156,9 +160,14 @@ class RunFolder:
 
     @classmethod
     def record_failure(cls, path: Path, cfg: DictConfig, overrides: Sequence[str], reason: str) -> None:
-        """Leave why a sweep's job was refused in the folder that it would have had; one that ran has said so itself."""
+        """Leave why a job was refused, or died, in the folder that it has, or would have had.
+
+        A run that could say itself how it ended has done so.
+        """
         folder = cls(path)
         if folder.run.exists():
+            if folder.status == "killed":
+                folder.update_run(status="failed", error=reason, ended=now())
             return
         path.mkdir(parents=True, exist_ok=True)
         replace_text(folder.config, OmegaConf.to_yaml(cfg))
@@ -312,14 +321,22 @@ def agreed_path(path: Path | None) -> Path:
 
 
 def find_runs(path: Path) -> list[RunFolder]:
-    """The run folders at or below a path, by name.
+    """The run folders at or below a path, by name; without those that have left their sweep.
 
     Raises:
         ViewfinderError: if there is none.
     """
-    runs = [RunFolder(file.parent) for file in Path(path).rglob("run.json")]
+    left = {run for file in Path(path).rglob(SWEEP) for run in _earlier(file)}
+    runs = [RunFolder(file.parent) for file in Path(path).rglob("run.json") if file.parent not in left]
     if not runs:
         remedy = "Give a run folder, a sweep's folder, or a folder above some, such as outputs/."
         rule = "holds no run" if Path(path).exists() else "does not exist"
         raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path), remedy)])
     return sorted(runs, key=lambda run: [(len(part), part) for part in run.path.parts])
+
+
+def _earlier(sweep: Path) -> list[Path]:
+    """Folders of jobs that have left the sweep of a sweep.json."""
+    from viewfinder.kept_files import Sweep, read_kept
+
+    return [sweep.parent / job["folder"] for job in read_kept(sweep, Sweep)["earlier"]]

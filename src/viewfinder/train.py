@@ -1,31 +1,25 @@
-"""The `train` command: Hydra composes conf/ and what was typed; each job becomes one run folder.
+"""The `train` command: conf/ and what was typed are composed, and become one run or, with -m, a sweep.
 
 Nothing heavy is imported before the command line has been checked.
 """
 
-import logging
-import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from viewfinder.errors import ViewfinderError
-from viewfinder.overrides import check_overrides, find_conf, own_conf, plain_config, plan_sweep
+from viewfinder.errors import FAILED, Problem, ViewfinderError
+from viewfinder.overrides import check_overrides, find_conf, own_conf, plain_config
 from viewfinder.process import settle_threads
-from viewfinder.run_folder import RunFolder, make_dated
-
-log = logging.getLogger("viewfinder")
-FAILED = 2
 
 
 def main(command: list[str] | None = None) -> None:
-    """Check what was typed, then let Hydra run one job, or with -m one for each combination of values.
+    """Check what was typed, then train: one run, or with -m one for each combination of values.
 
     Args:
         command: script and words that start this process again, where sys.argv would not; Lightning starts the other
@@ -38,63 +32,47 @@ def main(command: list[str] | None = None) -> None:
 
     settle_threads()
     args = get_args_parser().parse_intermixed_args()
-    sweep = None
-    if not (args.help or args.hydra_help or args.shell_completion):
-        try:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        if not (args.help or args.hydra_help or args.shell_completion):
             parsed = check_overrides(args.overrides)
             if args.multirun and not (args.cfg or args.info):
-                sweep = make_dated(plan_sweep(parsed))
-                os.environ["VIEWFINDER_SWEEP_DIR"] = str(sweep)
-        except ViewfinderError as error:
-            raise SystemExit(_refuse(error)) from None
-        # Hydra itself reads overrides only where they stand together.
-        sys.argv = [*(word for word in sys.argv if word not in args.overrides), *args.overrides, *own_conf(parsed)]
-    sys.path.insert(0, str(Path.cwd()))
-    outcome: list[int] = []
-    start = hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")
-    try:
-        start(lambda cfg: outcome.append(_job(cfg, command)))()
+                from viewfinder.sweep.run import run_sweep
+
+                raise SystemExit(run_sweep(parsed))
+            _check_single(parsed)
+            # Hydra itself reads overrides only where they stand together.
+            sys.argv = [*(word for word in sys.argv if word not in args.overrides), *args.overrides, *own_conf(parsed)]
+        hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")(
+            lambda cfg: _run(cfg, command)
+        )()
+    except ViewfinderError as error:
+        raise SystemExit(_refuse(error)) from None
     except KeyboardInterrupt:
-        outcome.append(128 + signal.SIGINT)
-    except SystemExit as stopped:
-        if not isinstance(stopped.code, int):
-            raise
-        outcome.append(stopped.code)
-    if sweep is not None:
-        from viewfinder.sweep import summarise
-
-        with suppress(OSError):
-            sweep.rmdir()  # where Hydra itself refused to begin
-        outcome.append(summarise(sweep))
-    raise SystemExit(max(outcome, default=0))
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
-def _job(cfg: DictConfig, command: list[str] | None) -> int:
-    """One job: its exit code. In a sweep a failure is left in the job's folder, and the next job starts."""
+def _run(cfg: DictConfig, command: list[str] | None) -> None:
+    """What Hydra has composed, as one run."""
     from viewfinder.experiment import run_experiment
 
-    job = HydraConfig.get()
-    in_sweep = job.mode == RunMode.MULTIRUN
-    folder = Path(job.sweep.dir) / str(job.job.num) if in_sweep else None
-    typed = list(job.overrides.task)
+    typed = list(HydraConfig.get().overrides.task)
     plain = plain_config(cfg)
-    if in_sweep:
-        print(f"\njob {job.job.num}: {' '.join(typed)}", flush=True)
     sys.argv = command or sys.argv
     try:
-        run_experiment(plain, folder, typed)
-        return 0
-    except ViewfinderError as error:
-        if folder is not None:
-            RunFolder.record_failure(folder, plain, typed, error.reason)
-        return _refuse(error)
-    except Exception as error:
-        if folder is None:
-            raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        RunFolder.record_failure(folder, plain, typed, reason)
-        log.exception("job %s failed", job.job.num)
-        return FAILED
+        run_experiment(plain, overrides=typed)
+    except ViewfinderError as error:  # Hydra would show a traceback
+        raise SystemExit(_refuse(error)) from None
+
+
+def _check_single(parsed: Sequence[Override]) -> None:
+    """Raises ViewfinderError if one run is asked for what a sweep has."""
+    ours = [each for each in parsed if each.key_or_group.partition(".")[0] == "sweep" or each.is_sweep_override()]
+    rule = "belongs to a sweep"
+    remedy = "Add -m for a sweep; or put a value with a comma in quotes: 'key=\"a,b\"'."
+    problems = [Problem(each.input_line or each.key_or_group, rule, remedy=remedy) for each in ours]
+    if problems:
+        raise ViewfinderError("the command line", problems)
 
 
 def _refuse(error: ViewfinderError) -> int:

@@ -1,0 +1,134 @@
+"""What has changed since a sweep's jobs were begun: fixed values, the code, the data."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from viewfinder.build import targets
+from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.kept_files import changed_data
+from viewfinder.processes import Processes
+from viewfinder.provenance import code, versions
+from viewfinder.run_folder import RunFolder
+from viewfinder.settings import WITHOUT_EFFECT, flat, varying
+from viewfinder.sweep.folder import SweepFolder, SweepJob
+from viewfinder.sweep.plan import Planned
+from viewfinder.whole_files import read_json, write_json
+
+
+def pair(planned: Sequence[Planned], known: Sequence[SweepJob]) -> list[SweepJob | None]:
+    """For each planned job the known one that is the same: in all that can change a score, and in what is swept."""
+    swept = varying([flat(job.config) for job in planned])
+    before = {_identity(job.config, swept): job for job in reversed(known)}
+    return [before.get(_identity(job.config, swept)) for job in planned]
+
+
+def _identity(config: Mapping[str, Any], swept: set[str]) -> str:
+    kept = {key: value for key, value in flat(config).items() if key not in WITHOUT_EFFECT or key in swept}
+    return json.dumps(kept, sort_keys=True)
+
+
+def other_values(planned: Sequence[Planned], known: Sequence[SweepJob]) -> list[str]:
+    """Values that no job of the sweep has had, of keys that are not swept now: 'optimizer.lr was 0.1, is 0.2'.
+
+    A line may have more values of what it sweeps, or fewer; all else is the sweep's own.
+    """
+    now, before = ([flat(job.config) for job in jobs] for jobs in (planned, known))
+    if not before:
+        return []
+    free = varying(now).union(WITHOUT_EFFECT)
+    fixed, fixed_before = now[0], {_fixed(config, free) for config in before}
+    if _fixed(fixed, free) in fixed_before:
+        return []
+    nearest = min(before, key=lambda config: len(_different(fixed, config, free)))
+    return [f"{key} was {_said(nearest, key)}, is {_said(fixed, key)}" for key in _different(fixed, nearest, free)]
+
+
+def _fixed(config: Mapping[str, Any], free: set[str]) -> str:
+    return json.dumps({key: value for key, value in config.items() if key not in free}, sort_keys=True)
+
+
+def _different(one: Mapping[str, Any], other: Mapping[str, Any], free: set[str]) -> list[str]:
+    return sorted(varying([one, other]).difference(free))
+
+
+def _said(config: Mapping[str, Any], key: str) -> str:
+    return json.dumps(config[key]) if key in config else "not there"
+
+
+def other_code(run: RunFolder) -> list[str]:
+    """What a run was made by that is not as it is now: 'torch 2.14.1, now 2.15.0', 'the code of viewfinder'."""
+    facts = run.read_run()
+    here, found = versions(), code(targets(run.read_config()))
+    changed = []
+    for made_by in (facts, *facts.get("resumed", [])):
+        before = made_by.get("versions", {})
+        changed += [f"{name} {before[name]}, now {here.get(name)}" for name in before if before[name] != here.get(name)]
+        hashes = made_by.get("code", {})
+        changed += [f"the code of {name}" for name in hashes if hashes[name] != found.get(name)]
+    return list(dict.fromkeys(changed))
+
+
+class Look(NamedTuple):
+    """At the data as they are now, in a process of its own."""
+
+    config: dict[str, Any]
+    side: int
+    """of the pictures as the network has had them"""
+    found: Path
+    """the file that takes {"facts": what data.json would say}, or {"error": why they cannot be had}"""
+
+
+def other_data(sweep: SweepFolder, begun: Sequence[tuple[SweepJob, Planned]]) -> dict[str, list[str]]:
+    """Folders of jobs whose pictures are no longer those that they had, with the splits in which they differ.
+
+    Args:
+        begun: jobs that have read their data, each with what the command line makes of it now.
+
+    Raises:
+        ViewfinderError: if the data cannot be had.
+    """
+    known = {job.folder: sweep.run(job.folder).read_data() for job, _ in begun}
+    with TemporaryDirectory() as folder:
+        looks: dict[str, Look] = {}
+        of: dict[str, Look] = {}
+        for job, planned in begun:
+            data = dict(planned.config["data"])
+            if known[job.folder].get("storage") == "stream":  # whose pictures are known by other facts
+                data["storage"] = "stream"
+            side = max(known[job.folder]["picture_size"])
+            look = Look({**planned.config, "data": data}, side, Path(folder) / str(len(looks)))
+            of[job.folder] = looks.setdefault(json.dumps([data, side], sort_keys=True), look)
+        with Processes(look_at) as processes:
+            for look, _ in processes.run(iter(looks.values())):
+                _check_found(look, sweep)
+            if processes.requested is not None:
+                raise SystemExit(128 + processes.requested)
+        facts = {name: read_json(look.found)["facts"] for name, look in of.items()}
+    changed = {name: changed_data(known[name], facts[name]) for name in known}
+    return {name: splits for name, splits in changed.items() if splits}
+
+
+def look_at(look: Look) -> int:
+    from viewfinder.assemble import open_data
+
+    try:
+        data = open_data(OmegaConf.create(look.config))
+        data.load(look.side)
+        write_json(look.found, {"facts": data.facts()})
+    except ViewfinderError as error:
+        write_json(look.found, {"error": error.reason})
+    return 0
+
+
+def _check_found(look: Look, sweep: SweepFolder) -> None:
+    found = read_json(look.found) if look.found.exists() else {"error": "cannot be read"}
+    if "error" in found:
+        rule = f"which tell whether jobs are done, cannot be had: {found['error']}"
+        remedy = "Bring them back, or add sweep.rerun=false to do without."
+        remedy += f"\nTo see what is done: viewfinder compare {sweep.path}"
+        raise ViewfinderError("the sweep", [Problem("the data", rule, remedy=remedy)])

@@ -1,0 +1,122 @@
+"""A sweep's folder: the plan in sweep.json, and the run folder of each job."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.provenance import command, now, this_process
+from viewfinder.run_folder import SWEEP, RunFolder
+from viewfinder.whole_files import write_json
+
+
+@dataclass
+class SweepJob:
+    """A job as the plan has it."""
+
+    folder: str
+    overrides: list[str]
+    config: dict[str, Any]
+
+
+@dataclass
+class SweepFolder:
+    """What sweep.json says: the jobs of the sweep, and those that have left it.
+
+    Args:
+        path: the folder.
+        started: when the sweep was.
+    """
+
+    path: Path
+    jobs: list[SweepJob] = field(default_factory=list)
+    earlier: list[SweepJob] = field(default_factory=list)
+    """replaced by a job of other code, data or values; their folders stay"""
+    started: str = field(default_factory=now)
+
+    def read(self) -> None:
+        """Take over what sweep.json says, if there is one.
+
+        Raises:
+            ViewfinderError: if it is not as Viewfinder writes it, or something else is in the folder.
+        """
+        from viewfinder.kept_files import Sweep, read_kept
+
+        if not (self.path / SWEEP).exists():
+            if self.path.exists() and (not self.path.is_dir() or any(self.path.glob("[!.]*"))):
+                rule = "is something else than a sweep"
+                raise ViewfinderError(
+                    "the sweep", [Problem("sweep.name", rule, str(self.path), "Choose another name.")]
+                )
+            return
+        found = read_kept(self.path / SWEEP, Sweep)
+        self.started = found.get("started", self.started)
+        self.jobs, self.earlier = (
+            [SweepJob(each["folder"], each["overrides"], each["config"]) for each in found[name]]
+            for name in ("jobs", "earlier")
+        )
+
+    def write(self) -> None:
+        jobs = {"jobs": [asdict(job) for job in self.jobs], "earlier": [asdict(job) for job in self.earlier]}
+        write_json(self.path / SWEEP, {"command": command(), "started": self.started, **this_process(), **jobs})
+
+    def run(self, folder: str) -> RunFolder:
+        return RunFolder(self.path / folder)
+
+    def status(self, job: SweepJob) -> str:
+        """As RunFolder.status; waiting, where the job has not been begun."""
+        run = self.run(job.folder)
+        return run.status if run.run.is_file() else "waiting"
+
+    def next_folder(self) -> str:
+        """A number that no job has had."""
+        return str(1 + max((int(job.folder.partition("_")[0]) for job in (*self.jobs, *self.earlier)), default=-1))
+
+    def another_folder(self, job: SweepJob) -> str:
+        """For a job that is run again: 3_2 after 3."""
+        number = job.folder.partition("_")[0]
+        times = [each.folder for each in (*self.jobs, *self.earlier) if each.folder.partition("_")[0] == number]
+        return f"{number}_{len(times) + 1}"
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Within this block this process alone runs the sweep.
+
+        Raises:
+            ViewfinderError: if another process does, or the folder cannot be made or written.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            rule = f"is run by {self._who()}"
+            remedy = "Wait until it ends, or stop it by SIGTERM."
+            raise ViewfinderError("the sweep", [Problem("sweep", rule, str(self.path), remedy)]) from error
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+            with contextlib.suppress(OSError):  # where it was refused, nothing of it stays
+                if not (self.path / SWEEP).exists():
+                    Path(lock.lock_file).unlink()
+                    self.path.rmdir()
+
+    def _who(self) -> str:
+        from viewfinder.kept_files import Sweep, read_kept
+
+        with contextlib.suppress(ViewfinderError):
+            found = read_kept(self.path / SWEEP, Sweep)
+            return f"process {found['process']} on {found['machine']['host']}"
+        return "another process, which has just begun"
+
+
+def _unwritable(path: Path, error: OSError) -> ViewfinderError:
+    remedy = "Make room, or take another place by output_dir=PATH, and type the same line again."
+    return ViewfinderError("the disk", [Problem(str(path), f"cannot be written: {error.strerror}", remedy=remedy)])

@@ -1,0 +1,77 @@
+"""A command line meets the sweep that is there: which jobs are known, which are new, and what has changed since."""
+
+from collections.abc import Sequence
+
+from viewfinder.errors import Problem, ViewfinderError, listed
+from viewfinder.sweep.changes import other_code, other_data, other_values, pair
+from viewfinder.sweep.folder import SweepFolder, SweepJob
+from viewfinder.sweep.plan import Plan, Planned
+
+
+def merge(sweep: SweepFolder, plan: Plan) -> list[SweepJob]:
+    """The jobs of a command line, as the sweep has them; new ones are added to it.
+
+    Raises:
+        ViewfinderError: if jobs were begun by other code or data, or the line has other values than the sweep, and
+            `sweep.rerun` does not say what is to become of them.
+    """
+    rerun = plan.settings.rerun
+    known = pair(plan.jobs, [*sweep.jobs, *reversed(sweep.earlier)])
+    values = other_values(plan.jobs, sweep.jobs) if rerun is not False else []
+    changed = _changed(sweep, plan.jobs, known) if rerun is not False else {}
+    asked = [folder for folder in changed if sweep.run(folder).status != "failed"]
+    if rerun is None and (values or asked):
+        raise ViewfinderError("the sweep", _questions(sweep, values, {name: changed[name] for name in asked}))
+    if values:
+        sweep.earlier += [job for job in sweep.jobs if job not in known]
+        sweep.jobs = [job for job in sweep.jobs if job in known]
+    jobs = []
+    for planned, job in zip(plan.jobs, known, strict=True):
+        if job is None:
+            job = SweepJob(sweep.next_folder(), planned.overrides, planned.config)
+            sweep.jobs.append(job)
+        elif job in sweep.earlier:
+            sweep.earlier.remove(job)
+            sweep.jobs.append(job)
+        if job.folder in changed:
+            again = sweep.another_folder(job)
+            sweep.earlier.append(SweepJob(job.folder, job.overrides, job.config))
+            job.folder = again
+        job.overrides, job.config = planned.overrides, planned.config
+        jobs.append(job)
+    return jobs
+
+
+def _changed(sweep: SweepFolder, planned: Sequence[Planned], known: Sequence[SweepJob | None]) -> dict[str, list[str]]:
+    """Folders of begun jobs, each with what has changed since: code, versions, pictures."""
+    begun = [
+        (job, each)
+        for job, each in zip(known, planned, strict=True)
+        if job is not None and sweep.run(job.folder).is_begun()
+    ]
+    changed = {job.folder: other_code(sweep.run(job.folder)) for job, _ in begun}
+    looked = [(job, each) for job, each in begun if sweep.run(job.folder).data.is_file()]
+    for folder, splits in (other_data(sweep, looked) if looked else {}).items():
+        changed[folder].append(f"the pictures ({listed(splits)})")
+    return {folder: what for folder, what in changed.items() if what}
+
+
+def _questions(sweep: SweepFolder, values: list[str], changed: dict[str, list[str]]) -> list[Problem]:
+    problems = []
+    if values:
+        rule = f"has other values than this line: {listed(values)}"
+        remedy = (
+            "sweep.rerun=true goes on with the new values alone: the old jobs leave the sweep, and keep their folders.\n"
+            "sweep.rerun=false keeps them in it. Or give the new line a sweep.name of its own."
+        )
+        problems.append(Problem(str(sweep.path), rule, remedy=remedy))
+    if changed:
+        what = listed(dict.fromkeys(each for differences in changed.values() for each in differences))
+        count = f"{len(changed)} job{'s' * (len(changed) > 1)}"
+        rule = f"{count} of this line began before a change of: {what}"
+        remedy = (
+            "sweep.rerun=true runs them again, in folders of their own.\n"
+            "sweep.rerun=false takes what is finished as it is, and goes on with the rest."
+        )
+        problems.append(Problem(str(sweep.path), rule, remedy=remedy))
+    return problems

@@ -1,0 +1,114 @@
+"""A sweep, from what was typed to its table."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import joblib
+from hydra.core.override_parser.types import Override
+
+from viewfinder.errors import FAILED, Problem, ViewfinderError
+from viewfinder.jobs import Job, carry_out, record_failure
+from viewfinder.processes import Processes, start_early
+from viewfinder.run_folder import make_dated
+from viewfinder.sweep.folder import SweepFolder, SweepJob
+from viewfinder.sweep.merge import merge
+from viewfinder.sweep.plan import Plan, plan
+from viewfinder.sweep.table import say_begin, say_dry_run, say_end, settings
+
+
+def run_sweep(parsed: Sequence[Override]) -> int:
+    """Run the jobs of a sweep that are not done, each in a process of its own, and say what all of them came to.
+
+    Args:
+        parsed: the overrides, checked.
+
+    Returns:
+        The exit code: 0 when every job of the line has finished, FAILED when one has not, 128 and a signal's number
+        after that.
+
+    Raises:
+        ViewfinderError: if the line asks for what cannot be, or for something else than the sweep has been so far.
+    """
+    planned = plan(parsed)
+    at_once = _share_the_machine(planned)
+    if planned.settings.dry_run:
+        sweep = SweepFolder(_named(planned) or Path(planned.settings.output_dir) / _names(planned) / "<time>")
+        sweep.read()
+        say_dry_run(sweep, merge(sweep, planned), at_once)
+        return 0
+    sweep = SweepFolder(_named(planned) or make_dated(Path(planned.settings.output_dir) / _names(planned)))
+    with sweep.taken():
+        sweep.read()
+        jobs = merge(sweep, planned)
+        sweep.write()
+        stopped = carry_out_all(sweep, jobs, at_once, planned)
+        is_done = say_end(sweep, jobs, is_named=planned.settings.name is not None)
+    return 128 + stopped if stopped else 0 if is_done else FAILED
+
+
+def carry_out_all(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, planned: Plan) -> int | None:
+    """Begin or continue each job that has not finished; the number of the signal that ended this, if one did."""
+    todo = [job for job in jobs if sweep.status(job) != "finished"]
+    say_begin(sweep, jobs, at_once, planned.repeated)
+    failures, gap = 0, "" if at_once > 1 else "\n"
+
+    def each() -> Iterator[Job]:
+        for number, job in enumerate(todo, 1):
+            print(f"{gap}job {job.folder} ({number} of {len(todo)}): {settings(sweep, job)}", flush=True)
+            yield Job(sweep.path / job.folder, job.config, job.overrides)
+
+    def output(job: Job) -> Path | None:
+        return sweep.path / f"{job.folder.name}.log" if at_once > 1 else None
+
+    with Processes(carry_out, at_once, output) as processes:
+        for job, code in processes.run(each()):
+            if code not in (0, FAILED) and processes.requested is None:
+                record_failure(job, _death(code))
+            if code:
+                failures += 1
+            if at_once > 1:
+                print(f"job {job.folder.name}: {sweep.run(job.folder.name).status}", flush=True)
+            if failures == planned.settings.max_failures and not processes.is_over:
+                processes.is_over = True
+                print(f"\n{failures} jobs failed, which is sweep.max_failures: no other begins", flush=True)
+    return processes.requested
+
+
+def _death(code: int) -> str:
+    """Why a process ended that did not say so itself."""
+    if code == -signal.SIGKILL:
+        return "killed by SIGKILL, as the system does when memory runs out"
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def _share_the_machine(planned: Plan) -> int:
+    """How many jobs run at once; each gets its part of the cores, from which the server of processes is started."""
+    at_once, cores = planned.settings.n_jobs, joblib.cpu_count()
+    if at_once is None and any(job.config["trainer"].get("accelerator") != "cpu" for job in planned.jobs):
+        import torch
+
+        at_once = torch.accelerator.device_count() or None
+    at_once = cores if at_once in (None, -1) else at_once
+    at_once = min(at_once, len(planned.jobs))
+    if at_once > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // at_once)))
+    start_early()
+    return at_once
+
+
+def _names(planned: Plan) -> str:
+    """Of the experiments or models that it runs."""
+    return "-".join(dict.fromkeys(str(job.config["name"]) for job in planned.jobs))
+
+
+def _named(planned: Plan) -> Path | None:
+    """The folder that `sweep.name` says."""
+    name = planned.settings.name
+    if name is None:
+        return None
+    if Path(name).is_absolute() or ".." in Path(name).parts or Path(name) == Path():
+        rule = "must be a folder's name below output_dir"
+        raise ViewfinderError("the command line", [Problem("sweep.name", rule, name, "Such as sweep.name=lr.")])
+    return Path(planned.settings.output_dir) / name

@@ -1,0 +1,143 @@
+"""What a sweep says: before it begins, and when it ends."""
+
+import shlex
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.table import Table
+
+from viewfinder.errors import listed, printable
+from viewfinder.provenance import command
+from viewfinder.report.tables import console
+from viewfinder.sweep.folder import SweepFolder, SweepJob
+from viewfinder.whole_files import replace_text
+
+ORDER = ("finished", "interrupted", "killed", "failed", "running", "waiting")
+
+
+def say_begin(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, repeated: int) -> None:
+    """Where the sweep is, and how far."""
+    terminal = console()
+    terminal.print(f"sweep {printable(str(sweep.path))}: {_counted(sweep, jobs)}", soft_wrap=True)
+    if others := len(sweep.jobs) - len(jobs):
+        terminal.print(
+            f"{others} other{'s' * (others > 1)} of the sweep {'are' if others > 1 else 'is'} not in this line"
+        )
+    if repeated:
+        terminal.print(f"{repeated} more of the line are equal to one of these")
+    if at_once > 1:
+        terminal.print(
+            f"{at_once} at once; what each prints is in {printable(str(sweep.path))}/<job>.log", soft_wrap=True
+        )
+
+
+def say_dry_run(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int) -> None:
+    """What would run, and how long that may take."""
+    terminal = console()
+    terminal.print(f"sweep {printable(str(sweep.path))}, a dry run: {_counted(sweep, jobs)}\n", soft_wrap=True)
+    terminal.print(_table(sweep, jobs))
+    terminal.print(f"\n{_cost(sweep, jobs, at_once)}")
+
+
+def say_end(sweep: SweepFolder, jobs: Sequence[SweepJob], is_named: bool) -> bool:
+    """A row a job, why those failed that did, and how to go on: on the terminal, in jobs.csv and in report.html.
+
+    Returns:
+        Whether all of them have finished.
+    """
+    terminal = console()
+    shared = printable(" ".join(_shared(sweep)))
+    terminal.print(f"\nsweep {printable(str(sweep.path))}, {shared}".rstrip(", "), soft_wrap=True)
+    terminal.print("accuracy on val and test with the best weights\n", style="dim")
+    terminal.print(_table(sweep, jobs))
+    replace_text(sweep.path / "jobs.csv", rows(sweep, jobs).to_csv(index=False))
+    unfinished = {job.folder: reason(sweep, job) for job in jobs if sweep.status(job) != "finished"}
+    failed = {folder: why for folder, why in unfinished.items() if why}
+    if failed:
+        terminal.print(f"\n{len(failed)} of {len(jobs)} jobs failed:", style="red")
+        for folder, why in failed.items():
+            terminal.print(f"  job {folder}: {printable(why)}", soft_wrap=True)
+    if unfinished:
+        name = "" if is_named else f" {shlex.quote(f'sweep.name={sweep.path.name}')}"
+        again = "run the failed ones again" if len(failed) == len(unfinished) else "go on"
+        terminal.print(f"\nTo {again}: {command()}{name}", soft_wrap=True)
+    terminal.print(f"\nCompare them: {shlex.join(['viewfinder', 'compare', str(sweep.path)])}", soft_wrap=True)
+    return not unfinished
+
+
+def reason(sweep: SweepFolder, job: SweepJob) -> str:
+    """Why a job failed, on one line; '' where it did not."""
+    run = sweep.run(job.folder)
+    facts = run.read_run() if run.run.is_file() else {}
+    return facts.get("error", "failed without a word") if facts.get("status") == "failed" else ""
+
+
+def _counted(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> str:
+    """'12 jobs: 3 finished, 9 waiting'."""
+    counts = Counter(sweep.status(job) for job in jobs)
+    parts = [f"{counts[status]} {status}" for status in ORDER if counts[status]]
+    return f"{len(jobs)} job{'s' * (len(jobs) != 1)}" + (f": {listed(parts)}" if set(counts) != {"waiting"} else "")
+
+
+def settings(sweep: SweepFolder, job: SweepJob) -> str:
+    """What was typed for a job and not for all of the sweep's."""
+    shared = _shared(sweep)
+    return printable(" ".join(each for each in job.overrides if each not in shared))
+
+
+def _shared(sweep: SweepFolder) -> list[str]:
+    """Overrides that all jobs have."""
+    first = sweep.jobs[0].overrides if sweep.jobs else []
+    return [each for each in first if all(each in job.overrides for job in sweep.jobs)]
+
+
+def _table(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("job", "settings", "status", "val", "test"):
+        table.add_column(column, justify="right" if column in ("val", "test") else "left", overflow="fold")
+    for row in rows(sweep, jobs).to_dict("records"):
+        accuracies = (f"{row[name]:.4f}" if pd.notna(row[name]) else "" for name in ("val", "test"))
+        table.add_row(row["job"], row["settings"], row["status"], *accuracies)
+    return table
+
+
+def rows(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> pd.DataFrame:
+    """A row a job: job, settings, status, val, test, reason; the accuracies of the best weights, or NaN."""
+    table = []
+    for job in jobs:
+        run, status = sweep.run(job.folder), sweep.status(job)
+        best = run.read_scores()["best"] if status == "finished" else {}
+        accuracies = {split: best[split]["accuracy"] if best else float("nan") for split in ("val", "test")}
+        facts = {"job": job.folder, "settings": settings(sweep, job), "status": status, **accuracies}
+        table.append(facts | {"reason": reason(sweep, job)})
+    return pd.DataFrame(table)
+
+
+def _cost(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int) -> str:
+    """What is left may take, by the seconds an epoch that finished jobs with the same network have taken."""
+    left = [job for job in jobs if sweep.status(job) != "finished"]
+    if not left:
+        return "All of it is done."
+    finished = [job for job in jobs if sweep.status(job) == "finished"]
+    taken = [(job.config["model"], sweep.run(job.folder).read_run().get("epoch_seconds", [])) for job in finished]
+    known = [(model, statistics.mean(seconds)) for model, seconds in taken if seconds]
+    if not known:
+        return "What it will cost is known when the first job has finished."
+    seconds = 0.0
+    for job in left:
+        of = [each for model, each in known if model == job.config["model"]] or [each for _, each in known]
+        run = sweep.run(job.folder)
+        done = len(run.read_run().get("epoch_seconds", [])) if run.run.is_file() else 0
+        seconds += statistics.median(of) * max(0, job.config["trainer"]["max_epochs"] - done)
+    plural = f"{len(left)} jobs are" if len(left) > 1 else "1 job is"
+    share = f", some {_duration(seconds / at_once)} with {at_once} at once" if at_once > 1 else ""
+    return f"{plural} left: some {_duration(seconds)} of training, as the finished ones took{share}."
+
+
+def _duration(seconds: float) -> str:
+    for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {name}"
+    return f"{seconds:.0f} seconds"

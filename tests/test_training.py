@@ -97,46 +97,13 @@ def test_a_picture_has_the_same_logits_in_the_validation_and_the_test_split(
     assert torch.equal(*logits)
 
 
-# Sweeps
+# What is typed
 
 
 def typed(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     script = [sys.executable, str(ROOT / "train.py"), *words]
     env = {**os.environ, **environment}
     return subprocess.run(script, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-
-
-def test_a_sweep_reports_the_job_that_failed_and_finishes_the_others(tiny: list[str], tmp_path: Path) -> None:
-    # 8-pixel pictures survive two halvings, not four: the second job cannot be built.
-    swept = "model.widths=[4],[4,4,4,4],[4,4]"
-    model = ["model=custom_cnn", "model.hidden=[8]"]
-    done = typed("-m", *model, *tiny, swept, "trainer.max_epochs=1", f"output_dir={tmp_path}")
-    (sweep,) = (tmp_path / "custom_cnn").iterdir()
-    facts = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in sweep.glob("*/run.json")}
-    assert {name: each["status"] for name, each in facts.items()} == {"0": "finished", "1": "failed", "2": "finished"}
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    (row,) = [line for line in done.stdout.splitlines() if " failed " in line]
-    assert "[4,4,4,4]" in row
-    (said,) = [line for line in done.stdout.splitlines() if line.startswith("  job 1: ")]
-    assert "image_size" in said
-    assert facts["1"]["error"] in said
-    assert sum(" finished " in line for line in done.stdout.splitlines()) == 2
-
-
-def test_a_sweep_of_several_processes_a_job_is_refused_before_it_starts_any(tiny: list[str], tmp_path: Path) -> None:
-    done = typed("-m", *tiny, "trainer=ddp", "trainer.accelerator=cpu", "seed=1,2", f"output_dir={tmp_path}")
-    assert done.returncode == 2
-    assert done.stderr.count("a sweep runs each of its jobs in a single process") == 1
-    assert "Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_sweep_refuses_to_put_all_its_runs_in_one_place(tiny: list[str], tmp_path: Path) -> None:
-    done = typed("-m", *tiny, "seed=1,2", f"run_dir={tmp_path / 'run'}")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "output_dir=PATH" in done.stderr
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_loss_that_is_no_number_fails_the_run(tiny: list[str], tmp_path: Path) -> None:

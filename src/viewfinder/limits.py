@@ -17,9 +17,9 @@ from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.kinds import TRUSTED
 from viewfinder.run_folder import RunFolder
 from viewfinder.signals import Stopped
+from viewfinder.whole_files import FULL
 
 log = logging.getLogger("viewfinder")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory")
 

@@ -93,6 +93,8 @@ class Processes(Generic[Job]):
             self.running[process] = job, place
 
     def _arrived(self, number: int, _: FrameType | None) -> None:
+        if self.requested is None and self.at_once > 1:  # one alone says so itself
+            print(f"{signal.Signals(number).name}: each finishes its step and saves; Ctrl-C stops at once", flush=True)
         self.requested = self.requested or number
         for process in self.running:
             with contextlib.suppress(ProcessLookupError):

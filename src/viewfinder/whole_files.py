@@ -1,6 +1,7 @@
 """Files that are replaced whole: a reader finds the old one or the new one, never half of either."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where a disk takes no more."""
 BESIDE = r"\.[^.]+\.\d+"
 """Names of files that are not complete yet."""
 

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.provenance import command, now, this_process
 from viewfinder.run_folder import SWEEP, RunFolder
-from viewfinder.whole_files import write_json
+from viewfinder.whole_files import FULL, write_json
 
 
 @dataclass
@@ -101,6 +101,10 @@ class SweepFolder:
             raise _unwritable(self.path, error) from error
         try:
             yield
+        except OSError as error:
+            if error.errno not in FULL and not str(error.filename or "").startswith(str(self.path)):
+                raise
+            raise _unwritable(self.path, error) from error
         finally:
             lock.release()
             with contextlib.suppress(OSError):  # where it was refused, nothing of it stays

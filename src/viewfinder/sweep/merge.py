@@ -61,7 +61,7 @@ def _questions(sweep: SweepFolder, values: list[str], changed: dict[str, list[st
     if values:
         rule = f"has other values than this line: {listed(values)}"
         remedy = (
-            "sweep.rerun=true goes on with the new values alone: the old jobs leave the sweep, and keep their folders.\n"
+            "sweep.rerun=true goes on with the new ones alone: the old jobs leave the sweep, and keep their folders.\n"
             "sweep.rerun=false keeps them in it. Or give the new line a sweep.name of its own."
         )
         problems.append(Problem(str(sweep.path), rule, remedy=remedy))

@@ -15,7 +15,7 @@ from viewfinder.run_folder import make_dated
 from viewfinder.sweep.folder import SweepFolder, SweepJob
 from viewfinder.sweep.merge import merge
 from viewfinder.sweep.plan import Plan, plan
-from viewfinder.sweep.table import say_begin, say_dry_run, say_end, settings
+from viewfinder.sweep.table import say_begin, say_dry_run, say_end, say_ended, settings
 
 
 def run_sweep(parsed: Sequence[Override]) -> int:
@@ -50,29 +50,29 @@ def run_sweep(parsed: Sequence[Override]) -> int:
 
 def carry_out_all(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, planned: Plan) -> int | None:
     """Begin or continue each job that has not finished; the number of the signal that ended this, if one did."""
-    todo = [job for job in jobs if sweep.status(job) != "finished"]
+    todo = {job.folder: job for job in jobs if sweep.status(job) != "finished"}
     say_begin(sweep, jobs, at_once, planned.repeated)
-    failures, gap = 0, "" if at_once > 1 else "\n"
+    is_alone, failures = at_once == 1, 0
 
     def each() -> Iterator[Job]:
-        for number, job in enumerate(todo, 1):
+        for number, job in enumerate(todo.values(), 1):
+            gap = "\n" if is_alone else ""
             print(f"{gap}job {job.folder} ({number} of {len(todo)}): {settings(sweep, job)}", flush=True)
             yield Job(sweep.path / job.folder, job.config, job.overrides)
 
     def output(job: Job) -> Path | None:
-        return sweep.path / f"{job.folder.name}.log" if at_once > 1 else None
+        return None if is_alone else sweep.path / f"{job.folder.name}.log"
 
     with Processes(carry_out, at_once, output) as processes:
         for job, code in processes.run(each()):
             if code not in (0, FAILED) and processes.requested is None:
                 record_failure(job, _death(code))
-            if code:
-                failures += 1
-            if at_once > 1:
-                print(f"job {job.folder.name}: {sweep.run(job.folder.name).status}", flush=True)
+            if not is_alone:
+                say_ended(sweep, todo[job.folder.name])
+            failures += code != 0
             if failures == planned.settings.max_failures and not processes.is_over:
                 processes.is_over = True
-                print(f"\n{failures} jobs failed, which is sweep.max_failures: no other begins", flush=True)
+                print(f"\n{failures} failed, which is sweep.max_failures: no other job begins", flush=True)
     return processes.requested
 
 

@@ -26,11 +26,19 @@ def say_begin(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, repeat
             f"{others} other{'s' * (others > 1)} of the sweep {'are' if others > 1 else 'is'} not in this line"
         )
     if repeated:
-        terminal.print(f"{repeated} more of the line are equal to one of these")
+        terminal.print(f"left out: {repeated} more of the line, each equal to one of these")
     if at_once > 1:
         terminal.print(
             f"{at_once} at once; what each prints is in {printable(str(sweep.path))}/<job>.log", soft_wrap=True
         )
+
+
+def say_ended(sweep: SweepFolder, job: SweepJob) -> None:
+    """A line about one of several that run at once."""
+    status, run = sweep.status(job), sweep.run(job.folder)
+    found = f", val accuracy {run.read_scores()['best']['val']['accuracy']:.4f}" if status == "finished" else ""
+    why = f": {reason(sweep, job)}" if status == "failed" else ""
+    console().print(printable(f"job {job.folder} {status}{found}{why}"), soft_wrap=True)
 
 
 def say_dry_run(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int) -> None:

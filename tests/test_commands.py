@@ -249,7 +249,7 @@ def test_compare_gives_mean_and_deviation_over_seeds_as_pandas_does(
 ) -> None:
     answer = viewfinder("compare", seeds, *words)
     assert (answer.code, answer.err) == (0, "")
-    rows = {cells(line, between)[0]: cells(line, between)[1:] for line in answer.out.splitlines() if "lr=" in line}
+    rows = {cells(line, between)[0]: cells(line, between)[1:] for line in answer.out.splitlines() if "±" in line}
     grouped = scores_below(seeds).groupby("rate")
     mean, deviation = grouped.mean(), grouped.std()
     assert (deviation[["val", "test"]] > 0).any().any()
@@ -263,7 +263,7 @@ def test_compare_gives_mean_and_deviation_over_seeds_as_pandas_does(
 
 
 def test_compare_puts_the_best_validation_accuracy_first(seeds: Path, viewfinder: Type) -> None:
-    lines = [line for line in viewfinder("compare", seeds).out.splitlines() if "lr=" in line]
+    lines = [line for line in viewfinder("compare", seeds).out.splitlines() if "±" in line]
     means = scores_below(seeds).groupby("rate")["val"].mean().sort_values(ascending=False)
     assert [float(line.split()[0].removeprefix("lr=")) for line in lines] == list(means.index)
 

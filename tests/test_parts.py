@@ -34,11 +34,12 @@ from viewfinder.models.mlp import MLP
 from viewfinder.models.resnet50 import IMAGENET_MEAN, IMAGENET_STD, ResNet50
 from viewfinder.models.simple_cnn import SimpleCNN
 from viewfinder.preprocess import Preprocess
-from viewfinder.report.comparison import SCORES, describe, summarise_settings
+from viewfinder.report.comparison import SCORES, summarise_settings
 from viewfinder.report.confusion import ConfusionFrames, draw_confusion, most_confused, row_normalised
 from viewfinder.report.page import save_figure, write_report
 from viewfinder.report.pictures import ACROSS, DOWN, captions, draw_pictures
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table, worst_mistakes
+from viewfinder.report.settings import describe
 from viewfinder.run_folder import RunFolder
 from viewfinder.seeds import derive, generator, seed_everything
 from viewfinder.whole_files import replace_text, write_json

@@ -11,21 +11,32 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row a run there.")] = None,
 ) -> None:
-    """Runs that differ in nothing but their seed become one row: mean and standard deviation over the seeds."""
+    """Runs that differ in nothing but their seed become one row: mean and standard deviation over the seeds.
+
+    Then the best setting's lead over the next, seed by seed, with its 95% interval, and the command that repeats it.
+    """
     from viewfinder.errors import printable
-    from viewfinder.report.comparison import read_runs, summarise_settings
+    from viewfinder.report.comparison import read_runs, require_finished, say_best, summarise_settings
     from viewfinder.report.tables import EXPLAINED, console, print_comparison
     from viewfinder.run_folder import find_runs
     from viewfinder.whole_files import replace_text
 
     folders = [run for path in runs for run in find_runs(path)]
-    table, skipped = read_runs(folders)
+    compared = read_runs(folders)
+    require_finished(compared)
+    table, summary = compared.table, summarise_settings(compared.table)
     terminal = console()
-    print_comparison(summarise_settings(table), markdown)
+    print_comparison(summary, markdown)
     terminal.print(f"\n{EXPLAINED}", style="dim", soft_wrap=True)
     if again := int(table.duplicated(["setting", "seed"]).sum()):
         terminal.print(f"{again} of {len(table)} runs repeat another's setting and seed: of those the last counts.")
-    for path, reason in skipped:
+    for path, reason in compared.skipped:
         terminal.print(printable(f"left out: {path}: {reason}"), soft_wrap=True)
+    if not markdown:
+        best = say_best(compared, summary)
+        for number, line in enumerate(best.lead):
+            terminal.print(printable(line) if number else f"\n{printable(line)}")
+        if best.command:
+            terminal.print(f"\nThe best setting again:\n  {best.command}", soft_wrap=True)
     if csv is not None:
         replace_text(csv, table.to_csv(index=False))

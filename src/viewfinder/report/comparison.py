@@ -1,27 +1,38 @@
 """Runs as a table, and what remains of it when seeds are averaged."""
 
-import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from omegaconf import OmegaConf
 
 from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.report.paired import say_difference
+from viewfinder.report.repeat import repeat_command
+from viewfinder.report.settings import describe, differing, flat
 from viewfinder.run_folder import RunFolder
 
-NOT_SETTINGS = ("seed", "name", "output_dir", "run_dir", "allow", "trainer.progress_bar")
-"""Keys that cannot change a score, and the seed that is averaged over."""
 SCORES = ("best_val", "best_test", "best_f1", "last_val", "last_test")
 
 
-def read_runs(folders: Sequence[RunFolder]) -> tuple[pd.DataFrame, list[tuple[Path, str]]]:
-    """A row a finished run: path, setting, seed, best_epoch and its accuracies and F1; and the runs left out, with why.
+class Compared(NamedTuple):
+    """The finished ones of some runs, and the others."""
 
-    A setting is written as that in which the runs differ.
-    """
+    table: pd.DataFrame
+    """a row a run: run (its path), setting, seed, best_epoch and its accuracies and F1"""
+    swept: list[dict[str, Any]]
+    """for each row the keys in which its setting differs from some other, with their values"""
+    skipped: list[tuple[Path, str]]
+    """runs that are left out, and why"""
+
+    def rows(self) -> pd.DataFrame:
+        """A row for each setting and seed: of runs equal in both the last counts. Its index leads into `swept`."""
+        return self.table.drop_duplicates(["setting", "seed"], keep="last")
+
+
+def read_runs(folders: Sequence[RunFolder]) -> Compared:
+    """The table of some runs, none of which need have finished; a setting is written as that in which they differ."""
     rows, configs, skipped = [], [], []
     for folder in folders:
         try:
@@ -44,13 +55,17 @@ def read_runs(folders: Sequence[RunFolder]) -> tuple[pd.DataFrame, list[tuple[Pa
             "last_val": last["val"]["accuracy"],
             "last_test": last["test"]["accuracy"],
         })  # fmt: skip
-        configs.append(_flat(OmegaConf.to_container(cfg)))
-    if not rows:
-        problems = [Problem(str(path), f"left out: {reason}") for path, reason in skipped]
-        raise ViewfinderError("the runs: none has finished", problems)
-    table = pd.DataFrame(rows)
+        configs.append(flat(OmegaConf.to_container(cfg)))
+    table = pd.DataFrame(rows, columns=["run", "seed", "best_epoch", *SCORES])
     table.insert(0, "setting", describe(configs))
-    return table, skipped
+    return Compared(table, differing(configs), skipped)
+
+
+def require_finished(compared: Compared) -> None:
+    """Raises ViewfinderError if no run has finished, with the reason of each."""
+    if compared.table.empty:
+        problems = [Problem(str(path), f"left out: {reason}") for path, reason in compared.skipped]
+        raise ViewfinderError("the runs: none has finished", problems)
 
 
 def summarise_settings(table: pd.DataFrame) -> pd.DataFrame:
@@ -62,49 +77,23 @@ def summarise_settings(table: pd.DataFrame) -> pd.DataFrame:
     grouped = table.drop_duplicates(["setting", "seed"], keep="last").groupby("setting", sort=False)
     columns = {f"{name}_{how}": (name, how) for name in SCORES for how in ("mean", "std")}
     summary = grouped.agg(seeds=("seed", "nunique"), best_epoch=("best_epoch", "mean"), **columns)
-    return summary.reset_index().sort_values("best_val_mean", ascending=False, kind="stable")
+    return summary.reset_index().sort_values("best_val_mean", ascending=False, kind="stable", ignore_index=True)
 
 
-def describe(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """For each configuration, that in which it differs from some other: 'AdamW lr=0.001'.
+class Best(NamedTuple):
+    """What is said of the best setting by validation."""
 
-    Within a group, arguments are compared only among runs that share the class. A key stands without its group
-    where no other key that differs ends in the same word.
-    """
-    differences: list[dict[str, Any]] = [{} for _ in configs]
-    for key in sorted({key for config in configs for key in config}):
-        if key in NOT_SETTINGS:
-            continue
-        group = f"{key.partition('.')[0]}._target_"
-        for index, config in enumerate(configs):
-            peers = [c for c in configs if key == group or c.get(group) == config.get(group)]
-            if key in config and len({repr(peer.get(key)) for peer in peers}) > 1:
-                differences[index][key] = config[key]
-    ends = Counter(key.rpartition(".")[2] for key in {key for each in differences for key in each})
-
-    def said(key: str, value: Any) -> str:
-        if key.endswith("._target_"):
-            return _class_name(value)
-        end = key.rpartition(".")[2]
-        return f"{end if ends[end] == 1 else key}={_yaml(value)}"
-
-    return [
-        " ".join(said(key, value) for key, value in each.items()) or _class_name(config.get("model._target_", ""))
-        for each, config in zip(differences, configs, strict=True)
-    ]
+    lead: list[str]
+    """lines: its lead over the next; [] where it is the only one"""
+    command: str | None
+    """that repeats it, where its runs say what was typed"""
 
 
-def _yaml(value: Any) -> str:
-    """As one types it: null, true, [1,2]."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
-def _class_name(target: str) -> str:
-    return str(target).rpartition(".")[2]
-
-
-def _flat(node: Any, path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
-    return flat
+def say_best(compared: Compared, summary: pd.DataFrame) -> Best:
+    """The best setting against the runner-up, and its command; `summary` is that of `summarise_settings`."""
+    if summary.empty:
+        return Best([], None)
+    settings, rows = list(summary["setting"]), compared.rows()
+    lead = say_difference(rows, settings[0], settings[1], len(settings)) if len(settings) > 1 else []
+    best = rows[rows["setting"] == settings[0]]
+    return Best(lead, repeat_command([RunFolder(Path(path)) for path in best["run"]], best["seed"]))

@@ -1,0 +1,81 @@
+"""In what runs differ: the settings that a comparison is about."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+NO_MATTER = (
+    "name", "output_dir", "run_dir", "allow", "trainer.progress_bar", "trainer.checkpoint_every",
+    "trainer.keep_freed_memory",
+)  # fmt: skip
+"""Keys that cannot change a score."""
+NOT_SETTINGS = ("seed", *NO_MATTER)
+"""The seed is averaged over."""
+CLASS = "._target_"
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """{'optimizer': {'lr': 0.1}} -> {'optimizer.lr': 0.1}"""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return found
+
+
+def differing(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each flat configuration, the keys in which it differs from some other, with its values.
+
+    Within a group, arguments are compared only among runs that share the class.
+    """
+    differences: list[dict[str, Any]] = [{} for _ in configs]
+    for key in sorted({key for config in configs for key in config}):
+        if key in NOT_SETTINGS:
+            continue
+        group = f"{key.partition('.')[0]}{CLASS}"
+        values: dict[str, set[str]] = {}
+        for config in configs:
+            peers = "" if key == group else str(config.get(group))
+            values.setdefault(peers, set()).add(repr(config.get(key)))
+        for config, difference in zip(configs, differences, strict=True):
+            peers = "" if key == group else str(config.get(group))
+            if key in config and len(values[peers]) > 1:
+                difference[key] = config[key]
+    return differences
+
+
+def describe(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """For each configuration, that in which it differs from some other: 'AdamW lr=0.001'; else its network."""
+    differences = differing(configs)
+    names = short_names({key for each in differences for key in each})
+    return [
+        " ".join(
+            written(value, key) if key.endswith(CLASS) else f"{names[key]}={written(value, key)}"
+            for key, value in each.items()
+        )
+        or written(config.get(f"model{CLASS}", ""), CLASS)
+        for each, config in zip(differences, configs, strict=True)
+    ]
+
+
+def short_names(keys: set[str]) -> dict[str, str]:
+    """Each key without its group, where no other ends in the same word; a class's under its group's name alone."""
+    ends = Counter(key.rpartition(".")[2] for key in keys)
+    return {
+        key: key.removesuffix(CLASS)
+        if key.endswith(CLASS)
+        else (end if ends[end := key.rpartition(".")[2]] == 1 else key)
+        for key in keys
+    }
+
+
+def written(value: Any, key: str = "") -> str:
+    """A value as one types it: null, true, [1,2]; a class by its name."""
+    if key.endswith(CLASS):
+        return str(value).rpartition(".")[2]
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def is_number(value: Any) -> bool:
+    """Whether it can stand on an axis."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

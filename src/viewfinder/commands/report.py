@@ -1,4 +1,4 @@
-"""`viewfinder report`: make a run's page again."""
+"""`viewfinder report`: make a run's page again, or a sweep's."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,15 +11,18 @@ from viewfinder.errors import printable
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN-OR-SWEEP...", help="Run folders, or folders above some.")],
 ) -> None:
-    """Write report.html and its charts again, from the run folder's own files.
+    """Write report.html and its charts again, from the run folder's own files; of a sweep its own page too.
 
     Exits with 2 where no run has scores, or a file of one is not as Viewfinder writes it.
     """
     from viewfinder.errors import Problem, ViewfinderError
     from viewfinder.report.page import write_report
+    from viewfinder.report.sweep_page import rewrite_sweep_report, sweep_file
     from viewfinder.run_folder import find_runs
 
-    found = [run for path in runs for run in find_runs(path)]
+    sweeps = [path for path in runs if sweep_file(path).is_file()]
+    # A sweep has a page also where none of its jobs came to a run folder.
+    found = [run for path in runs if path not in sweeps or any(path.rglob("run.json")) for run in find_runs(path)]
     problems: list[Problem] = []
     for run in found:
         try:
@@ -28,6 +31,11 @@ def report(
                 print(printable(str(run.report)))
             else:
                 print(printable(f"left out: {run.path}: {run.status}, without scores"))
+        except ViewfinderError as error:
+            problems += error.problems
+    for path in sweeps:
+        try:
+            print(printable(str(rewrite_sweep_report(path))))
         except ViewfinderError as error:
             problems += error.problems
     if problems:

@@ -43,7 +43,8 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
     save_figure(draw_curves(metrics, best["epoch"]), run.curves)
     save_figure(draw_confusion(counts, names, "test"), run.confusion)
     per_class = sorted(best["test"]["per_class"].items(), key=lambda item: item[1]["f1"])
-    page = _environment().get_template("report.html.j2").render(
+    page = render(
+        "report.html.j2",
         run=run.path.name,
         title=cfg.name,
         facts=facts,
@@ -54,7 +55,7 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
         per_class=per_class,
         config=OmegaConf.to_yaml(cfg),
         images={
-            path.stem: _inline(path) for path in (run.curves, run.confusion, run.mistakes) if path.is_file()
+            path.stem: inline(path) for path in (run.curves, run.confusion, run.mistakes) if path.is_file()
         },
         minutes=sum(facts.get("epoch_seconds", [])) / 60,
     )  # fmt: skip
@@ -71,15 +72,17 @@ def save_picture(picture: Image.Image, path: Path) -> None:
         picture.save(beside, format="png")
 
 
-def _inline(path: Path) -> str:
+def inline(path: Path) -> str:
+    """A PNG file as an address that holds it."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
-def _environment() -> jinja2.Environment:
+def render(template: str, **values: Any) -> str:
+    """A page from a template beside this file; all values are text in it, whatever they look like."""
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["percent"] = _percent
-    return environment
+    return environment.get_template(template).render(**values)
 
 
 def _percent(value: Any) -> str:

@@ -67,11 +67,15 @@ def _comparison(summary: pd.DataFrame, markdown: bool) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for row in summary.to_dict("records"):
         cells = [spread(row[f"{name}_mean"], row[f"{name}_std"]) for name in columns]
-        epoch = f"{row['best_epoch']:.1f}".removesuffix(".0")
-        table.add_row(printable(str(row["setting"])), str(row["seeds"]), epoch, *cells)
+        table.add_row(printable(str(row["setting"])), str(row["seeds"]), mean_epoch(row["best_epoch"]), *cells)
     return table
 
 
 def spread(mean: float, deviation: float) -> str:
     """'61.20 ±0.31' of shares 0.6120 and 0.0031, or the mean alone where there is one seed."""
     return f"{100 * mean:.2f}" if math.isnan(deviation) else f"{100 * mean:.2f} ±{100 * deviation:.2f}"
+
+
+def mean_epoch(mean: float) -> str:
+    """'7.5', and '8' for 8.0."""
+    return f"{mean:.1f}".removesuffix(".0")

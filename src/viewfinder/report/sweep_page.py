@@ -1,0 +1,128 @@
+"""A sweep's report.html: what it came to on one page that leads to each job's own, and its charts beside it."""
+
+import os
+import urllib.parse
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from viewfinder.errors import ViewfinderError, printable
+from viewfinder.kept_files import MAY_HOLD_MORE, read_kept
+from viewfinder.report.comparison import Compared, read_runs, say_best, summarise_settings
+from viewfinder.report.epoch_chart import draw_epochs
+from viewfinder.report.page import inline, render, save_figure
+from viewfinder.report.sweep_chart import draw_sweep
+from viewfinder.report.tables import EXPLAINED, mean_epoch, spread
+from viewfinder.run_folder import RunFolder
+from viewfinder.whole_files import replace_text
+
+
+class Job(TypedDict):
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    folder: Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")]
+    """its name, directly below the sweep's folder"""
+
+
+class Sweep(TypedDict):
+    """sweep.json"""
+
+    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    jobs: list[Job]
+
+
+def sweep_file(folder: Path) -> Path:
+    """By which a folder is known as a sweep's."""
+    return folder / "sweep.json"
+
+
+def rewrite_sweep_report(folder: Path) -> Path:
+    """The page of a sweep whose folder may have been moved, from sweep.json and the jobs' own files.
+
+    Raises:
+        ViewfinderError: if sweep.json is not as Viewfinder writes it.
+    """
+    jobs = [RunFolder(folder / job["folder"]) for job in read_kept(sweep_file(folder), Sweep)["jobs"]]
+    runs = [job for job in jobs if job.run.is_file()]
+    return write_sweep_report(folder, runs, [(job.path.name, "has not begun") for job in jobs if job not in runs])
+
+
+def write_sweep_report(
+    folder: Path, runs: Sequence[RunFolder], failed: Sequence[tuple[str, str]] = (), command: str | None = None
+) -> Path:
+    """report.html, sweep.png and epochs.png in a sweep's folder; without charts where no run has finished.
+
+    Args:
+        folder: holds a run folder for each job.
+        runs: the jobs that count, finished or not.
+        failed: names and reasons of jobs, such as those that came to no run folder; of a run its own reason is known.
+        command: what was typed; by default what the runs say.
+
+    Returns:
+        The page.
+    """
+    compared = read_runs(runs)
+    summary = summarise_settings(compared.table)
+    charts = {"sweep": folder / "sweep.png", "epochs": folder / "epochs.png"}
+    for chart in charts.values():
+        chart.unlink(missing_ok=True)
+    if not summary.empty:
+        save_figure(draw_sweep(compared, summary), charts["sweep"])
+        if curves := _curves(compared, summary):
+            save_figure(draw_epochs(curves), charts["epochs"])
+    reasons = dict(failed) | {path.name: reason for path, reason in compared.skipped if path.name not in dict(failed)}
+    best = say_best(compared, summary)
+    page = render(
+        "sweep.html.j2",
+        title=folder.absolute().parent.name + " " + folder.absolute().name,
+        command=command or _typed(runs),
+        settings=summary.to_dict("records"),
+        lead=best.lead,
+        again=best.command,
+        finished=[_job(folder, row) for row in compared.table.to_dict("records")],
+        failures=[(printable(name), printable(reason)) for name, reason in reasons.items()],
+        images={name: inline(chart) for name, chart in charts.items() if chart.is_file()},
+        explained=EXPLAINED,
+        spread=spread,
+        mean_epoch=mean_epoch,
+        counted=lambda count, noun: f"{count} {noun}{'' if count == 1 else 's'}",
+    )
+    path = folder / "report.html"
+    replace_text(path, page)
+    return path
+
+
+def _curves(compared: Compared, summary: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
+    """For each setting, the best first, the rows of metrics.csv of those of its runs that have some."""
+    rows, found = compared.rows(), {}
+    for setting in summary["setting"]:
+        tables = []
+        for path in rows[rows["setting"] == setting]["run"]:
+            try:
+                tables.append(RunFolder(Path(path)).read_metrics())
+            except ViewfinderError:
+                continue  # the run's own report says what is wrong with that file
+        if tables:
+            found[setting] = tables
+    return found
+
+
+def _job(folder: Path, row: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    """A finished run's row, with a link that still leads to its page when the sweep's folder has been moved."""
+    run = RunFolder(Path(row["run"]))
+    place = os.path.relpath(run.report, folder)
+    link = urllib.parse.quote(os.fsencode(place)) if run.report.is_file() else None
+    return {**row, "name": printable(run.path.name), "link": link}
+
+
+def _typed(runs: Sequence[RunFolder]) -> str | None:
+    for run in runs:
+        try:
+            if command := run.read_run().get("command"):
+                return printable(command)
+        except ViewfinderError:
+            continue
+    return None

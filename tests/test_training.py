@@ -1,5 +1,6 @@
 """Training by every shipped YAML, frozen networks, sweeps, two processes, and what TensorBoard serves of it all."""
 
+import contextlib
 import json
 import os
 import re
@@ -155,14 +156,14 @@ def test_two_processes_train_as_one_does_with_their_batches_together(
 Ask = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def board(finished: RunFolder) -> Iterator[Ask]:
-    """Asks a TensorBoard that serves the finished run: board("scalars/tags"), or with a JSON body."""
+@contextlib.contextmanager
+def tensorboard(folder: Path) -> Iterator[Ask]:
+    """Asks a TensorBoard that serves a folder: ask("scalars/tags"), or with a JSON body."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-m", "tensorboard.main", "--logdir", str(finished.path.parent), "--host", "127.0.0.1",
+        [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1",
          "--port", str(port), "--load_fast", "false"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -175,10 +176,12 @@ def board(finished: RunFolder) -> Iterator[Ask]:
             content = answer.read()
         return content if path.startswith("plugin/images/individual") else json.loads(content)
 
+    count = len(list(folder.rglob("events.out.tfevents.*")))
     try:
         for _ in range(300):
             try:
-                if ask("runs"):
+                tags = ask("plugin/scalars/tags")
+                if len(tags) == count and all("best/val_loss" in each for each in tags.values()):
                     break
             except (urllib.error.URLError, ConnectionError):
                 assert server.poll() is None
@@ -187,6 +190,13 @@ def board(finished: RunFolder) -> Iterator[Ask]:
     finally:
         server.terminate()
         server.wait()
+
+
+@pytest.fixture(scope="module")
+def board(finished: RunFolder) -> Iterator[Ask]:
+    """A TensorBoard that serves the finished run."""
+    with tensorboard(finished.path.parent) as ask:
+        yield ask
 
 
 def test_tensorboard_serves_each_epoch_of_each_metric(board: Ask, finished: RunFolder) -> None:
@@ -225,14 +235,44 @@ def test_tensorboard_has_the_graph(board: Ask) -> None:
 
 
 def test_tensorboard_shows_settings_beside_final_scores(board: Ask, finished: RunFolder) -> None:
-    experiment = board("plugin/hparams/experiment", {"experimentName": ""})
-    assert {"model", "optimizer.lr", "seed"} <= {info["name"] for info in experiment["hparamInfos"]}
-    statuses = ["STATUS_SUCCESS"]
-    wanted = {"experimentName": "", "startIndex": 0, "sliceSize": 100, "allowedStatuses": statuses, "colParams": []}
-    (group,) = board("plugin/hparams/session_groups", wanted)["sessionGroups"]
+    infos, (group,) = hparams_tab(board)
+    assert {"model", "optimizer.lr", "seed"} <= set(infos)
     assert group["hparams"]["optimizer.lr"] == 0.001
     shown = {each["name"]["tag"]: each["value"] for each in group["metricValues"]}
     best = finished.read_scores()["best"]
     for split in ("val", "test"):
         for name in ("accuracy", "loss", "f1"):
             assert shown[f"best/{split}_{name}"] == pytest.approx(best[split][name], rel=1e-6)
+
+
+def hparams_tab(board: Ask, *columns: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Its columns by name, in order, and its rows: those of runs that have succeeded."""
+    experiment = board("plugin/hparams/experiment", {"experimentName": ""})
+    wanted = {
+        "experimentName": "", "startIndex": 0, "sliceSize": 100, "allowedStatuses": ["STATUS_SUCCESS"],
+        "colParams": columns,
+    }  # fmt: skip
+    rows = board("plugin/hparams/session_groups", wanted)["sessionGroups"]
+    metrics = {info["name"]["tag"]: info for info in experiment["metricInfos"]}
+    return {info["name"]: info for info in experiment["hparamInfos"]} | metrics, rows
+
+
+def test_tensorboard_has_a_column_for_each_key_that_any_run_of_a_sweep_has(
+    finished: RunFolder, seeds: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(seeds, tmp_path / "runs")
+    shutil.copytree(finished.path, tmp_path / "runs" / "cnn")
+    with tensorboard(tmp_path / "runs") as ask:
+        by_rate = {"hparam": "optimizer.lr", "order": "ORDER_ASC"}
+        infos, rows = hparams_tab(ask, by_rate)
+    assert {"model.widths", "model.width"} <= set(infos)  # of the MLPs, and of the CNN
+    assert {"model", "optimizer.lr", "seed", "augment", "trainer.max_epochs"} >= set(list(infos)[:4])
+    assert infos["optimizer.lr"]["type"] == "DATA_TYPE_FLOAT64"
+    assert infos["optimizer.lr"]["domainInterval"] == {"minValue": 0.0001, "maxValue": 0.01}
+    assert "trainer.progress_bar" not in infos
+    assert [row["hparams"]["optimizer.lr"] for row in rows] == [0.0001] * 3 + [0.001] + [0.01] * 3
+    for row in rows:
+        assert {f"best/{split}_accuracy" for split in ("val", "test")} <= {
+            m["name"]["tag"] for m in row["metricValues"]
+        }
+    assert next(name for name in infos if "/" in name) == "best/test_accuracy"

@@ -1,7 +1,6 @@
 """What TensorBoard shows of a run: curves, custom charts, pictures, the graph, and the HPARAMS tab."""
 
 import io
-import math
 import os
 import time
 import warnings
@@ -27,6 +26,7 @@ from viewfinder.metrics import Predictions, confusion
 from viewfinder.preprocess import preprocess_of
 from viewfinder.report.confusion import ConfusionFrames, draw_confusion
 from viewfinder.report.pictures import draw_pictures
+from viewfinder.report.settings import NO_MATTER
 from viewfinder.run_folder import RunFolder
 
 CHARTS = {
@@ -37,7 +37,7 @@ CHARTS = {
     }
 }
 FINAL = tuple(f"best/{split}_{name}" for split in ("test", "val") for name in ("accuracy", "loss", "f1"))
-"""The HPARAMS tab's columns: scores of the best weights."""
+"""Scores of the best weights: the HPARAMS tab's first columns, since it sorts them by name."""
 FINAL_PICTURE = "test/confusion"
 SAMPLES = 16
 GRAPHS: dict[tuple[type, str, torch.Size], Any] = {}
@@ -66,10 +66,10 @@ class TensorBoard:
         if epochs is not None:
             return
         self.writer.add_custom_scalars(CHARTS)
-        # The tab has a column for each tag that is announced here and logged by `finish`.
-        start = hparams(settings(cfg), dict.fromkeys(FINAL, math.nan))[:2]
-        for summary in start:
-            self.events.add_summary(summary)
+        # Without the experiment's summary, of which TensorBoard would take the first run's for all: so it gathers the
+        # columns from every run, those in which runs differ first.
+        _, session, _ = hparams(settings(cfg), {})
+        self.events.add_summary(session)
 
     def graph(self, network: nn.Module, pictures: Tensor) -> None:
         """The network's graph, traced with float pictures (n, C, H, W); once for equal networks in this process."""
@@ -150,7 +150,10 @@ def start_tensorboard(
 
 
 def settings(cfg: DictConfig) -> dict[str, str | float | int]:
-    """The configuration as flat keys and plain values; a class stands under its group's own name."""
+    """The configuration as flat keys and plain values; a class stands under its group's own name.
+
+    What cannot change a score is left out.
+    """
     flat: dict[str, str | float | int] = {}
 
     def visit(node: Any, path: str) -> None:
@@ -165,7 +168,7 @@ def settings(cfg: DictConfig) -> dict[str, str | float | int]:
                 flat[f"{path}{key}"] = value if isinstance(value, int | float) else str(value)
 
     visit(OmegaConf.to_container(cfg, resolve=True), "")
-    return {key: value for key, value in flat.items() if key not in ("trainer", "output_dir", "run_dir")}
+    return {key: value for key, value in flat.items() if key != "trainer" and key not in NO_MATTER}
 
 
 def _session_summary(tag: str, content: HParamsPluginData) -> Summary:

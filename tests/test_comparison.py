@@ -26,6 +26,7 @@ from viewfinder.report.settings import describe, differing
 from viewfinder.report.sweep_chart import draw_sweep
 from viewfinder.report.sweep_page import write_sweep_report
 from viewfinder.run_folder import RunFolder, find_runs
+from viewfinder.sweep.folder import SweepFolder, SweepJob
 
 # The paired difference
 
@@ -253,7 +254,7 @@ def sweep(seeds: Path, tmp_path: Path) -> Path:
 
 
 def write_jobs(folder: Path, *names: str) -> None:
-    (folder / "sweep.json").write_text(json.dumps({"jobs": [{"folder": name, "overrides": []} for name in names]}))
+    SweepFolder(folder, folder.name, [SweepJob(name, [], {}) for name in names]).write()
 
 
 def test_report_writes_the_page_of_a_sweep_beside_those_of_its_jobs(sweep: Path, viewfinder: Type) -> None:

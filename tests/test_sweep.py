@@ -172,7 +172,7 @@ def test_another_fixed_value_is_named_and_more_or_fewer_values_are_not() -> None
 
 
 def test_a_job_that_left_its_sweep_comes_back_and_is_not_among_the_runs_meanwhile(tmp_path: Path) -> None:
-    folder = SweepFolder(tmp_path)
+    folder = SweepFolder(tmp_path, "lr")
     first = [job.folder for job in merge(folder, planned("seed=1,2"))]
     other = [job.folder for job in merge(folder, planned("seed=1,2", "data.batch_size=64", "sweep.rerun=true"))]
     assert (first, other) == (["0", "1"], ["2", "3"])
@@ -181,7 +181,7 @@ def test_a_job_that_left_its_sweep_comes_back_and_is_not_among_the_runs_meanwhil
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text("{}")
     assert [run.path.name for run in find_runs(tmp_path)] == ["2", "3"]
-    again = SweepFolder(tmp_path)
+    again = SweepFolder(tmp_path, "lr")
     again.read()
     assert [job.folder for job in again.jobs] == ["2", "3"]
     with pytest.raises(ViewfinderError, match=r"data\.batch_size was 64, is 32"):
@@ -313,7 +313,7 @@ def test_other_code_is_asked_about_and_only_what_it_made_is_run_again(
     after = ended(tmp_path / "lr")
     assert sorted(after) == ["0", "0_2", "1"]
     assert {name: after[name] for name in before} == before
-    assert [run.path.name for run in find_runs(tmp_path / "lr")] == ["0_2", "1"]
+    assert [run.path.name for run in find_runs(tmp_path / "lr")] == ["1", "0_2"]
 
 
 def test_other_pictures_are_asked_about(sweep: Sweep, tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_other_pictures_are_asked_about(sweep: Sweep, tmp_path: Path) -> None:
 
 
 def test_a_second_process_does_not_touch_a_sweep_that_runs(sweep: Sweep, tmp_path: Path) -> None:
-    folder = SweepFolder(tmp_path / "lr")
+    folder = SweepFolder(tmp_path / "lr", "lr")
     with folder.taken():
         folder.write()
         said = sweep("seed=1,2")

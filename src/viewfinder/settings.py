@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-WITHOUT_EFFECT = (
+NO_MATTER = (
     "name", "output_dir", "run_dir", "allow", "trainer.progress_bar", "trainer.checkpoint_every",
-    "trainer.keep_freed_memory", "data.root", "data.workers", "data.storage", "data.download",
+    "trainer.keep_freed_memory", "data.workers", "data.storage", "data.download",
 )  # fmt: skip
-"""Keys that cannot change a score: the pictures themselves are known by their fingerprint."""
+"""Keys that cannot change a score."""
 
 
 def flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -26,8 +26,8 @@ from viewfinder.metrics import Predictions, confusion
 from viewfinder.preprocess import preprocess_of
 from viewfinder.report.confusion import ConfusionFrames, draw_confusion
 from viewfinder.report.pictures import draw_pictures
-from viewfinder.report.settings import NO_MATTER
 from viewfinder.run_folder import RunFolder
+from viewfinder.settings import NO_MATTER
 
 CHARTS = {
     "Curves": {

@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.report.paired import say_difference
 from viewfinder.report.repeat import repeat_command
-from viewfinder.report.settings import describe, differing, flat
+from viewfinder.report.settings import describe, differing
 from viewfinder.run_folder import RunFolder
+from viewfinder.settings import flat
 
 SCORES = ("best_val", "best_test", "best_f1", "last_val", "last_test")
 
@@ -55,7 +56,8 @@ def read_runs(folders: Sequence[RunFolder]) -> Compared:
             "last_val": last["val"]["accuracy"],
             "last_test": last["test"]["accuracy"],
         })  # fmt: skip
-        configs.append(flat(OmegaConf.to_container(cfg)))
+        config: Any = OmegaConf.to_container(cfg)
+        configs.append(flat(config))
     table = pd.DataFrame(rows, columns=["run", "seed", "best_epoch", *SCORES])
     table.insert(0, "setting", describe(configs))
     return Compared(table, differing(configs), skipped)

@@ -5,22 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-NO_MATTER = (
-    "name", "output_dir", "run_dir", "allow", "trainer.progress_bar", "trainer.checkpoint_every",
-    "trainer.keep_freed_memory",
-)  # fmt: skip
-"""Keys that cannot change a score."""
+from viewfinder.settings import NO_MATTER
+
 NOT_SETTINGS = ("seed", *NO_MATTER)
 """The seed is averaged over."""
 CLASS = "._target_"
-
-
-def flat(node: Any, path: str = "") -> dict[str, Any]:
-    """{'optimizer': {'lr': 0.1}} -> {'optimizer.lr': 0.1}"""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        found |= flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
-    return found
 
 
 def differing(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,39 +4,19 @@ import os
 import urllib.parse
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-from pydantic import Field
-from typing_extensions import TypedDict
 
 from viewfinder.errors import ViewfinderError, printable
-from viewfinder.kept_files import MAY_HOLD_MORE, read_kept
+from viewfinder.kept_files import Sweep, read_kept
 from viewfinder.report.comparison import Compared, read_runs, say_best, summarise_settings
 from viewfinder.report.epoch_chart import draw_epochs
 from viewfinder.report.page import inline, render, save_figure
 from viewfinder.report.sweep_chart import draw_sweep
 from viewfinder.report.tables import EXPLAINED, mean_epoch, spread
-from viewfinder.run_folder import RunFolder
+from viewfinder.run_folder import SWEEP, RunFolder
 from viewfinder.whole_files import replace_text
-
-
-class Job(TypedDict):
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
-    folder: Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")]
-    """its name, directly below the sweep's folder"""
-
-
-class Sweep(TypedDict):
-    """sweep.json"""
-
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
-    jobs: list[Job]
-
-
-def sweep_file(folder: Path) -> Path:
-    """By which a folder is known as a sweep's."""
-    return folder / "sweep.json"
 
 
 def rewrite_sweep_report(folder: Path) -> Path:
@@ -45,9 +25,11 @@ def rewrite_sweep_report(folder: Path) -> Path:
     Raises:
         ViewfinderError: if sweep.json is not as Viewfinder writes it.
     """
-    jobs = [RunFolder(folder / job["folder"]) for job in read_kept(sweep_file(folder), Sweep)["jobs"]]
+    sweep = read_kept(folder / SWEEP, Sweep)
+    jobs = [RunFolder(folder / job["folder"]) for job in sweep["jobs"]]
     runs = [job for job in jobs if job.run.is_file()]
-    return write_sweep_report(folder, runs, [(job.path.name, "has not begun") for job in jobs if job not in runs])
+    waiting = [(job.path.name, "has not begun") for job in jobs if job not in runs]
+    return write_sweep_report(folder, runs, waiting, sweep["command"])
 
 
 def write_sweep_report(

@@ -14,10 +14,13 @@ from viewfinder.kept_files import changed_data
 from viewfinder.processes import Processes
 from viewfinder.provenance import code, versions
 from viewfinder.run_folder import RunFolder
-from viewfinder.settings import WITHOUT_EFFECT, flat, varying
+from viewfinder.settings import NO_MATTER, flat, varying
 from viewfinder.sweep.folder import SweepFolder, SweepJob
 from viewfinder.sweep.plan import Planned
 from viewfinder.whole_files import read_json, write_json
+
+KNOWN_OTHERWISE = (*NO_MATTER, "data.root")
+"""Keys that a job is not known by; its pictures are known by their fingerprint."""
 
 
 def pair(planned: Sequence[Planned], known: Sequence[SweepJob]) -> list[SweepJob | None]:
@@ -28,7 +31,7 @@ def pair(planned: Sequence[Planned], known: Sequence[SweepJob]) -> list[SweepJob
 
 
 def _identity(config: Mapping[str, Any], swept: set[str]) -> str:
-    kept = {key: value for key, value in flat(config).items() if key not in WITHOUT_EFFECT or key in swept}
+    kept = {key: value for key, value in flat(config).items() if key not in KNOWN_OTHERWISE or key in swept}
     return json.dumps(kept, sort_keys=True)
 
 
@@ -40,7 +43,7 @@ def other_values(planned: Sequence[Planned], known: Sequence[SweepJob]) -> list[
     now, before = ([flat(job.config) for job in jobs] for jobs in (planned, known))
     if not before:
         return []
-    free = varying(now).union(WITHOUT_EFFECT)
+    free = varying(now).union(KNOWN_OTHERWISE)
     fixed, fixed_before = now[0], {_fixed(config, free) for config in before}
     if _fixed(fixed, free) in fixed_before:
         return []

@@ -29,10 +29,12 @@ class SweepFolder:
 
     Args:
         path: the folder.
+        name: what `sweep.name` is, or would be to go on with a sweep that was given none.
         started: when the sweep was.
     """
 
     path: Path
+    name: str
     jobs: list[SweepJob] = field(default_factory=list)
     earlier: list[SweepJob] = field(default_factory=list)
     """replaced by a job of other code, data or values; their folders stay"""

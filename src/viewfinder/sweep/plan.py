@@ -154,6 +154,11 @@ def _check(parsed: Sequence[Override], words: dict[str, list[str]]) -> None:
             problems.append(Problem(key, rule, listed(values_of(override)), "Use output_dir=PATH and sweep.name=NAME."))
         elif key.replace("/", ".").split(".")[0] in ONCE and len(words[key]) != 1:
             problems.append(Problem(typed, "takes one value, of which the whole sweep is"))
+        elif override.is_interval_sweep():
+            remedy = "To search in an interval: viewfinder search --help."
+            problems.append(
+                Problem(typed, "a sweep tries every value, and an interval has no end of them", remedy=remedy)
+            )
         elif not words[key]:
             problems.append(Problem(typed, "stands for no value at all"))
         elif key == "hydra/launcher" and words[key][0].partition("=")[2] not in LAUNCHERS:

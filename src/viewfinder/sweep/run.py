@@ -33,12 +33,11 @@ def run_sweep(parsed: Sequence[Override]) -> int:
     """
     planned = plan(parsed)
     at_once = _share_the_machine(planned)
+    sweep = _folder(planned)
     if planned.settings.dry_run:
-        sweep = SweepFolder(_named(planned) or Path(planned.settings.output_dir) / _names(planned) / "<time>")
         sweep.read()
         say_dry_run(sweep, merge(sweep, planned), at_once)
         return 0
-    sweep = SweepFolder(_named(planned) or make_dated(Path(planned.settings.output_dir) / _names(planned)))
     with sweep.taken():
         sweep.read()
         jobs = merge(sweep, planned)
@@ -98,17 +97,14 @@ def _share_the_machine(planned: Plan) -> int:
     return at_once
 
 
-def _names(planned: Plan) -> str:
-    """Of the experiments or models that it runs."""
-    return "-".join(dict.fromkeys(str(job.config["name"]) for job in planned.jobs))
-
-
-def _named(planned: Plan) -> Path | None:
-    """The folder that `sweep.name` says."""
-    name = planned.settings.name
+def _folder(planned: Plan) -> SweepFolder:
+    """<output_dir>/<sweep.name>, or a dated one below the names of the experiments or models that it runs."""
+    name, output_dir = planned.settings.name, Path(planned.settings.output_dir)
     if name is None:
-        return None
+        path = output_dir / "-".join(dict.fromkeys(str(job.config["name"]) for job in planned.jobs))
+        path = path / "<time>" if planned.settings.dry_run else make_dated(path)
+        return SweepFolder(path, str(path.relative_to(output_dir)))
     if Path(name).is_absolute() or ".." in Path(name).parts or Path(name) == Path():
         rule = "must be a folder's name below output_dir"
         raise ViewfinderError("the command line", [Problem("sweep.name", rule, name, "Such as sweep.name=lr.")])
-    return Path(planned.settings.output_dir) / name
+    return SweepFolder(output_dir / name, name)

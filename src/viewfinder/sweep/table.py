@@ -55,12 +55,13 @@ def say_end(sweep: SweepFolder, jobs: Sequence[SweepJob], is_named: bool) -> boo
     Returns:
         Whether all of them have finished.
     """
+    from viewfinder.report.sweep_page import rewrite_sweep_report
+
     terminal = console()
     shared = printable(" ".join(_shared(sweep)))
     terminal.print(f"\nsweep {printable(str(sweep.path))}, {shared}".rstrip(", "), soft_wrap=True)
     terminal.print("accuracy on val and test with the best weights\n", style="dim")
     terminal.print(_table(sweep, jobs))
-    replace_text(sweep.path / "jobs.csv", rows(sweep, jobs).to_csv(index=False))
     unfinished = {job.folder: reason(sweep, job) for job in jobs if sweep.status(job) != "finished"}
     failed = {folder: why for folder, why in unfinished.items() if why}
     if failed:
@@ -68,10 +69,12 @@ def say_end(sweep: SweepFolder, jobs: Sequence[SweepJob], is_named: bool) -> boo
         for folder, why in failed.items():
             terminal.print(f"  job {folder}: {printable(why)}", soft_wrap=True)
     if unfinished:
-        name = "" if is_named else f" {shlex.quote(f'sweep.name={sweep.path.name}')}"
         again = "run the failed ones again" if len(failed) == len(unfinished) else "go on"
+        name = "" if is_named else f" {shlex.quote(f'sweep.name={sweep.name}')}"
         terminal.print(f"\nTo {again}: {command()}{name}", soft_wrap=True)
-    terminal.print(f"\nCompare them: {shlex.join(['viewfinder', 'compare', str(sweep.path)])}", soft_wrap=True)
+    terminal.print(f"\ncompare  {shlex.join(['viewfinder', 'compare', str(sweep.path)])}", soft_wrap=True)
+    replace_text(sweep.path / "jobs.csv", rows(sweep, sweep.jobs).to_csv(index=False))
+    terminal.print(f"report   {printable(str(rewrite_sweep_report(sweep.path)))}", soft_wrap=True)
     return not unfinished
 
 

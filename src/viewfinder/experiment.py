@@ -1,17 +1,18 @@
 """One experiment, from a configuration to a run folder."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
 from viewfinder.assemble import build_classifier, build_network, check_config, open_data, rebuild_network
 from viewfinder.build import build
 from viewfinder.checkpoints import Found
-from viewfinder.choices import ALL_THREADS, choose
+from viewfinder.choices import ALL_THREADS, Choices, choose
 from viewfinder.classifier import Classifier
 from viewfinder.data.image_data import ImageData
 from viewfinder.limits import explained
@@ -123,13 +124,8 @@ def carry_out(cfg: DictConfig, parts: Parts, run: RunFolder, start: Start | None
         run.write_data(parts.data_facts)
         recorder = Recorder(run, board, signals, cfg.trainer.get("checkpoint_every"))
         trainer = build(cfg.trainer, "trainer", callbacks=[recorder])
-        device, batch = trainer.strategy.root_device, (data.batch_size, *data.picture_shape)
-        data.settle(device)
-        say_data(data)
-        say_network(parts.network_facts, run)
-        choices = choose(network, batch, device, cfg.trainer, start and start.before)
-        loop_of(trainer).precision = choices.precision
-        say_choices(choices)
+        choices = settle(cfg, parts, trainer, start and start.before)
+        log.info(f"run      {run.path}")
         run.update_run(
             network=parts.network_facts, device=choices.device, threads=choices.threads, precision=choices.precision
         )
@@ -152,6 +148,23 @@ def carry_out(cfg: DictConfig, parts: Parts, run: RunFolder, start: Start | None
             board.finish(scores["best"])
         run.previous.unlink(missing_ok=True)
     return scores
+
+
+def settle(cfg: DictConfig, parts: Parts, trainer: pl.Trainer, before: Mapping[str, Any] | None = None) -> Choices:
+    """Put the data where the trainer's device finds them, and choose threads and precision; said on the terminal.
+
+    Args:
+        before: as `choose` takes it.
+    """
+    data, device = parts.data, trainer.strategy.root_device
+    data.settle(device)
+    say_data(data)
+    say_network(parts.network_facts)
+    batch = (data.batch_size, *data.picture_shape)
+    choices = choose(parts.classifier.network, batch, device, cfg.trainer, before)
+    loop_of(trainer).precision = choices.precision
+    say_choices(choices)
+    return choices
 
 
 def write_results(run: RunFolder, data: ImageData, test: Predictions, scores: Scores) -> None:

@@ -76,11 +76,10 @@ def network_facts(network: nn.Module, channels: int, classes: int) -> dict[str, 
     }
 
 
-def say_network(facts: Mapping[str, Any], run: RunFolder) -> None:
+def say_network(facts: Mapping[str, Any]) -> None:
     frozen = f" ({facts['trained']:,} trained)" if facts["trained"] != facts["parameters"] else ""
     per_picture = f"{facts['multiply_adds']:,} multiply-adds a picture"
     log.info(f"network  {facts['name']}, {facts['parameters']:,} parameters{frozen}, {per_picture}")
-    log.info(f"run      {run.path}")
 
 
 def say_choices(choices: Choices) -> None:

@@ -376,7 +376,7 @@ SCRIPT = Path(sys.executable).with_name("viewfinder")
 HELPS = {
     "train.py": [ROOT / "train.py"],
     "viewfinder": [SCRIPT],
-    **{verb: [SCRIPT, verb] for verb in ("train", "evaluate", "predict", "compare", "report")},
+    **{verb: [SCRIPT, verb] for verb in ("train", "evaluate", "predict", "compare", "report", "lr-range")},
 }
 
 

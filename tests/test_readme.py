@@ -75,13 +75,14 @@ def test_each_training_command_trains(command: str, tmp_path: Path, monkeypatch:
 
 
 def test_the_sweep_runs_each_combination(tmp_path: Path) -> None:
-    (command,) = starting("python train.py -m")
-    typed = [*shlex.split(command)[1:], *SMALL, f"output_dir={tmp_path}"]
-    done = subprocess.run([sys.executable, *typed], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in done.stdout.splitlines() if " finished " in line]
-    runs = [OmegaConf.load(path) for path in sorted(tmp_path.glob("quickstart/*/*/config.yaml"))]
-    assert len(lines) == len(runs) == 8
+    sweep, dry_run = starting("python train.py -m")
+    for command, said in ((sweep, "8 jobs\n"), (dry_run, "8 jobs: 8 finished\n")):
+        typed = [*shlex.split(command)[1:], *SMALL, f"output_dir={tmp_path}"]
+        done = subprocess.run([sys.executable, *typed], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+        assert sum(" finished " in line for line in done.stdout.splitlines()) == 8
+    runs = [OmegaConf.load(path) for path in sorted(tmp_path.glob("lr/*/config.yaml"))]
     assert {(run.optimizer.lr, run.seed) for run in runs} == {
         (lr, s) for lr in (1e-4, 3e-4, 1e-3, 3e-3) for s in (1, 2)
     }

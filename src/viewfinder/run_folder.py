@@ -288,9 +288,9 @@ def make_folder(path: Path, key: str = "output_dir") -> Path:
     return path
 
 
-def make_dated(parent: Path) -> Path:
-    """A new folder parent/<now>, or parent/<now>_2 and so on where several begin within one second."""
-    stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+def make_dated(parent: Path, suffix: str = "") -> Path:
+    """A new folder parent/<now><suffix>, or with _2 after it and so on where several begin within one second."""
+    stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S") + suffix
     for count in itertools.count(1):
         path = parent / (stem if count == 1 else f"{stem}_{count}")
         if not path.exists():

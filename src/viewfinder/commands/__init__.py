@@ -6,6 +6,7 @@ import typer
 
 from viewfinder.commands.compare import compare
 from viewfinder.commands.evaluate import evaluate
+from viewfinder.commands.lr_range import lr_range
 from viewfinder.commands.predict import predict
 from viewfinder.commands.report import report
 from viewfinder.commands.resume import resume
@@ -24,6 +25,7 @@ cli.command()(evaluate)
 cli.command()(predict)
 cli.command()(compare)
 cli.command()(report)
+cli.command()(lr_range)
 
 
 @cli.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -40,7 +42,7 @@ def app() -> None:
     """Run a verb; what a person can mend is shown without a traceback, with exit code 2.
 
     The working folder is not searched for modules: it may be a stranger's run folder, with a pandas.py in it. `train`
-    does search it, and `allow=NAME` does for that name.
+    and `lr-range` do search it, and `allow=NAME` does for that name.
     """
     settle_threads()
     try:

@@ -96,7 +96,9 @@ def test_each_later_command_does_its_work(tmp_path: Path, monkeypatch: pytest.Mo
     run_experiment(compose_config([*SMALL, *data, "run_dir=outputs/quickstart/one"]))
     for command in starting("viewfinder"):
         words = shlex.split(
-            command.replace("RUN", "outputs/quickstart/one").replace("/other/place", str(tmp_path / "in"))
+            command.replace("RUN", "outputs/quickstart/one")
+            .replace("outputs/lr", "outputs")
+            .replace("/other/place", str(tmp_path / "in"))
         )
         if command.startswith("viewfinder resume") and "=" not in command:
             RunFolder.open(tmp_path / "outputs/quickstart/one").update_run(status="running")  # as if it had been killed

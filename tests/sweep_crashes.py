@@ -1,0 +1,82 @@
+"""A sweep whose parent is killed at random moments and started again, compared with one that was left alone.
+
+    python tests/sweep_crashes.py --jobs 12 --kills 10 --seed 1 --at-once 2
+
+Each time the same line is typed. In the end all jobs must have finished, none of them twice, with the very scores,
+metrics, predictions and weights of the sweep that was left alone.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from crashes import outcome
+
+TRAIN = Path(__file__).resolve().parents[1] / "train.py"
+
+
+def started(folder: Path, line: list[str]) -> "subprocess.Popen[bytes]":
+    with (folder.parent / f"{folder.name}.out").open("ab") as out:
+        words = [sys.executable, str(TRAIN), "-m", *line, f"output_dir={folder.parent}", f"sweep.name={folder.name}"]
+        return subprocess.Popen(words, stdout=out, stderr=out)
+
+
+def scored(folder: Path) -> dict[str, int]:
+    """When each job ended; it changes where one is run to its end again."""
+    return {file.parent.name: file.stat().st_mtime_ns for file in folder.glob("*/scores.json")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=12)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=1, help="of the moments of death (default: 1)")
+    parser.add_argument("--at-once", type=int, default=2)
+    parser.add_argument("overrides", nargs="*", default=["experiment=quickstart", "trainer.max_epochs=3"])
+    args = parser.parse_args()
+    rng, root = random.Random(args.seed), Path(tempfile.mkdtemp(prefix="sweep-crashes-"))
+    os.environ["XDG_CACHE_HOME"] = str(root / "cache")
+    rates = ",".join(f"{rate}e-4" for rate in range(1, args.jobs // 2 + 1))
+    line = [*args.overrides, "trainer=cpu", f"optimizer.lr={rates}", "seed=1,2"]
+    line += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={args.at_once}"]
+    whole, folder = root / "whole", root / "killed"
+    begun = time.monotonic()
+    assert started(whole, line).wait() == 0, root
+    seconds = time.monotonic() - begun
+    kills, again, finished = 0, [], {}
+    while True:
+        process = started(folder, line)
+        try:
+            code = process.wait(rng.uniform(0, 2 * seconds / args.kills) + 5 if kills < args.kills else None)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            code = process.wait()
+        now = scored(folder)
+        again += [name for name, when in finished.items() if now[name] != when]
+        finished = now
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL, f"exit code {code}; see {folder}.out"
+        kills += 1
+        print(f"kill {kills}: {len(finished)} jobs finished", flush=True)
+    different = [
+        f"job {number}: {name}"
+        for number in map(str, range(args.jobs))
+        for name, value in outcome(whole / number).items()
+        if outcome(folder / number)[name] != value
+    ]
+    print(
+        f"{len(finished)} of {args.jobs} jobs finished after {kills} kills, {len(again)} of them twice; "
+        f"{len(different)} differences from the sweep left alone {different}; {time.monotonic() - begun:.0f} s; {root}"
+    )
+    raise SystemExit(bool(different or again or len(finished) != args.jobs))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ metrics, predictions and weights of the sweep that was left alone.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -27,9 +28,10 @@ def started(folder: Path, line: list[str]) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(words, stdout=out, stderr=out)
 
 
-def scored(folder: Path) -> dict[str, int]:
+def finished_jobs(folder: Path) -> dict[str, str]:
     """When each job ended; it changes where one is run to its end again."""
-    return {file.parent.name: file.stat().st_mtime_ns for file in folder.glob("*/scores.json")}
+    runs = {file.parent.name: json.loads(file.read_text()) for file in folder.glob("*/run.json")}
+    return {name: facts["ended"] for name, facts in runs.items() if facts["status"] == "finished"}
 
 
 def main() -> None:
@@ -57,8 +59,8 @@ def main() -> None:
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             code = process.wait()
-        now = scored(folder)
-        again += [name for name, when in finished.items() if now[name] != when]
+        now = finished_jobs(folder)
+        again += [name for name, when in finished.items() if now.get(name) != when]
         finished = now
         if code == 0:
             break

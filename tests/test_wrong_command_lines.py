@@ -25,6 +25,7 @@ from viewfinder.assemble import check_config
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.experiment import run_experiment
 from viewfinder.overrides import check_overrides, compose_config, find_conf
+from viewfinder.sweep.plan import plan
 
 ROOT = Path(__file__).resolve().parents[1]
 SCREEN, WIDTH = 24, 100
@@ -54,6 +55,8 @@ KINDS = {
     "root": "text",
     "_target_": "class",
     "allow": "packages",
+    "rerun": "bool",
+    "max_failures": "whole number",
 }
 WRONG_TYPES = {
     "whole number": ("word", "1.5", "true", "[1,2]", "{a: 1}", "null"),
@@ -87,7 +90,7 @@ TOO_LARGE = dict.fromkeys(SHARES, "2") | {"channels": "2", "betas": "[2,2]"}
 NEVER_ZERO = (
     "image_size", "width", "every", "batch_size", "limit", "max_epochs", "devices", "accumulate_grad_batches",
     "early_stopping_patience", "limit_batches", "gradient_clip_val", "start_divisor", "end_divisor", "val_fraction",
-    "train_fraction", "factor", "threads", "workers",
+    "train_fraction", "factor", "threads", "workers", "max_failures", "max_jobs",
 )  # fmt: skip
 TOO_SMALL = dict.fromkeys(NEVER_ZERO, "0") | {"widths": "[0]", "hidden": "[0]"}
 NULL_IS_LEGAL = {"weights", "fused", "checkpoint_every"}  # random weights; torch's own choice; none within an epoch
@@ -252,6 +255,11 @@ def run(*typed: str) -> None:
         run_experiment(compose_config(list(typed)))
 
 
+def sweep(*typed: str) -> None:
+    """What `train.py -m` does with these words before any job begins."""
+    plan(check_overrides(list(typed)))
+
+
 def refused(*typed: str, start: Callable[..., Any] = run) -> ViewfinderError:
     """The error that answers these words: one screen, a next step for each problem, and nothing left behind."""
     before = files_in(Path.cwd())
@@ -276,7 +284,7 @@ def problem_of(error: ViewfinderError, key: str) -> Problem:
 
 def value_refused(case: Case, pictures: Path) -> None:
     typed = [word.replace(PICTURES, str(pictures)) for word in case.typed]
-    problem = problem_of(refused(*typed), case.key)
+    problem = problem_of(refused(*typed, start=sweep if case.key.startswith("sweep.") else run), case.key)
     assert problem.received
     assert str(problem) in str(ViewfinderError("", [problem]))
 

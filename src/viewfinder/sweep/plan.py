@@ -174,14 +174,14 @@ def _check(parsed: Sequence[Override], words: dict[str, list[str]]) -> None:
 
 
 def _settings(compositions: Compositions, line: Sequence[str]) -> Settings:
-    cfg = compositions.of(line)
-    n_jobs = compositions.composed(line).hydra.launcher.get("n_jobs", 1)
-    problems = check_values("sweep.", Settings, cfg.sweep)
-    problems += check_values("hydra.launcher.", Settings, {"n_jobs": n_jobs})
-    problems += check_values("", Settings, {"output_dir": cfg.output_dir})
+    whole: Any = OmegaConf.to_container(OmegaConf.masked_copy(compositions.of(line), ["sweep", "output_dir"]))
+    place = {"output_dir": whole["output_dir"]}
+    launcher = {"n_jobs": compositions.composed(line).hydra.launcher.get("n_jobs", 1)}
+    keys = {"sweep.": whole["sweep"], "": place, "hydra.launcher.": launcher}
+    problems = [problem for key, values in keys.items() for problem in check_values(key, Settings, values)]
     if problems:
         raise ViewfinderError(STAGE, problems)
-    return Settings(**cfg.sweep, output_dir=cfg.output_dir, n_jobs=n_jobs)
+    return Settings(**whole["sweep"], **place, **launcher)
 
 
 def _typed(line: Sequence[str]) -> list[str]:

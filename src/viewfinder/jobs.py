@@ -11,6 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.errors import FAILED, ViewfinderError
 from viewfinder.run_folder import RunFolder
+from viewfinder.whole_files import DISK
+
+NO_DISK = 3
+"""Exit code of a process of a job that the disk took no more from: the next one would fare no better."""
 
 
 class Job(NamedTuple):
@@ -24,8 +28,8 @@ class Job(NamedTuple):
 def carry_out(job: Job) -> int:
     """Train from the beginning, or from where an earlier process has come to: the exit code of this one.
 
-    0 when the run has finished, 128 and a signal's number when it was stopped; 2 when it has failed, whose reason is
-    in run.json then.
+    0 when the run has finished, 128 and a signal's number when it was stopped; FAILED or NO_DISK when it has failed,
+    whose reason is in run.json then if the disk took it.
     """
     from viewfinder.experiment import run_experiment
     from viewfinder.resume import resume_experiment
@@ -41,7 +45,7 @@ def carry_out(job: Job) -> int:
     except ViewfinderError as error:
         print(error, file=sys.stderr)
         record_failure(job, error.reason)
-        return FAILED
+        return NO_DISK if error.stage == DISK else FAILED
     except Exception as error:
         traceback.print_exc()
         record_failure(job, " ".join(f"{type(error).__name__}: {error}".split()))

@@ -126,6 +126,7 @@ class Sweep(TypedDict):
 
     __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
     command: str
+    started: str
     process: int
     machine: Machine
     jobs: list[SweepJob]

@@ -17,7 +17,7 @@ from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.kinds import TRUSTED
 from viewfinder.run_folder import RunFolder
 from viewfinder.signals import Stopped
-from viewfinder.whole_files import FULL
+from viewfinder.whole_files import FULL, unwritable
 
 log = logging.getLogger("viewfinder")
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -58,9 +58,7 @@ def explained(run: RunFolder | None = None) -> Iterator[None]:
         text = " ".join(str(error).split())
         if run is not None and isinstance(error, OSError) and error.errno in (*FULL, *CLOSED):
             inside = error.filename is None or Path(str(error.filename)).is_relative_to(run.path)
-            key, rule = str(run.path if inside else error.filename), f"cannot be written: {error.strerror}"
-            remedy = f"{'Make room' if error.errno in FULL else 'Make it writable'}, then: {to_resume(run)}"
-            raise ViewfinderError("the disk", [Problem(key, rule, remedy=remedy)]) from error
+            raise unwritable(run.path if inside else Path(str(error.filename)), error, to_resume(run)) from error
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
             rule = f"memory is full: {text[:200] or 'no more is given'}"
             remedy = "End other programs, or take a smaller data.batch_size in a new run."

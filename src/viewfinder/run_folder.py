@@ -18,7 +18,7 @@ from viewfinder.build import targets
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.logs import is_helper
 from viewfinder.provenance import code, command, git_state, now, this_process, versions
-from viewfinder.whole_files import BESIDE, read_json, replace_text, write_json
+from viewfinder.whole_files import BESIDE, read_json, replace_text, unwritable, write_json
 
 PATIENCE = 10.0
 """Seconds to wait for a run's lock: processes that a killed one has started end a little after it."""
@@ -69,20 +69,25 @@ class RunFolder:
         made = make_folder(wanted, "run_dir") if wanted else make_dated(Path(cfg.output_dir) / cfg.name)
         folder = cls(agreed_path(made))
         os.environ[RUN] = str(folder.path.absolute())
-        folder.lock.acquire()
-        folder.write_config(cfg)
-        folder.update_run(
-            status="running",
-            command=command(),
-            working_folder=str(Path.cwd()),
-            seed=int(cfg.seed),
-            started=now(),
-            git=git_state(),
-            versions=versions(),
-            code=code(targets(cfg)),
-            overrides=list(overrides),
-            **this_process(),
-        )
+        try:
+            folder.lock.acquire()
+            folder.write_config(cfg)
+            folder.update_run(
+                status="running",
+                command=command(),
+                working_folder=str(Path.cwd()),
+                seed=int(cfg.seed),
+                started=now(),
+                git=git_state(),
+                versions=versions(),
+                code=code(targets(cfg)),
+                overrides=list(overrides),
+                **this_process(),
+            )
+        except OSError as error:
+            folder._let_go()
+            folder.clear()
+            raise unwritable(folder.path, error, "type the same line again.") from error
         return folder
 
     @classmethod
@@ -96,6 +101,10 @@ class RunFolder:
         if not (folder.config.is_file() and folder.run.is_file()):
             rule = "is no run folder: it holds no config.yaml and run.json"
             remedy = "A run folder looks like outputs/simple_cnn/2026-01-31_12-00-00."
+            if (path / SWEEP).is_file():
+                remedy = (
+                    f"It is a sweep, whose jobs are runs, such as {path / '0'}. To go on with it, type its line again."
+                )
             raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path), remedy)])
         return folder
 

@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from viewfinder.errors import Problem, ViewfinderError
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says where a disk takes no more."""
+DISK = "the disk"
+"""Stage of an error about it."""
 BESIDE = r"\.[^.]+\.\d+"
 """Names of files that are not complete yet."""
 
@@ -63,3 +67,9 @@ def copy(source: Path, target: Path) -> None:
     """Not a link: of one file on the disk, damage to either would be damage to both."""
     with replacing(target) as beside:
         shutil.copyfile(source, beside)
+
+
+def unwritable(path: Path, error: OSError, then: str) -> ViewfinderError:
+    """The error about a file or folder that a disk does not take; `then` is what to do when it does again."""
+    remedy = f"{'Make room' if error.errno in FULL else 'Make it writable'}, then: {then}"
+    return ViewfinderError(DISK, [Problem(str(path), f"cannot be written: {error.strerror}", remedy=remedy)])

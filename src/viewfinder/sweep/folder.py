@@ -8,10 +8,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from viewfinder import provenance
 from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.provenance import command, now, this_process
 from viewfinder.run_folder import SWEEP, RunFolder
-from viewfinder.whole_files import FULL, write_json
+from viewfinder.whole_files import FULL, unwritable, write_json
+
+AGAIN = "type the same line again, or take another place by output_dir=PATH."
 
 
 @dataclass
@@ -38,7 +40,9 @@ class SweepFolder:
     jobs: list[SweepJob] = field(default_factory=list)
     earlier: list[SweepJob] = field(default_factory=list)
     """replaced by a job of other code, data or values; their folders stay"""
-    started: str = field(default_factory=now)
+    started: str = field(default_factory=provenance.now)
+    command: str = field(default_factory=provenance.command)
+    """that the plan is of"""
 
     def read(self) -> None:
         """Take over what sweep.json says, if there is one.
@@ -56,7 +60,7 @@ class SweepFolder:
                 )
             return
         found = read_kept(self.path / SWEEP, Sweep)
-        self.started = found.get("started", self.started)
+        self.started, self.command = found["started"], found["command"]
         self.jobs, self.earlier = (
             [SweepJob(each["folder"], each["overrides"], each["config"]) for each in found[name]]
             for name in ("jobs", "earlier")
@@ -64,7 +68,8 @@ class SweepFolder:
 
     def write(self) -> None:
         jobs = {"jobs": [asdict(job) for job in self.jobs], "earlier": [asdict(job) for job in self.earlier]}
-        write_json(self.path / SWEEP, {"command": command(), "started": self.started, **this_process(), **jobs})
+        facts = {"command": self.command, "started": self.started, **provenance.this_process()}
+        write_json(self.path / SWEEP, facts | jobs)
 
     def run(self, folder: str) -> RunFolder:
         return RunFolder(self.path / folder)
@@ -100,13 +105,13 @@ class SweepFolder:
             remedy = "Wait until it ends, or stop it by SIGTERM."
             raise ViewfinderError("the sweep", [Problem("sweep", rule, str(self.path), remedy)]) from error
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise unwritable(self.path, error, AGAIN) from error
         try:
             yield
         except OSError as error:
             if error.errno not in FULL and not str(error.filename or "").startswith(str(self.path)):
                 raise
-            raise _unwritable(self.path, error) from error
+            raise unwritable(self.path, error, AGAIN) from error
         finally:
             lock.release()
             with contextlib.suppress(OSError):  # where it was refused, nothing of it stays
@@ -121,8 +126,3 @@ class SweepFolder:
             found = read_kept(self.path / SWEEP, Sweep)
             return f"process {found['process']} on {found['machine']['host']}"
         return "another process, which has just begun"
-
-
-def _unwritable(path: Path, error: OSError) -> ViewfinderError:
-    remedy = "Make room, or take another place by output_dir=PATH, and type the same line again."
-    return ViewfinderError("the disk", [Problem(str(path), f"cannot be written: {error.strerror}", remedy=remedy)])

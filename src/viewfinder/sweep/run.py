@@ -9,8 +9,9 @@ import joblib
 from hydra.core.override_parser.types import Override
 
 from viewfinder.errors import FAILED, Problem, ViewfinderError
-from viewfinder.jobs import Job, carry_out, record_failure
+from viewfinder.jobs import NO_DISK, Job, carry_out, record_failure
 from viewfinder.processes import Processes, start_early
+from viewfinder.provenance import command
 from viewfinder.run_folder import make_dated
 from viewfinder.sweep.folder import SweepFolder, SweepJob
 from viewfinder.sweep.merge import merge
@@ -40,7 +41,10 @@ def run_sweep(parsed: Sequence[Override]) -> int:
         return 0
     with sweep.taken():
         sweep.read()
+        if sweep.jobs:
+            sweep.write()  # whose it is now
         jobs = merge(sweep, planned)
+        sweep.command = command()
         sweep.write()
         stopped = carry_out_all(sweep, jobs, at_once, planned)
         is_done = say_end(sweep, jobs, is_named=planned.settings.name is not None)
@@ -64,14 +68,17 @@ def carry_out_all(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, pl
 
     with Processes(carry_out, at_once, output) as processes:
         for job, code in processes.run(each()):
-            if code not in (0, FAILED) and processes.requested is None:
+            if code not in (0, FAILED, NO_DISK) and processes.requested is None:
                 record_failure(job, _death(code))
             if not is_alone:
                 say_ended(sweep, todo[job.folder.name])
             failures += code != 0
-            if failures == planned.settings.max_failures and not processes.is_over:
+            over = "the disk takes no more" if code == NO_DISK else ""
+            if failures == planned.settings.max_failures:
+                over = f"{failures} failed, which is sweep.max_failures"
+            if over and not processes.is_over:
                 processes.is_over = True
-                print(f"\n{failures} failed, which is sweep.max_failures: no other job begins", flush=True)
+                print(f"\n{over}: no other job begins", flush=True)
     return processes.requested
 
 

@@ -55,7 +55,7 @@ def main() -> None:
     while True:
         process = started(folder, line)
         try:
-            code = process.wait(rng.uniform(0, 2 * seconds / args.kills) + 5 if kills < args.kills else None)
+            code = process.wait(5 + rng.uniform(0, seconds * min(1, 2 / args.kills)) if kills < args.kills else None)
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             code = process.wait()
@@ -74,7 +74,7 @@ def main() -> None:
         if outcome(folder / number)[name] != value
     ]
     print(
-        f"{len(finished)} of {args.jobs} jobs finished after {kills} kills, {len(again)} of them twice; "
+        f"{len(finished)} of {args.jobs} jobs finished after {kills} kill{'s' * (kills != 1)}, {len(again)} of them twice; "
         f"{len(different)} differences from the sweep left alone {different}; {time.monotonic() - begun:.0f} s; {root}"
     )
     raise SystemExit(bool(different or again or len(finished) != args.jobs))

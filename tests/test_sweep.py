@@ -376,4 +376,4 @@ def test_a_sweep_whose_parent_is_killed_ends_as_one_that_was_left_alone() -> Non
     line = ["model=mlp", "model.widths=[8]", "data=digits", "trainer.precision=32-true", "trainer.max_epochs=40"]
     done = subprocess.run([*script, *line], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 2 jobs finished after 1 kill" in done.stdout
+    assert "2 of 2 jobs finished after 1 of 1 kills, 0 of them twice; 0 differences" in done.stdout

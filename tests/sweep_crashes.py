@@ -74,8 +74,9 @@ def main() -> None:
         if outcome(folder / number)[name] != value
     ]
     print(
-        f"{len(finished)} of {args.jobs} jobs finished after {kills} of {args.kills} kills, {len(again)} of them twice; "
-        f"{len(different)} differences from the sweep left alone {different}; {time.monotonic() - begun:.0f} s; {root}"
+        f"{len(finished)} of {args.jobs} jobs finished after {kills} of {args.kills} kills, "
+        f"{len(again)} of them twice; {len(different)} differences from the sweep left alone {different}; "
+        f"{time.monotonic() - begun:.0f} s; {root}"
     )
     raise SystemExit(bool(different or again or len(finished) != args.jobs))
 

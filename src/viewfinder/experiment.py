@@ -20,7 +20,7 @@ from viewfinder.logs import logging_to
 from viewfinder.metrics import Predictions
 from viewfinder.preprocess import preprocess_of
 from viewfinder.process import keep_freed_memory
-from viewfinder.recorder import Recorder
+from viewfinder.recorder import AfterEpoch, Recorder
 from viewfinder.report.page import save_picture, write_report
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table
 from viewfinder.report.summary import network_facts, say_choices, say_data, say_network, say_result
@@ -45,13 +45,19 @@ class Parts(NamedTuple):
     network_facts: dict[str, Any]
 
 
-def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Sequence[str] = ()) -> Scores:
+def run_experiment(
+    cfg: DictConfig,
+    folder: Path | None = None,
+    overrides: Sequence[str] = (),
+    after_epoch: AfterEpoch | None = None,
+) -> Scores:
     """Train, keep the best weights by validation, score them on the test split, and explain it all in a run folder.
 
     Args:
         cfg: the resolved configuration, as conf/ composes it.
         folder: where exactly the run goes; by default what `run_dir`, or `output_dir` and `name`, say.
         overrides: what was typed to get this configuration, kept in run.json.
+        after_epoch: may give the run up when an epoch is over.
 
     Returns:
         What scores.json holds: {"best": {"epoch", "val": {...}, "test": {...}}, "last": {...}}.
@@ -59,12 +65,13 @@ def run_experiment(cfg: DictConfig, folder: Path | None = None, overrides: Seque
     Raises:
         ViewfinderError: for whatever a person can mend; until the data has been read nothing is created on disk.
         Stopped: after a signal; the run can be continued.
+        Pruned: if `after_epoch` gives it up.
     """
     check_config(cfg)
     with explained():
         parts = prepare(cfg)
     with RunFolder.create(cfg, folder, overrides) as run:
-        return carry_out(cfg, parts, run)
+        return carry_out(cfg, parts, run, after_epoch=after_epoch)
 
 
 def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
@@ -112,7 +119,13 @@ class Start(NamedTuple):
         return self.checkpoint is not None and self.checkpoint.recorded["is_stopped_early"]
 
 
-def carry_out(cfg: DictConfig, parts: Parts, run: RunFolder, start: Start | None = None) -> Scores:
+def carry_out(
+    cfg: DictConfig,
+    parts: Parts,
+    run: RunFolder,
+    start: Start | None = None,
+    after_epoch: AfterEpoch | None = None,
+) -> Scores:
     """Train and score in a run folder, from the beginning or from where an earlier process has come to."""
     data, classifier, network = parts.data, parts.classifier, parts.classifier.network
     with (
@@ -122,7 +135,7 @@ def carry_out(cfg: DictConfig, parts: Parts, run: RunFolder, start: Start | None
         start_tensorboard(run, cfg, data, network, start.epochs if start else 0) as board,
     ):
         run.write_data(parts.data_facts)
-        recorder = Recorder(run, board, signals, cfg.trainer.get("checkpoint_every"))
+        recorder = Recorder(run, board, signals, cfg.trainer.get("checkpoint_every"), after_epoch)
         trainer = build(cfg.trainer, "trainer", callbacks=[recorder])
         choices = settle(cfg, parts, trainer, start and start.before)
         log.info(f"run      {run.path}")
@@ -137,6 +150,7 @@ def carry_out(cfg: DictConfig, parts: Parts, run: RunFolder, start: Start | None
         if start and checkpoint and (start.is_stopped_early or start.epochs >= cfg.trainer.max_epochs):
             data.trainer = trainer  # which has it from `fit` otherwise
             recorder.load_state_dict(dict(checkpoint.recorded))
+            recorder.hand_on(trainer, is_over=True)
             load_weights(classifier, checkpoint.path)
         else:
             with signals.held():

@@ -5,13 +5,17 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.errors import FAILED, ViewfinderError
 from viewfinder.run_folder import RunFolder
+from viewfinder.signals import Pruned
 from viewfinder.whole_files import DISK
+
+if TYPE_CHECKING:
+    from viewfinder.recorder import AfterEpoch
 
 NO_DISK = 3
 """Exit code of a process of a job that the disk took no more from: the next one would fare no better."""
@@ -25,11 +29,14 @@ class Job(NamedTuple):
     """what was typed to get it"""
 
 
-def carry_out(job: Job) -> int:
+def carry_out(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
     """Train from the beginning, or from where an earlier process has come to: the exit code of this one.
 
-    0 when the run has finished, 128 and a signal's number when it was stopped; FAILED or NO_DISK when it has failed,
-    whose reason is in run.json then if the disk took it.
+    0 when the run has finished or was pruned, 128 and a signal's number when it was stopped; FAILED or NO_DISK when it
+    has failed, whose reason is in run.json then if the disk took it.
+
+    Args:
+        after_epoch: may give the run up when an epoch is over.
     """
     from viewfinder.experiment import run_experiment
     from viewfinder.resume import resume_experiment
@@ -38,10 +45,12 @@ def carry_out(job: Job) -> int:
     run = RunFolder(job.folder)
     try:
         if run.is_begun():
-            resume_experiment(run, _words(run, cfg))
+            resume_experiment(run, _words(run, cfg), after_epoch)
         else:
             run.clear()
-            run_experiment(cfg, job.folder, job.overrides)
+            run_experiment(cfg, job.folder, job.overrides, after_epoch)
+    except Pruned:
+        return 0
     except ViewfinderError as error:
         print(error, file=sys.stderr)
         record_failure(job, error.reason)

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import pandas as pd
@@ -16,11 +17,13 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from viewfinder.divergence import check_losses, check_row
 from viewfinder.run_folder import RunFolder
-from viewfinder.signals import Signals, Stopped
+from viewfinder.signals import Pruned, Signals, Stopped
 from viewfinder.tensorboard import TensorBoard
 from viewfinder.whole_files import copy, replace_text, replacing
 
 log = logging.getLogger("viewfinder")
+AfterEpoch = Callable[[Sequence[Mapping[str, Any]]], bool]
+"""Gets the rows of all epochs that are over; whether the run is to be given up."""
 COLUMNS = (
     "train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/f1", "val/precision", "val/recall", "lr"
 )  # fmt: skip
@@ -38,13 +41,22 @@ class Recorder(Checkpoint):
         signals: those that ask the run to stop.
         every: between checkpoints within an epoch: steps, or minutes as in "10min"; None for none. Several processes
             make none, since each knows the metrics of its own batches alone.
+        after_epoch: called when an epoch's checkpoint is saved, and with what was saved before when a run goes on.
     """
 
-    def __init__(self, folder: RunFolder, board: TensorBoard | None, signals: Signals, every: int | str | None = None):
+    def __init__(
+        self,
+        folder: RunFolder,
+        board: TensorBoard | None,
+        signals: Signals,
+        every: int | str | None = None,
+        after_epoch: AfterEpoch | None = None,
+    ):
         self.folder, self.board, self.signals = folder, board, signals
         self.every_steps = every if isinstance(every, int) else math.inf
         self.every_seconds = 60 * float(every.removesuffix("min")) if isinstance(every, str) else math.inf
         self.saved_step, self.saved_at = 0, time.monotonic()
+        self.after_epoch = after_epoch
         self.rows: list[dict[str, Any]] = []
         self.seconds: list[float] = []
         self.best_epoch, self.best_accuracy = 0, -1.0
@@ -56,6 +68,7 @@ class Recorder(Checkpoint):
         self.signals.listen()
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
         pl_module.loop.between = functools.partial(self._between, trainer)
+        self.hand_on(trainer, is_over=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         pl_module.loop.between = None
@@ -101,8 +114,25 @@ class Recorder(Checkpoint):
                 f"val loss {row['val/loss']:.4f} acc {row['val/accuracy']:.4f}  "
                 f"{self.seconds[-1]:5.1f} s{'  best' if better else ''}"
             )
+        self.hand_on(trainer, is_over=self.is_stopped_early or row["epoch"] == trainer.max_epochs)
         if self._is_asked(trainer):
             self._stop(trainer, f"after epoch {row['epoch']} of {trainer.max_epochs}; all of it is saved")
+
+    def hand_on(self, trainer: pl.Trainer, is_over: bool) -> None:
+        """Show `after_epoch` the epochs so far.
+
+        Args:
+            is_over: the training, so that nothing is saved by giving it up.
+
+        Raises:
+            Pruned: if it is to be given up.
+        """
+        if self.after_epoch is None or not self.rows:
+            return
+        if self.after_epoch(self.rows) and not is_over:
+            pruned = Pruned(f"pruned after epoch {self.rows[-1]['epoch']} of {trainer.max_epochs}")
+            log.info(str(pruned))
+            raise pruned
 
     def _between(self, trainer: pl.Trainer) -> None:
         """After a step, or a batch of validation: save if that is due, stop if that was asked for."""

@@ -16,7 +16,7 @@ from viewfinder.kept_files import changed_data
 from viewfinder.limits import explained, to_resume
 from viewfinder.logs import is_helper
 from viewfinder.provenance import code, now, this_process, versions
-from viewfinder.recorder import metrics_text
+from viewfinder.recorder import AfterEpoch, metrics_text
 from viewfinder.run_folder import RunFolder, agreed_path, find_runs
 from viewfinder.whole_files import copy, replace_text
 
@@ -40,11 +40,12 @@ def find_run(run: str) -> RunFolder:
     return max(find_runs(Path("outputs")), key=lambda each: each.run.stat().st_mtime)
 
 
-def resume_experiment(run: RunFolder, overrides: Sequence[str] = ()) -> Scores:
+def resume_experiment(run: RunFolder, overrides: Sequence[str] = (), after_epoch: AfterEpoch | None = None) -> Scores:
     """Train a run to its end from its newest checkpoint, as if it had never been stopped, and score it.
 
     Args:
         overrides: key=value for keys in CHANGEABLE; a larger `trainer.max_epochs` extends a run.
+        after_epoch: as of run_experiment; at first it gets the epochs that are over already.
 
     Returns:
         As run_experiment.
@@ -52,6 +53,7 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = ()) -> Scores:
     Raises:
         ViewfinderError: if nothing is left to do, another process is doing it, or it would be another experiment.
         Stopped: after a signal; the run can be continued again.
+        Pruned: if `after_epoch` gives it up.
     """
     _refuse_other_experiments(overrides)
     with run.taken():
@@ -77,7 +79,7 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = ()) -> Scores:
                     _set_back(run, checkpoint)
                     run.update_run(status="running", error=None, ended=None, **this_process(), **facts)
                     run.write_config(cfg)
-            return carry_out(wanted, parts, run, start)
+            return carry_out(wanted, parts, run, start, after_epoch)
 
 
 def _refuse_other_experiments(overrides: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from viewfinder.build import targets
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.logs import is_helper
 from viewfinder.provenance import code, command, git_state, now, this_process, versions
+from viewfinder.signals import Pruned
 from viewfinder.whole_files import BESIDE, read_json, replace_text, unwritable, write_json
 
 PATIENCE = 10.0
@@ -157,7 +158,7 @@ class RunFolder:
 
     @property
     def status(self) -> str:
-        """running, finished, interrupted or failed, as run.json says; killed, where it says running and nothing is."""
+        """running, finished, pruned, interrupted, failed, as run.json says; killed, if it says running and none is."""
         said = self.read_run().get("status", "unknown")
         if said != "running":
             return said
@@ -258,10 +259,12 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Write how the run ended into run.json: finished, interrupted, or failed with its reason; and let go of it."""
+        """Say in run.json how the run ended: finished, pruned, interrupted, or failed with its reason; let go of it."""
         try:
             if error is None:
                 self.update_run(status="finished", ended=now(), error=None)
+            elif isinstance(error, Pruned):
+                self.update_run(status="pruned", ended=now(), error=str(error))
             elif isinstance(error, KeyboardInterrupt | SystemExit):
                 self.update_run(status="interrupted", ended=now(), error=str(error))
             else:

@@ -26,6 +26,10 @@ class Stopped(SystemExit):
         return f"stopped by {self.name}"
 
 
+class Pruned(Exception):  # noqa: N818
+    """Ends a run that is given up, since others had come further after as many epochs; its text says when."""
+
+
 class Signals:
     """Listens while a run goes on. A signal raises Stopped where it arrives; where it is held back, it is noted.
 

@@ -10,6 +10,7 @@ from viewfinder.commands.lr_range import lr_range
 from viewfinder.commands.predict import predict
 from viewfinder.commands.report import report
 from viewfinder.commands.resume import resume
+from viewfinder.commands.search import search
 from viewfinder.errors import ViewfinderError
 from viewfinder.process import settle_threads
 
@@ -20,6 +21,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+cli.command()(search)
 cli.command()(resume)
 cli.command()(evaluate)
 cli.command()(predict)

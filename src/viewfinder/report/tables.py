@@ -46,7 +46,7 @@ def print_comparison(summary: pd.DataFrame, markdown: bool) -> None:
     terminal = console()
     table = _comparison(summary, markdown)
     settings = []
-    if not markdown and _widest(table) > terminal.width:
+    if not markdown and widest(table) > terminal.width:
         settings = list(summary["setting"])
         table = _comparison(summary.assign(setting=range(1, len(summary) + 1)), markdown)
     terminal.print(table)
@@ -54,7 +54,8 @@ def print_comparison(summary: pd.DataFrame, markdown: bool) -> None:
         terminal.print(f"{number}  {printable(setting)}", soft_wrap=True)
 
 
-def _widest(table: Table) -> int:
+def widest(table: Table) -> int:
+    """Columns of the terminal that a table takes where there is room."""
     endless = Console(width=UNBROKEN)
     return endless.measure(table).maximum
 

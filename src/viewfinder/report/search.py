@@ -1,0 +1,66 @@
+"""The chart of a search."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+ACCENT, PALE = "#1f5fbf", "#8a94a6"
+MARGIN = 0.04
+"""Of an axis, beyond the bounds."""
+
+
+class Axis(NamedTuple):
+    """A numeric parameter's bounds, and whether its scale is linear or log."""
+
+    low: float
+    high: float
+    scale: str
+
+
+def draw_search(trials: pd.DataFrame, parameters: Mapping[str, Axis]) -> Figure:
+    """The best accuracy so far by trial, and beside it accuracy against each numeric parameter.
+
+    Args:
+        trials: a row a trial: trial, status, accuracy and a column a parameter; those without an accuracy are left out.
+        parameters: those that are numbers.
+    """
+    shown = trials.sort_values("trial").dropna(subset=["accuracy"])
+    complete, others = shown.query("status == 'complete'"), shown.query("status != 'complete'")
+    count = 1 + len(parameters)
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
+    for axes, name in zip(grid, ("trial", *parameters), strict=False):
+        axes.scatter(others[name], others["accuracy"], s=22, facecolors="none", edgecolors=PALE, label="not complete")
+        axes.scatter(complete[name], complete["accuracy"], s=22, color=ACCENT, label="complete")
+        axes.set(xlabel=name)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    first = grid[0]
+    so_far = np.maximum.accumulate(np.asarray(complete["accuracy"], float))
+    first.step(complete["trial"], so_far, where="post", color="#d9822b", label="best so far")
+    first.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for axes, axis in zip(grid[1:count], parameters.values(), strict=True):
+        axes.set_xscale(axis.scale)
+        if axis.scale == "linear":
+            margin = MARGIN * (axis.high - axis.low)
+            axes.set_xlim(axis.low - margin, axis.high + margin)
+        else:
+            factor = (axis.high / axis.low) ** MARGIN
+            axes.set_xlim(axis.low / factor, axis.high * factor)
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if axis.high / axis.low > 30 else (1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+    figure.legend(
+        *first.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize="small"
+    )
+    for start in range(0, count, columns):
+        grid[start].set_ylabel("val accuracy of the best epoch")
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure

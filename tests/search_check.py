@@ -210,16 +210,8 @@ def check_samplers(count: int, seed: int, total: int = 30) -> bool:
 
 def check_training(count: int, seed: int) -> bool:
     rng, root = random.Random(seed), Path(tempfile.mkdtemp(prefix="search-"))
-    command = [
-        sys.executable,
-        "-m",
-        "viewfinder.commands",
-        "search",
-        *SHORT,
-        f"output_dir={root}",
-        "--trials",
-        str(count),
-    ]
+    script = Path(sys.executable).with_name("viewfinder")
+    command = [str(script), "search", *SHORT, f"output_dir={root}", "--trials", str(count)]
     with (root / "out.txt").open("w") as out:
         subprocess.run([*command, "--name", "whole"], stdout=out, stderr=out, check=True)
         kills, code = 0, -signal.SIGKILL

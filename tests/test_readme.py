@@ -88,13 +88,24 @@ def test_the_sweep_runs_each_combination(tmp_path: Path) -> None:
     }
 
 
+def test_the_search_ends_with_the_command_of_its_best_trial(tmp_path: Path) -> None:
+    (command,) = starting("viewfinder search")
+    script = Path(sys.executable).with_name("viewfinder")
+    typed = [*shlex.split(command)[1:], *SMALL, f"output_dir={tmp_path}", "--trials", "2"]
+    done = subprocess.run([script, *typed], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (repeat,) = [line.split(maxsplit=1)[1] for line in done.stdout.splitlines() if line.startswith("repeat ")]
+    found = compose_config([*shlex.split(repeat)[2:], f"output_dir={tmp_path}"])
+    assert found in [OmegaConf.load(path) for path in tmp_path.glob("first/*/config.yaml")]
+
+
 def test_each_later_command_does_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pictures(tmp_path / "holiday", 1)
     (tmp_path / "holiday" / "cat" / "0.png").rename(tmp_path / "photo.jpg")
     data = ["data=image_folder", f"data.root={pictures(tmp_path / 'in')}"]
     run_experiment(compose_config([*SMALL, *data, "run_dir=outputs/quickstart/one"]))
-    for command in starting("viewfinder"):
+    for command in (each for each in starting("viewfinder") if not each.startswith("viewfinder search")):
         words = shlex.split(
             command.replace("RUN", "outputs/quickstart/one")
             .replace("outputs/lr", "outputs")

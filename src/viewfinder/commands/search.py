@@ -53,7 +53,7 @@ def search(
 
     typed = read_typed(overrides)
     folder = begin(typed, name)
-    again = Again(overrides, str(folder.path.relative_to(typed.first.output_dir)), sampler.value, not no_prune)
+    again = Again(overrides, name or str(folder.path.relative_to(typed.first.output_dir)), sampler.value, not no_prune)
     try:
         search = Search(folder, typed.space, sampler.value, typed.first.seed, not no_prune)
         training = Training(folder, typed, not no_prune)

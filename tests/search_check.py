@@ -69,16 +69,13 @@ class Analytic:
             state = json.loads(file.read_text()) if file.exists() else {"values": trial.values, "rows": []}
             assert state["values"] == trial.values, f"trial {trial.number} had {state['values']}, has {trial.values}"
             reports = Reports(self.search.study, trial)
-            while len(state["rows"]) < EPOCHS:
+            while not reports(state["rows"]) and len(state["rows"]) < EPOCHS:
                 epoch = len(state["rows"]) + 1
                 time.sleep(0.005)
                 state["rows"].append({"epoch": epoch, "val/accuracy": accuracy(trial.values) - 0.1 / epoch})
                 self._keep(file, state)
-                if reports(state["rows"]) and epoch < EPOCHS:
-                    state["pruned"] = True
-                    self._keep(file, state)
-                    return 0
-            reports(state["rows"])
+            state["status"] = "finished" if len(state["rows"]) == EPOCHS else "pruned"
+            self._keep(file, state)
         return 0
 
     def _keep(self, file: Path, state: dict[str, Any]) -> None:
@@ -90,10 +87,11 @@ class Analytic:
         if not self.file(trial).exists():
             return None
         state = json.loads(self.file(trial).read_text())
-        if state.get("pruned"):
+        if "status" not in state:
+            return None
+        if state["status"] == "pruned":
             return Outcome(TrialState.PRUNED)
-        values = [row["val/accuracy"] for row in state["rows"]]
-        return Outcome(TrialState.COMPLETE, max(values)) if len(values) == EPOCHS else None
+        return Outcome(TrialState.COMPLETE, max(row["val/accuracy"] for row in state["rows"]))
 
     def lost(self, trial: Taken, reason: str) -> None:
         raise AssertionError(reason)
@@ -208,6 +206,10 @@ def check_samplers(count: int, seed: int, total: int = 30) -> bool:
     return wins > count / 2
 
 
+def trials_begun(root: Path) -> int:
+    return sum(line.startswith("trial ") and ": " in line for line in (root / "out.txt").read_text().splitlines())
+
+
 def check_training(count: int, seed: int) -> bool:
     rng, root = random.Random(seed), Path(tempfile.mkdtemp(prefix="search-"))
     script = Path(sys.executable).with_name("viewfinder")
@@ -217,8 +219,11 @@ def check_training(count: int, seed: int) -> bool:
         kills, code = 0, -signal.SIGKILL
         while code == -signal.SIGKILL:
             process = subprocess.Popen([*command, "--name", "killed"], stdout=out, stderr=out)
+            before = trials_begun(root)
+            while process.poll() is None and trials_begun(root) == before:  # rather than while it imports
+                time.sleep(0.1)
             try:
-                code = process.wait(timeout=rng.uniform(2, 25))
+                code = process.wait(timeout=rng.uniform(0, 8))
             except subprocess.TimeoutExpired:
                 process.kill()
                 code = process.wait()

@@ -376,7 +376,7 @@ SCRIPT = Path(sys.executable).with_name("viewfinder")
 HELPS = {
     "train.py": [ROOT / "train.py"],
     "viewfinder": [SCRIPT],
-    **{verb: [SCRIPT, verb] for verb in ("train", "evaluate", "predict", "compare", "report", "lr-range")},
+    **{verb: [SCRIPT, verb] for verb in ("train", "search", "lr-range", "evaluate", "predict", "compare", "report")},
 }
 
 

@@ -134,7 +134,7 @@ def test_searches_that_are_killed_end_with_just_their_trials_and_tpe_finds_more_
         str(ROOT / "tests" / "search_check.py"),
         what,
         "--count",
-        "2" if what == "storage" else "5",
+        "2" if what == "storage" else "3",
     ]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -206,9 +206,9 @@ def until(process: subprocess.Popen[str], pattern: str) -> str:
 
 
 def test_a_search_goes_on_after_ctrl_c_a_refused_loss_and_a_killed_trial(tiny: list[str], tmp_path: Path) -> None:
-    # A rate of 1e30 makes the loss no number; three of the first four trials have it with this seed.
-    words = ["optimizer.lr=choice(1e-2,1e30)", "optimizer=adam,sgd", "--sampler", "random", "--trials", "5"]
-    words += ["trainer.max_epochs=40", "seed=1"]
+    # A rate of 1e30 makes the loss no number; with this seed the second of four trials has it.
+    words = ["optimizer.lr=choice(1e-2,1e30)", "optimizer=adam,sgd", "--sampler", "random", "--trials", "4"]
+    words += ["trainer.max_epochs=15", "seed=4"]
     process = begin(tiny, tmp_path, *words)
     said = until(process, "^epoch")
     process.send_signal(signal.SIGINT)
@@ -229,12 +229,13 @@ def test_a_search_goes_on_after_ctrl_c_a_refused_loss_and_a_killed_trial(tiny: l
     os.kill(RunFolder.open(tmp_path / "found" / killed).read_run()["process"], signal.SIGKILL)
     rest, errors = process.communicate()
     assert process.returncode == 0
-    assert "Warning" not in errors
+    assert "optuna" not in errors.lower()
     runs = {path.parent.name: RunFolder(path.parent) for path in (tmp_path / "found").glob("*/run.json")}
-    assert sorted(runs) == ["0", "1", "2", "3", "4"]
+    assert sorted(runs) == ["0", "1", "2", "3"]
     facts = {name: run.read_run() for name, run in runs.items()}
     assert len(facts[number]["resumed"]) == 1
     assert facts[killed]["error"] == "its process died of SIGKILL, perhaps since memory was full"
+    assert [facts[name]["status"] for name in sorted(facts)] == ["finished", "failed", "failed", "finished"]
     statuses = {"finished": "complete"}
     for name, each in facts.items():
         (row,) = re.findall(rf"^ +{name}  .*$", rest, flags=re.M)

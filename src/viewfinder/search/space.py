@@ -69,6 +69,8 @@ Space = dict[str, Parameter]
 class Typed(NamedTuple):
     """What was typed: the space, and what is the same in every trial."""
 
+    overrides: list[str]
+    """all of them"""
     space: Space
     fixed: list[str]
     first: DictConfig
@@ -109,7 +111,7 @@ def read_typed(overrides: list[str]) -> Typed:
             space[each.key_or_group] = answer
     if problems:
         raise ViewfinderError(STAGE, problems)
-    return Typed(space, fixed, compose_config([*fixed, *(each.ends()[0] for each in space.values())]))
+    return Typed(overrides, space, fixed, compose_config([*fixed, *(each.ends()[0] for each in space.values())]))
 
 
 def check_corners(typed: Typed, check: Callable[[DictConfig], None]) -> None:

@@ -1,6 +1,7 @@
 """A search's folder: Optuna's study in SQLite, and who of several processes is at which trial."""
 
 import contextlib
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,7 +72,11 @@ class SearchFolder:
         if self.path.exists() and not self.locks.exists() and any(self.path.iterdir()):
             rule, remedy = "something is there already that is no search", "Choose another --name."
             raise ViewfinderError("the search", [Problem("--name", rule, str(self.path), remedy)])
-        now = {"space": {name: str(each) for name, each in typed.space.items()}, "fixed": _fixed(typed)}
+        now = {
+            "typed": typed.overrides,
+            "space": {name: str(each) for name, each in typed.space.items()},
+            "fixed": _fixed(typed),
+        }
         with self.lock("study"):
             if self.frozen.is_file():
                 self._compare(read_json(self.frozen), now)
@@ -83,7 +88,7 @@ class SearchFolder:
                 storage.engine.dispose()
             write_json(self.frozen, now)
 
-    def _compare(self, before: dict[str, dict[str, str]], now: dict[str, dict[str, str]]) -> None:
+    def _compare(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         problems = []
         for part, what in (("space", "was searched"), ("fixed", "was")):
             for name in {**before[part], **now[part]}:
@@ -93,7 +98,8 @@ class SearchFolder:
                     problems.append(Problem(name, rule, is_now or "(not typed)"))
         if problems:
             last = problems[-1]
-            remedy = f"Type what {self.frozen} holds to go on, or begin another search with another --name."
+            remedy = f"To go on: {shlex.join(['viewfinder', 'search', *before['typed'], '--name', self.path.name])}"
+            remedy += "\nOr begin another search with another --name."
             problems[-1] = Problem(last.key, last.rule, last.received, remedy)
             raise ViewfinderError(f"the search in {self.path}", problems)
 

@@ -1,6 +1,7 @@
 """A search's folder: Optuna's study in SQLite, and who of several processes is at which trial."""
 
 import contextlib
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -79,7 +80,7 @@ class SearchFolder:
         }
         with self.lock("study"):
             if self.frozen.is_file():
-                self._compare(read_json(self.frozen), now)
+                self._compare(read_json(self.frozen), now, os.path.relpath(self.path, typed.first.output_dir))
                 return
             optuna.logging.set_verbosity(optuna.logging.WARNING)
             with replacing(self.database) as beside:
@@ -88,17 +89,17 @@ class SearchFolder:
                 storage.engine.dispose()
             write_json(self.frozen, now)
 
-    def _compare(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+    def _compare(self, before: dict[str, Any], now: dict[str, Any], name: str) -> None:
         problems = []
         for part, what in (("space", "was searched"), ("fixed", "was")):
-            for name in {**before[part], **now[part]}:
-                was, is_now = before[part].get(name), now[part].get(name)
+            for key in {**before[part], **now[part]}:
+                was, is_now = before[part].get(key), now[part].get(key)
                 if was != is_now:
                     rule = f"{what} {'not typed' if was is None else was} when this search was begun"
-                    problems.append(Problem(name, rule, is_now or "(not typed)"))
+                    problems.append(Problem(key, rule, is_now or "(not typed)"))
         if problems:
             last = problems[-1]
-            remedy = f"To go on: {shlex.join(['viewfinder', 'search', *before['typed'], '--name', self.path.name])}"
+            remedy = f"To go on: {shlex.join(['viewfinder', 'search', *before['typed'], '--name', name])}"
             remedy += "\nOr begin another search with another --name."
             problems[-1] = Problem(last.key, last.rule, last.received, remedy)
             raise ViewfinderError(f"the search in {self.path}", problems)

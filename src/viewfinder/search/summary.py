@@ -67,8 +67,10 @@ def say_search(search: Search, again: Again, total: int) -> None:
     terminal.print(f"         by {how}")
     terminal.print(f"         {PRUNING if again.is_pruning else 'no trial is pruned'}")
     for number, (name, each) in enumerate(search.space.items()):
-        why = f" (bounds {LOG_FACTOR} times apart; tag(linear, ...) undoes it)" if each.is_log_by_rule else ""
-        terminal.print(printable(f"{'' if number else 'space':8} {name}: {each}{why}"), soft_wrap=True)
+        terminal.print(printable(f"{'' if number else 'space':8} {name}: {each}"), soft_wrap=True)
+    if any(each.is_log_by_rule for each in search.space.values()):
+        terminal.print(f"         log, since the bounds are {LOG_FACTOR} times apart: tag(linear, ...) undoes it")
+    terminal.print()
 
 
 def print_summary(search: Search, typed: Typed, table: pd.DataFrame, again: Again, total: int) -> None:

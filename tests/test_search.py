@@ -127,15 +127,8 @@ def test_two_processes_never_have_one_trial_and_a_dead_ones_is_taken_with_its_va
     assert [each.state for each in one.trials()] == [TrialState.RUNNING] * 3
 
 
-@pytest.mark.parametrize("what", ["storage", "samplers"])
-def test_searches_that_are_killed_end_with_just_their_trials_and_tpe_finds_more_than_chance(what: str) -> None:
-    script = [
-        sys.executable,
-        str(ROOT / "tests" / "search_check.py"),
-        what,
-        "--count",
-        "2" if what == "storage" else "3",
-    ]
+def test_searches_that_are_killed_end_with_just_their_trials() -> None:
+    script = [sys.executable, str(ROOT / "tests" / "search_check.py"), "storage", "--count", "2"]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

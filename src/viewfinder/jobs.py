@@ -22,6 +22,8 @@ NO_DISK = 3
 
 
 class Job(NamedTuple):
+    """What there is to train, and where."""
+
     folder: Path
     config: dict[str, Any]
     """resolved, as conf/ composes it"""
@@ -29,7 +31,7 @@ class Job(NamedTuple):
     """what was typed to get it"""
 
 
-def carry_out(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
+def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
     """Train from the beginning, or from where an earlier process has come to: the exit code of this one.
 
     0 when the run has finished or was pruned, 128 and a signal's number when it was stopped; FAILED or NO_DISK when it

@@ -114,7 +114,7 @@ class Resumed(TypedDict):
 Extended = TypedDict("Extended", {"time": str, "from": Whole, "to": Whole})
 
 
-class SweepJob(TypedDict):
+class KeptJob(TypedDict):
     __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
     folder: Annotated[str, Field(pattern=r"^[0-9]{1,9}(_[0-9]{1,9})?$")]
     overrides: list[str]
@@ -129,15 +129,15 @@ class Sweep(TypedDict):
     started: str
     process: int
     machine: Machine
-    jobs: list[SweepJob]
-    earlier: list[SweepJob]
+    jobs: list[KeptJob]
+    earlier: list[KeptJob]
 
 
 class Run(TypedDict):
     """run.json: a run that was refused knows little more than that."""
 
     __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
-    status: str
+    status: Literal["running", "finished", "interrupted", "failed", "pruned"]
     error: NotRequired[str]
     command: NotRequired[str]
     working_folder: NotRequired[str]

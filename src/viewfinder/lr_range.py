@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from viewfinder.report.page import save_figure
 from viewfinder.run_folder import make_dated, make_folder
 from viewfinder.schedulers import Schedule
 from viewfinder.signals import Signals, Stopped
-from viewfinder.whole_files import replace_text, write_json
+from viewfinder.whole_files import replace_text, unwritable, write_json
 
 log = logging.getLogger("viewfinder")
 
@@ -97,7 +98,7 @@ def check_testable(cfg: DictConfig) -> None:
 
 @contextlib.contextmanager
 def new_folder(cfg: DictConfig) -> Iterator[Path]:
-    """Where the test's files go: `run_dir`, else a dated folder. It is removed again where nothing is written there.
+    """Where the test's files go: `run_dir`, else a dated folder. It is removed again where the test does not end.
 
     Raises:
         ViewfinderError: if it cannot be made or written.
@@ -107,8 +108,7 @@ def new_folder(cfg: DictConfig) -> Iterator[Path]:
     try:
         yield folder
     except BaseException:
-        with contextlib.suppress(OSError):  # which there is where something was written
-            folder.rmdir()
+        shutil.rmtree(folder, ignore_errors=True)  # which this has made
         raise
 
 
@@ -205,8 +205,7 @@ def write(folder: Path, cfg: DictConfig, curve: Curve, finding: Finding, facts: 
         save_figure(draw_lr_curve(curve, finding, f"Learning-rate range test, {cfg.name}"), folder / "lr_range.png")
         write_json(folder / "lr_range.json", {**known, "seed": cfg.seed, **facts})
     except OSError as error:
-        rule = f"cannot be written: {error.strerror}"
-        raise ViewfinderError("the disk", [Problem(str(folder), rule, remedy="Choose output_dir=PATH.")]) from error
+        raise unwritable(folder, error, "type the same line again.") from error
 
 
 def _facts(choices: Choices) -> dict[str, Any]:

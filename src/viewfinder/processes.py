@@ -12,13 +12,14 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from viewfinder.signals import NAMES
 
 IMPORTED = ["viewfinder.experiment", "viewfinder.resume"]
 """What the process that the others are forked from has imported."""
 Job = TypeVar("Job")
+"""Whatever `work` takes."""
 
 
 class Processes(Generic[Job]):
@@ -50,6 +51,7 @@ class Processes(Generic[Job]):
     def __enter__(self) -> "Processes[Job]":
         numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
         self.before = {number: signal.signal(number, self._arrived) for number in numbers}
+        _start_server()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,8 +87,8 @@ class Processes(Generic[Job]):
     def _start(self, job: Job) -> None:
         place = min(set(range(self.at_once)).difference(place for _, place in self.running.values()))
         output = self.output(job) if self.output else None
-        facts = (self.work, job, place if self.at_once > 1 else None, output, sys.orig_argv)
-        process = self.context.Process(target=_live, args=facts)  # type: ignore[attr-defined]
+        start = Start(place if self.at_once > 1 else None, output, sys.orig_argv, multiprocessing.get_start_method())
+        process = self.context.Process(target=_live, args=(self.work, job, start))  # type: ignore[attr-defined]
         # A signal that arrives while there is a process and nobody knows it would not be handed on.
         with _blocked(*self.before):
             process.start()
@@ -101,8 +103,8 @@ class Processes(Generic[Job]):
                 os.kill(process.pid or 0, number)
 
 
-def start_early() -> None:
-    """Let the server begin with its imports."""
+def _start_server() -> None:
+    """Let it begin with its imports, if it has not."""
     if (context := _context()).get_start_method() != "forkserver":
         return
     from multiprocessing.forkserver import ensure_running
@@ -110,14 +112,14 @@ def start_early() -> None:
     # It would be asked for by NVIDIA's management library alone: a process that has used CUDA cannot be forked.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     context.set_forkserver_preload(IMPORTED)  # type: ignore[attr-defined]
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C while it imports would end it with a traceback
-    ensure_running()
-    signal.signal(signal.SIGINT, before)
+    # A signal does nothing to it, and waits for a process that is forked from it until that is ready for signals.
+    with _blocked(*(getattr(signal, name) for name in NAMES)):
+        ensure_running()
 
 
 def _context() -> BaseContext:
-    methods = multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    # On macOS a process that has imported as much as the server cannot be forked safely.
+    return multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 
 
 @contextlib.contextmanager
@@ -133,20 +135,37 @@ def _blocked(*numbers: int) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _live(work: Callable[[Any], int], job: Any, place: int | None, output: Path | None, typed: list[str]) -> None:
+class Start(NamedTuple):
+    """What a job's process is told of the one that starts it."""
+
+    place: int | None
+    output: Path | None
+    argv: list[str]
+    start_method: str
+
+
+def _live(work: Callable[[Any], int], job: Any, start: Start) -> None:
     """The whole life of a job's process."""
-    sys.orig_argv = typed  # which run.json tells
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.orig_argv = start.argv  # which run.json tells
+    # Or processes that decode pictures would be started by a server of their own, which a hard death would leave.
+    multiprocessing.set_start_method(start.start_method, force=True)
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # or a Ctrl-C would arrive twice: from the terminal, and handed on
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if place is not None:
-        _take_gpu(place)
-    if output is not None:
-        with output.open("a", encoding="utf-8") as file:
-            os.dup2(file.fileno(), sys.stdout.fileno())
-            os.dup2(file.fileno(), sys.stderr.fileno())
-    raise SystemExit(work(job))
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [getattr(signal, name) for name in NAMES])
+        if start.place is not None:
+            _take_gpu(start.place)
+        if start.output is not None:
+            with start.output.open("a", encoding="utf-8") as file:
+                os.dup2(file.fileno(), sys.stdout.fileno())
+                os.dup2(file.fileno(), sys.stderr.fileno())
+        code = work(job)
+    except KeyboardInterrupt:  # before there was a run that could say so
+        code = 128 + signal.SIGINT
+    raise SystemExit(code)
 
 
 def _end_with_parent() -> None:

@@ -48,25 +48,45 @@ def git_state() -> dict[str, Any] | None:
 
 
 def code(targets: Iterable[str]) -> dict[str, str]:
-    """A hash of this package's files, and one for each other top-level module that targets are in.
+    """Hashes of the code that a run is made by: top-level module -> `module_hash`.
+
+    Of this package, of the modules that targets are in, and of all others in the working folder that have been
+    imported; of packages whose version is kept there is none.
 
     Args:
-        targets: dotted paths, such as torch.optim.Adam; of packages whose version is kept nothing is hashed.
+        targets: dotted paths, such as torch.optim.Adam.
     """
-    tops = {target.partition(".")[0] for target in targets}.difference(name.replace("-", "_") for name in PACKAGES)
-    return {name: found for name in ("viewfinder", *sorted(tops)) if (found := _hash(name))}
+    here = Path.cwd()
+    own = {
+        name.partition(".")[0]
+        for name, module in list(sys.modules.items())
+        if (file := getattr(module, "__file__", None)) and _is_own(Path(file), here)
+    }
+    tops = {target.partition(".")[0] for target in targets} | {name for name in own if not name.startswith("__")}
+    tops -= {name.replace("-", "_") for name in PACKAGES}
+    return {name: found for name in ("viewfinder", *sorted(tops)) if (found := module_hash(name))}
 
 
-def _hash(name: str) -> str:
-    spec = importlib.util.find_spec(name)
+def _is_own(file: Path, folder: Path) -> bool:
+    """Whether a module's file lies in a folder, and not in an environment's packages there."""
+    return file.is_relative_to(folder) and "site-packages" not in file.parts
+
+
+def module_hash(name: str) -> str:
+    """Of a top-level module's file, or of all of a package's; '' where there is none. Nothing is imported."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
     if spec is None:
         return ""
     folders = [Path(folder) for folder in spec.submodule_search_locations or []]
-    files = sorted(file for folder in folders for file in folder.rglob("*.py")) or [Path(spec.origin or "")]
+    files = [(file.relative_to(folder), file) for folder in folders for file in sorted(folder.rglob("*.py"))]
     digest = hashlib.blake2b(digest_size=16)
-    for file in files:
+    for place, file in files or [(Path(), Path(spec.origin or ""))]:
         with contextlib.suppress(OSError):
-            digest.update(f"{file.name}\0".encode() + file.read_bytes())
+            content = file.read_bytes()
+            digest.update(f"{place}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
 
 

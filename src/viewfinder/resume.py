@@ -18,12 +18,10 @@ from viewfinder.logs import is_helper
 from viewfinder.provenance import code, now, this_process, versions
 from viewfinder.recorder import AfterEpoch, metrics_text
 from viewfinder.run_folder import RunFolder, agreed_path, find_runs
+from viewfinder.settings import HOW
 from viewfinder.whole_files import copy, replace_text
 
-CHANGEABLE = (
-    "trainer.max_epochs", "trainer.checkpoint_every", "trainer.progress_bar", "data.root", "data.workers",
-    "data.storage", "data.download",
-)  # fmt: skip
+CHANGEABLE = ("trainer.max_epochs", "data.root", *HOW)
 """Keys of which another value does not make another experiment."""
 
 

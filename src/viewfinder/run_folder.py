@@ -131,10 +131,7 @@ class RunFolder:
         if not self.is_writer:
             yield
             return
-        links = [path.name for path in self.path.iterdir() if path.is_symlink()]
-        if links:  # another person's folder may lead to any file of this one's
-            rule = f"holds links, and a run folder has none: {listed(links)}"
-            raise ViewfinderError("the run folder", [Problem("RUN", rule, str(self.path), "Remove them.")])
+        refuse_links(self.path)
         facts = self.read_run()
         who = f"process {facts.get('process', '?')} on {facts.get('machine', {}).get('host', '?')}"
         try:
@@ -283,6 +280,14 @@ class RunFolder:
             os.environ.pop(RUN, None)
 
 
+def refuse_links(folder: Path) -> None:
+    """Raises ViewfinderError if a folder holds links: another person's folder may lead to any file of this one's."""
+    links = [path.name for path in folder.iterdir() if path.is_symlink()]
+    if links:
+        rule = f"holds links, and a run folder has none: {listed(links)}"
+        raise ViewfinderError("the run folder", [Problem("RUN", rule, str(folder), "Remove them.")])
+
+
 def make_folder(path: Path, key: str = "output_dir") -> Path:
     """A new folder; `key` is what was typed to have it, for the error.
 
@@ -348,7 +353,9 @@ def find_runs(path: Path) -> list[RunFolder]:
 
 
 def _earlier(sweep: Path) -> list[Path]:
-    """Folders of jobs that have left the sweep of a sweep.json."""
+    """Folders of jobs that have left the sweep of a sweep.json; none where it is something else of that name."""
     from viewfinder.kept_files import Sweep, read_kept
 
-    return [sweep.parent / job["folder"] for job in read_kept(sweep, Sweep)["earlier"]]
+    with contextlib.suppress(ViewfinderError):
+        return [sweep.parent / job["folder"] for job in read_kept(sweep, Sweep)["earlier"]]
+    return []

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-NO_MATTER = (
-    "name", "output_dir", "run_dir", "allow", "trainer.progress_bar", "trainer.checkpoint_every",
-    "trainer.keep_freed_memory", "data.workers", "data.storage", "data.download",
-)  # fmt: skip
+HOW = ("trainer.checkpoint_every", "trainer.progress_bar", "data.workers", "data.storage", "data.download")
+"""Keys that say how a training is done, and may change when it goes on."""
+NO_MATTER = ("name", "output_dir", "run_dir", "allow", "trainer.keep_freed_memory", *HOW)
 """Keys that cannot change a score."""
 
 

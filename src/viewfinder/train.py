@@ -40,7 +40,8 @@ def main(command: list[str] | None = None) -> None:
                 from viewfinder.sweep.run import run_sweep
 
                 raise SystemExit(run_sweep(parsed))
-            _check_single(parsed)
+            if not args.multirun:
+                _check_single(parsed)
             # Hydra itself reads overrides only where they stand together.
             sys.argv = [*(word for word in sys.argv if word not in args.overrides), *args.overrides, *own_conf(parsed)]
         hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")(

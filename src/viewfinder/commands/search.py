@@ -37,9 +37,8 @@ def search(
     if find_spec("optuna") is None:
         rule, remedy = "needs Optuna, which is not installed", "pip install 'viewfinder[search]'"
         raise ViewfinderError("the installation", [Problem("viewfinder search", rule, remedy=remedy)])
-    from viewfinder.processes import Processes, start_early
+    from viewfinder.processes import Processes
 
-    start_early()  # with its imports, which take longer than those here
     sys.path.insert(0, str(Path.cwd()))
     from sqlalchemy.exc import OperationalError
 

@@ -8,8 +8,8 @@ from viewfinder.errors import ViewfinderError, printable
 from viewfinder.run_folder import RunFolder
 
 PROGRAMS = ("python train.py", "viewfinder train")
-HOW = re.compile(r"[+~]*(?:seed|run_dir|sweep|(?:sweep|hydra)[./@].*)(?:=.*)?", re.DOTALL)
-"""Overrides that say how jobs are made and where they go, and the seed, which is said anew."""
+HOW = re.compile(r"[+~]*(?:seed|run_dir|allow|sweep|(?:sweep|hydra)[./@].*)(?:=.*)?", re.DOTALL)
+"""Overrides that say how jobs are made and where they go, whose code may run, and the seed, which is said anew."""
 
 
 def repeat_command(runs: Sequence[RunFolder], seeds: Iterable[int]) -> str | None:
@@ -27,6 +27,8 @@ def repeat_command(runs: Sequence[RunFolder], seeds: Iterable[int]) -> str | Non
         typed, command = facts.get("overrides", []), facts.get("command", "")
         if not typed and command not in PROGRAMS:
             continue  # a configuration that nobody typed
+        if any(word.startswith("-") for word in typed):
+            continue  # no override, but an option of Hydra's, one of which runs a file's code
         program = next((name for name in PROGRAMS if command.startswith(f"{name} ")), PROGRAMS[0])
         wanted = sorted(set(seeds))
         words = [word for word in typed if not HOW.fullmatch(word)]

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import yaml
+
 from viewfinder.settings import NO_MATTER
 
 NOT_SETTINGS = ("seed", *NO_MATTER)
@@ -37,12 +39,16 @@ def describe(configs: Sequence[dict[str, Any]]) -> list[str]:
     """For each configuration, that in which it differs from some other: 'AdamW lr=0.001'; else its network."""
     differences = differing(configs)
     names = short_names({key for each in differences for key in each})
+    classes = {str(value) for each in differences for key, value in each.items() if key.endswith(CLASS)}
+    shared = Counter(written(each, CLASS) for each in classes)
+
+    def said(key: str, value: Any) -> str:
+        if not key.endswith(CLASS):
+            return f"{names[key]}={written(value, key)}"
+        return written(value, key) if shared[written(value, key)] == 1 else str(value)
+
     return [
-        " ".join(
-            written(value, key) if key.endswith(CLASS) else f"{names[key]}={written(value, key)}"
-            for key, value in each.items()
-        )
-        or written(config.get(f"model{CLASS}", ""), CLASS)
+        " ".join(said(key, value) for key, value in each.items()) or written(config.get(f"model{CLASS}", ""), CLASS)
         for each, config in zip(differences, configs, strict=True)
     ]
 
@@ -62,7 +68,17 @@ def written(value: Any, key: str = "") -> str:
     """A value as one types it: null, true, [1,2]; a class by its name."""
     if key.endswith(CLASS):
         return str(value).rpartition(".")[2]
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    if isinstance(value, str) and _is_text(value):
+        return value
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _is_text(value: str) -> bool:
+    """Whether it would be read back as it stands, and not as a number, say."""
+    try:
+        return yaml.safe_load(value) == value
+    except yaml.YAMLError:
+        return False
 
 
 def is_number(value: Any) -> bool:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.assemble import check_config
 from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.jobs import FAILED, Job, carry_out
+from viewfinder.jobs import FAILED, Job, run_job
 from viewfinder.overrides import STAGE, compose_config
 from viewfinder.provenance import now
 from viewfinder.run_folder import RunFolder, make_dated
@@ -66,7 +66,7 @@ class Training:
             # An earlier process of this trial may be saving yet, after the search that started it was killed.
             with self.folder.lock(f"{trial.number}.process"):
                 cfg: Any = OmegaConf.to_container(compose_config(words))
-                return carry_out(Job(path, cfg, words), Reports(self.folder.study(self.is_pruning), trial))
+                return run_job(Job(path, cfg, words), Reports(self.folder.study(self.is_pruning), trial))
         except ViewfinderError as error:
             print(error, file=sys.stderr)
             RunFolder.record_failure(path, self.typed.first, words, error.reason)

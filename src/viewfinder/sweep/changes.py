@@ -1,18 +1,18 @@
 """What has changed since a sweep's jobs were begun: fixed values, the code, the data."""
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from viewfinder.build import targets
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.kept_files import changed_data
 from viewfinder.processes import Processes
-from viewfinder.provenance import code, versions
+from viewfinder.provenance import module_hash, versions
 from viewfinder.run_folder import RunFolder
 from viewfinder.settings import NO_MATTER, flat, varying
 from viewfinder.sweep.folder import SweepFolder, SweepJob
@@ -27,7 +27,11 @@ def pair(planned: Sequence[Planned], known: Sequence[SweepJob]) -> list[SweepJob
     """For each planned job the known one that is the same: in all that can change a score, and in what is swept."""
     swept = varying([flat(job.config) for job in planned])
     before = {_identity(job.config, swept): job for job in reversed(known)}
-    return [before.get(_identity(job.config, swept)) for job in planned]
+    here = {_identity(job.config, {*swept, "data.root"}): job for job in reversed(known)}  # of several, first
+    return [
+        here.get(_identity(job.config, {*swept, "data.root"}), before.get(_identity(job.config, swept)))
+        for job in planned
+    ]
 
 
 def _identity(config: Mapping[str, Any], swept: set[str]) -> str:
@@ -63,17 +67,18 @@ def _said(config: Mapping[str, Any], key: str) -> str:
     return json.dumps(config[key]) if key in config else "not there"
 
 
-def other_code(run: RunFolder) -> list[str]:
-    """What a run was made by that is not as it is now: 'torch 2.14.1, now 2.15.0', 'the code of viewfinder'."""
-    facts = run.read_run()
-    here, found = versions(), code(targets(run.read_config()))
-    changed = []
-    for made_by in (facts, *facts.get("resumed", [])):
-        before = made_by.get("versions", {})
-        changed += [f"{name} {before[name]}, now {here.get(name)}" for name in before if before[name] != here.get(name)]
-        hashes = made_by.get("code", {})
-        changed += [f"the code of {name}" for name in hashes if hashes[name] != found.get(name)]
-    return list(dict.fromkeys(changed))
+def other_code(runs: Iterable[RunFolder]) -> dict[str, list[str]]:
+    """What runs were made by that is not as it is now: 'torch 2.14.1, now 2.15.0', 'the code of viewfinder'."""
+    here, hash_now = versions(), functools.cache(module_hash)
+    found = {}
+    for run in runs:
+        facts, changed = run.read_run(), []
+        for made_by in (facts, *facts.get("resumed", [])):
+            before, hashes = made_by.get("versions", {}), made_by.get("code", {})
+            changed += [f"{name} {was}, now {here.get(name)}" for name, was in before.items() if was != here.get(name)]
+            changed += [f"the code of {name}" for name, was in hashes.items() if was != hash_now(name)]
+        found[run.path.name] = list(dict.fromkeys(changed))
+    return found
 
 
 class Look(NamedTuple):
@@ -117,6 +122,7 @@ def other_data(sweep: SweepFolder, begun: Sequence[tuple[SweepJob, Planned]]) ->
 
 
 def look_at(look: Look) -> int:
+    """Write what is found to `look.found`; the exit code, 0 also where the data cannot be had."""
     from viewfinder.assemble import open_data
 
     try:

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from viewfinder import provenance
 from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.run_folder import SWEEP, RunFolder
+from viewfinder.run_folder import SWEEP, RunFolder, refuse_links
 from viewfinder.whole_files import FULL, unwritable, write_json
 
 AGAIN = "type the same line again, or take another place by output_dir=PATH."
@@ -67,17 +67,32 @@ class SweepFolder:
         )
 
     def write(self) -> None:
+        """Write sweep.json."""
         jobs = {"jobs": [asdict(job) for job in self.jobs], "earlier": [asdict(job) for job in self.earlier]}
         facts = {"command": self.command, "started": self.started, **provenance.this_process()}
         write_json(self.path / SWEEP, facts | jobs)
 
     def run(self, folder: str) -> RunFolder:
+        """A job's run folder, which need not be there."""
         return RunFolder(self.path / folder)
 
-    def status(self, job: SweepJob) -> str:
-        """As RunFolder.status; waiting, where the job has not been begun."""
-        run = self.run(job.folder)
-        return run.status if run.run.is_file() else "waiting"
+    def status(self, folder: str) -> str:
+        """As RunFolder.status; waiting, where the job has not been begun; failed, where it has lost its scores."""
+        run = self.run(folder)
+        if not run.run.is_file():
+            return "waiting"
+        return "failed" if self.is_damaged(folder) else run.status
+
+    def is_damaged(self, folder: str) -> bool:
+        """Whether a job has finished, and its scores cannot be read."""
+        run = self.run(folder)
+        if run.status != "finished":
+            return False
+        try:
+            run.read_scores()
+        except ViewfinderError:
+            return True
+        return False
 
     def next_folder(self) -> str:
         """A number that no job has had."""
@@ -99,6 +114,7 @@ class SweepFolder:
         lock = FileLock(self.path / ".lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            refuse_links(self.path)
             lock.acquire(blocking=False)
         except Timeout as error:
             rule = f"is run by {self._who()}"

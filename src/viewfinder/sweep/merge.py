@@ -18,8 +18,8 @@ def merge(sweep: SweepFolder, plan: Plan) -> list[SweepJob]:
     rerun = plan.settings.rerun
     known = pair(plan.jobs, [*sweep.jobs, *reversed(sweep.earlier)])
     values = other_values(plan.jobs, sweep.jobs) if rerun is not False else []
-    changed = _changed(sweep, plan.jobs, known) if rerun is not False else {}
-    asked = [folder for folder in changed if sweep.run(folder).status != "failed"]
+    changed = _changed(sweep, plan.jobs, known, looks=rerun is not False)
+    asked = [folder for folder in changed if sweep.status(folder) != "failed"]
     if rerun is None and (values or asked):
         raise ViewfinderError("the sweep", _questions(sweep, values, {name: changed[name] for name in asked}))
     if values:
@@ -42,15 +42,24 @@ def merge(sweep: SweepFolder, plan: Plan) -> list[SweepJob]:
     return jobs
 
 
-def _changed(sweep: SweepFolder, planned: Sequence[Planned], known: Sequence[SweepJob | None]) -> dict[str, list[str]]:
-    """Folders of begun jobs, each with what has changed since: code, versions, pictures."""
+def _changed(
+    sweep: SweepFolder, planned: Sequence[Planned], known: Sequence[SweepJob | None], looks: bool
+) -> dict[str, list[str]]:
+    """Folders of begun jobs, each with what has changed since: code, versions, pictures, scores.
+
+    Args:
+        looks: at more than the scores.
+    """
     begun = [
         (job, each)
         for job, each in zip(known, planned, strict=True)
         if job is not None and sweep.run(job.folder).is_begun()
     ]
-    changed = {job.folder: other_code(sweep.run(job.folder)) for job, _ in begun}
-    looked = [(job, each) for job, each in begun if sweep.run(job.folder).data.is_file()]
+    changed = other_code(sweep.run(job.folder) for job, _ in begun) if looks else {job.folder: [] for job, _ in begun}
+    for job, _ in begun:
+        if sweep.is_damaged(job.folder):
+            changed[job.folder].append("its scores are lost")
+    looked = [(job, each) for job, each in begun if looks and sweep.run(job.folder).data.is_file()]
     for folder, splits in (other_data(sweep, looked) if looked else {}).items():
         changed[folder].append(f"the pictures ({listed(splits)})")
     return {folder: what for folder, what in changed.items() if what}

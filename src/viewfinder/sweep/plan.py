@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra import initialize_config_dir
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from viewfinder.build import Count, Text, check_values
-from viewfinder.errors import Problem, ViewfinderError, listed
-from viewfinder.overrides import STAGE, find_conf, groups_of, own_conf, plain_config, values_of
+from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.overrides import STAGE, find_conf, groups_of, own_conf, values_of
+from viewfinder.sweep.compositions import Compositions
 
 ONCE = ("sweep", "hydra", "output_dir")
 """What the whole sweep has one of."""
 LAUNCHERS = ("basic", "joblib")
+MOST = 10**6
+"""Values of a key, of which a list is made before jobs are counted."""
 
 
 class Planned(NamedTuple):
@@ -47,6 +47,8 @@ class Settings:
 
 
 class Plan(NamedTuple):
+    """What a command line stands for."""
+
     jobs: list[Planned]
     repeated: int
     """jobs of the line that are another's twin"""
@@ -62,8 +64,8 @@ def plan(parsed: Sequence[Override]) -> Plan:
     Raises:
         ViewfinderError: if there are no jobs or too many, or the line asks for what a sweep cannot do.
     """
+    _check(parsed)
     words = {each.get_key_element(): _words(each) for each in parsed}  # of a key that is typed twice the last counts
-    _check(parsed, words)
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
         groups = groups_of(parsed)
         compositions = Compositions(own_conf(parsed), {key for key, o in _keyed(parsed) if o.key_or_group in groups})
@@ -88,54 +90,6 @@ def plan(parsed: Sequence[Override]) -> Plan:
     return Plan(different, len(jobs) - len(different), settings)
 
 
-class Compositions:
-    """Configurations of lines that share most of their words.
-
-    Hydra takes a tenth of a second to compose one. Its choices of groups are composed once for each combination of
-    them; values are then put in as Hydra itself does.
-
-    Args:
-        context: words for every line.
-        choices: keys, with their + or ~, that are groups.
-    """
-
-    def __init__(self, context: list[str], choices: set[str]):
-        self.context, self.choices = context, choices
-        self.parser = OverridesParser.create()
-        self.parsed: dict[str, Override] = {}
-        self.known: dict[tuple[str, ...], DictConfig] = {}
-
-    def composed(self, line: Sequence[str]) -> DictConfig:
-        """Of the line's groups and Hydra's own words, with Hydra's block."""
-        first = tuple(word for word in line if self._is_composed(word))
-        if first not in self.known:
-            self.known[first] = compose("config", [*self.context, *first], return_hydra_config=True)
-        return self.known[first]
-
-    def of(self, line: Sequence[str]) -> DictConfig:
-        """Of the whole line, without Hydra's block, which interpolations look at until `plain_config` forgets it."""
-        composed = self.composed(line)
-        cfg = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        values = [self._parse(word) for word in line if not self._is_composed(word)]
-        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
-        HydraConfig.instance().set_config(composed)
-        return cfg
-
-    def config(self, line: Sequence[str]) -> dict[str, Any]:
-        """Resolved, as a run has it."""
-        found: Any = OmegaConf.to_container(plain_config(self.of(line)))
-        return found
-
-    def _is_composed(self, word: str) -> bool:
-        key = word.partition("=")[0]
-        return key in self.choices or key.lstrip("+").split(".")[0] == "hydra"
-
-    def _parse(self, word: str) -> Override:
-        if word not in self.parsed:
-            self.parsed[word] = self.parser.parse_overrides([word])[0]
-        return self.parsed[word]
-
-
 def _keyed(parsed: Sequence[Override]) -> Iterator[tuple[str, Override]]:
     return ((each.get_key_element(), each) for each in parsed)
 
@@ -145,32 +99,43 @@ def _words(override: Override) -> list[str]:
     return [f"{override.get_key_element()}={value}" for value in values_of(override)]
 
 
-def _check(parsed: Sequence[Override], words: dict[str, list[str]]) -> None:
-    problems = []
-    for key, override in _keyed(parsed):
-        typed = override.input_line or key
+def _check(parsed: Sequence[Override]) -> None:
+    typed_keys, problems = [each.key_or_group for each in parsed], []
+    for override in parsed:
+        key, typed = override.key_or_group, override.input_line or override.key_or_group
+        rule, remedy = "", ""
         if key == "run_dir":
-            rule = "is the place of a single run, and a sweep makes several"
-            problems.append(Problem(key, rule, listed(values_of(override)), "Use output_dir=PATH and sweep.name=NAME."))
-        elif key.replace("/", ".").split(".")[0] in ONCE and len(words[key]) != 1:
-            problems.append(Problem(typed, "takes one value, of which the whole sweep is"))
+            rule, remedy = "is the place of a single run, and a sweep makes several", "Use output_dir=PATH."
+        elif key.replace("/", ".").split(".")[0] in ONCE and override.is_sweep_override():
+            rule = "takes one value: there is one for the whole sweep"
         elif override.is_interval_sweep():
-            remedy = "To search in an interval: viewfinder search --help."
-            problems.append(
-                Problem(typed, "a sweep tries every value, and an interval has no end of them", remedy=remedy)
+            rule, remedy = (
+                "has no end of values, and a sweep tries them all",
+                "With Optuna: viewfinder search --help.",
             )
-        elif not words[key]:
-            problems.append(Problem(typed, "stands for no value at all"))
-        elif key == "hydra/launcher" and words[key][0].partition("=")[2] not in LAUNCHERS:
+        elif (count := _count(override)) > MOST:
+            rule, remedy = f"stands for {count:,} values", f"A sweep takes {MOST:,} at the very most."
+        elif not count:
+            rule = "stands for no value at all"
+        elif key == "hydra/launcher" and values_of(override)[0] not in LAUNCHERS:
+            rule = f"a sweep takes {' or '.join(LAUNCHERS)}"
             remedy = "joblib runs hydra.launcher.n_jobs at once on this machine, basic one after another."
-            problems.append(Problem(typed, f"a sweep takes {' or '.join(LAUNCHERS)}", remedy=remedy))
-        elif key == "hydra.launcher.n_jobs" and "hydra/launcher" not in words:
-            problems.append(Problem(typed, "is of another launcher", remedy="Add hydra/launcher=joblib."))
-        elif key == "hydra/sweeper" and words[key] != ["hydra/sweeper=basic"]:
-            remedy = "To search with Optuna: viewfinder search --help."
-            problems.append(Problem(typed, "a sweep tries every combination of its values", remedy=remedy))
+        elif key == "hydra.launcher.n_jobs" and "hydra/launcher" not in typed_keys:
+            rule, remedy = "is of another launcher", "Add hydra/launcher=joblib."
+        elif key == "hydra/sweeper" and values_of(override) != ["basic"]:
+            rule, remedy = "a sweep tries every combination of its values", "With Optuna: viewfinder search --help."
+        if rule:
+            problems.append(Problem(typed, rule, remedy=remedy))
     if problems:
         raise ViewfinderError(STAGE, problems)
+
+
+def _count(override: Override) -> int:
+    """How many values it stands for; of a range without making them."""
+    value = override.value()
+    if isinstance(value, RangeSweep):
+        return max(0, math.ceil(((value.stop or 0) - (value.start or 0)) / value.step))
+    return len(values_of(override))
 
 
 def _settings(compositions: Compositions, line: Sequence[str]) -> Settings:

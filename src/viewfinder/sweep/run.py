@@ -9,14 +9,14 @@ import joblib
 from hydra.core.override_parser.types import Override
 
 from viewfinder.errors import FAILED, Problem, ViewfinderError
-from viewfinder.jobs import NO_DISK, Job, carry_out, record_failure
-from viewfinder.processes import Processes, start_early
+from viewfinder.jobs import NO_DISK, Job, record_failure, run_job
+from viewfinder.processes import Processes
 from viewfinder.provenance import command
 from viewfinder.run_folder import make_dated
 from viewfinder.sweep.folder import SweepFolder, SweepJob
 from viewfinder.sweep.merge import merge
 from viewfinder.sweep.plan import Plan, plan
-from viewfinder.sweep.table import say_begin, say_dry_run, say_end, say_ended, settings
+from viewfinder.sweep.table import differing_words, say_begin, say_dry_run, say_end, say_ended
 
 
 def run_sweep(parsed: Sequence[Override]) -> int:
@@ -46,27 +46,30 @@ def run_sweep(parsed: Sequence[Override]) -> int:
         jobs = merge(sweep, planned)
         sweep.command = command()
         sweep.write()
-        stopped = carry_out_all(sweep, jobs, at_once, planned)
+        stopped = run_jobs(sweep, jobs, at_once, planned)
         is_done = say_end(sweep, jobs, is_named=planned.settings.name is not None)
     return 128 + stopped if stopped else 0 if is_done else FAILED
 
 
-def carry_out_all(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, planned: Plan) -> int | None:
+def run_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, planned: Plan) -> int | None:
     """Begin or continue each job that has not finished; the number of the signal that ended this, if one did."""
-    todo = {job.folder: job for job in jobs if sweep.status(job) != "finished"}
+    todo = {job.folder: job for job in jobs if sweep.status(job.folder) != "finished"}
     say_begin(sweep, jobs, at_once, planned.repeated)
+    if not todo:
+        return None
+    said = differing_words(sweep)
     is_alone, failures = at_once == 1, 0
 
     def each() -> Iterator[Job]:
         for number, job in enumerate(todo.values(), 1):
             gap = "\n" if is_alone else ""
-            print(f"{gap}job {job.folder} ({number} of {len(todo)}): {settings(sweep, job)}", flush=True)
+            print(f"{gap}job {job.folder} ({number} of {len(todo)}): {said[job.folder]}", flush=True)
             yield Job(sweep.path / job.folder, job.config, job.overrides)
 
     def output(job: Job) -> Path | None:
         return None if is_alone else sweep.path / f"{job.folder.name}.log"
 
-    with Processes(carry_out, at_once, output) as processes:
+    with Processes(run_job, at_once, output) as processes:
         for job, code in processes.run(each()):
             if code not in (0, FAILED, NO_DISK) and processes.requested is None:
                 record_failure(job, _death(code))
@@ -84,7 +87,7 @@ def carry_out_all(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, pl
 
 def _death(code: int) -> str:
     """Why a process ended that did not say so itself."""
-    if code == -signal.SIGKILL:
+    if code == -getattr(signal, "SIGKILL", 0) != 0:
         return "killed by SIGKILL, as the system does when memory runs out"
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
@@ -100,7 +103,6 @@ def _share_the_machine(planned: Plan) -> int:
     at_once = min(at_once, len(planned.jobs))
     if at_once > 1:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // at_once)))
-    start_early()
     return at_once
 
 
@@ -111,7 +113,7 @@ def _folder(planned: Plan) -> SweepFolder:
         path = output_dir / "-".join(dict.fromkeys(str(job.config["name"]) for job in planned.jobs))
         path = path / "<time>" if planned.settings.dry_run else make_dated(path)
         return SweepFolder(path, str(path.relative_to(output_dir)))
-    if Path(name).is_absolute() or ".." in Path(name).parts or Path(name) == Path():
+    if Path(name).anchor or ".." in Path(name).parts or Path(name) == Path():
         rule = "must be a folder's name below output_dir"
         raise ViewfinderError("the command line", [Problem("sweep.name", rule, name, "Such as sweep.name=lr.")])
     return SweepFolder(output_dir / name, name)

@@ -1,5 +1,6 @@
 """What a sweep says: before it begins, and when it ends."""
 
+import math
 import shlex
 import statistics
 from collections import Counter
@@ -35,7 +36,7 @@ def say_begin(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, repeat
 
 def say_ended(sweep: SweepFolder, job: SweepJob) -> None:
     """A line about one of several that run at once."""
-    status, run = sweep.status(job), sweep.run(job.folder)
+    status, run = sweep.status(job.folder), sweep.run(job.folder)
     found = f", val accuracy {run.read_scores()['best']['val']['accuracy']:.4f}" if status == "finished" else ""
     why = f": {reason(sweep, job)}" if status == "failed" else ""
     console().print(printable(f"job {job.folder} {status}{found}{why}"), soft_wrap=True)
@@ -62,7 +63,7 @@ def say_end(sweep: SweepFolder, jobs: Sequence[SweepJob], is_named: bool) -> boo
     terminal.print(f"\nsweep {printable(str(sweep.path))}, {shared}".rstrip(", "), soft_wrap=True)
     terminal.print("accuracy on val and test with the best weights\n", style="dim")
     terminal.print(_table(sweep, jobs))
-    unfinished = {job.folder: reason(sweep, job) for job in jobs if sweep.status(job) != "finished"}
+    unfinished = {job.folder: reason(sweep, job) for job in jobs if sweep.status(job.folder) != "finished"}
     failed = {folder: why for folder, why in unfinished.items() if why}
     if failed:
         terminal.print(f"\n{len(failed)} of {len(jobs)} jobs failed:", style="red")
@@ -80,22 +81,24 @@ def say_end(sweep: SweepFolder, jobs: Sequence[SweepJob], is_named: bool) -> boo
 
 def reason(sweep: SweepFolder, job: SweepJob) -> str:
     """Why a job failed, on one line; '' where it did not."""
-    run = sweep.run(job.folder)
-    facts = run.read_run() if run.run.is_file() else {}
-    return facts.get("error", "failed without a word") if facts.get("status") == "failed" else ""
+    if sweep.status(job.folder) != "failed":
+        return ""
+    if sweep.is_damaged(job.folder):
+        return "its scores.json is missing or damaged: the same line runs it again, in a folder of its own"
+    return printable(sweep.run(job.folder).read_run().get("error", "failed without a word"))
 
 
 def _counted(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> str:
     """'12 jobs: 3 finished, 9 waiting'."""
-    counts = Counter(sweep.status(job) for job in jobs)
+    counts = Counter(sweep.status(job.folder) for job in jobs)
     parts = [f"{counts[status]} {status}" for status in ORDER if counts[status]]
     return f"{len(jobs)} job{'s' * (len(jobs) != 1)}" + (f": {listed(parts)}" if set(counts) != {"waiting"} else "")
 
 
-def settings(sweep: SweepFolder, job: SweepJob) -> str:
-    """What was typed for a job and not for all of the sweep's."""
-    shared = _shared(sweep)
-    return printable(" ".join(each for each in job.overrides if each not in shared))
+def differing_words(sweep: SweepFolder) -> dict[str, str]:
+    """For each job's folder, what was typed for it and not for all of the sweep's."""
+    shared = set(_shared(sweep))
+    return {job.folder: printable(" ".join(each for each in job.overrides if each not in shared)) for job in sweep.jobs}
 
 
 def _shared(sweep: SweepFolder) -> list[str]:
@@ -116,22 +119,22 @@ def _table(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> Table:
 
 def rows(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> pd.DataFrame:
     """A row a job: job, settings, status, val, test, reason; the accuracies of the best weights, or NaN."""
-    table = []
+    said, table = differing_words(sweep), []
     for job in jobs:
-        run, status = sweep.run(job.folder), sweep.status(job)
-        best = run.read_scores()["best"] if status == "finished" else {}
-        accuracies = {split: best[split]["accuracy"] if best else float("nan") for split in ("val", "test")}
-        facts = {"job": job.folder, "settings": settings(sweep, job), "status": status, **accuracies}
+        status = sweep.status(job.folder)
+        best = sweep.run(job.folder).read_scores()["best"] if status == "finished" else {}
+        accuracies = {split: best[split]["accuracy"] if best else math.nan for split in ("val", "test")}
+        facts = {"job": job.folder, "settings": said[job.folder], "status": status, **accuracies}
         table.append(facts | {"reason": reason(sweep, job)})
     return pd.DataFrame(table)
 
 
 def _cost(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int) -> str:
     """What is left may take, by the seconds an epoch that finished jobs with the same network have taken."""
-    left = [job for job in jobs if sweep.status(job) != "finished"]
+    left = [job for job in jobs if sweep.status(job.folder) != "finished"]
     if not left:
         return "All of it is done."
-    finished = [job for job in jobs if sweep.status(job) == "finished"]
+    finished = [job for job in jobs if sweep.status(job.folder) == "finished"]
     taken = [(job.config["model"], sweep.run(job.folder).read_run().get("epoch_seconds", [])) for job in finished]
     known = [(model, statistics.mean(seconds)) for model, seconds in taken if seconds]
     if not known:

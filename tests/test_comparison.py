@@ -73,7 +73,7 @@ def test_what_is_said_of_two_settings() -> None:
     assert clear[1] == "  val   10.00 better (7.52 to 12.48): the seeds suffice"
     assert len(clear) == 3
     unclear = say_difference(seeds_of(a=[0.5, 0.6], b=[0.49, 0.4]), "a", "b", 3)
-    assert unclear[1] == "  val   10.50 better (-110.21 to 131.21): open, about 9 seeds may tell"
+    assert unclear[1] == "  val   10.50 better (-100.00 to 100.00): open, 2 seeds say little"
     assert unclear[-1] == "  Chosen as the best of 3 settings: its lead on val is optimistic."
     assert max(map(len, [*clear[1:], *unclear[1:]])) <= 80
 
@@ -83,7 +83,7 @@ def test_what_is_said_of_two_settings() -> None:
     [
         ([0.5, 0.6], [0.5, 0.6], "no difference, the same for each seed"),
         ([0.7, 0.8], [0.6, 0.7], "10.00 better, the same for each seed: no spread to judge it by"),
-        ([0.5, 0.6], [0.6, 0.5], "no difference (-127.06 to 127.06): more seeds would not tell"),
+        ([0.5, 0.6], [0.6, 0.5], "no difference (-100.00 to 100.00): open, 2 seeds say little"),
         ([0.5, 0.6, 0.5], [0.6, 0.4, 0.599], "open, more than 100 seeds may tell"),
     ],
 )
@@ -328,3 +328,21 @@ def test_a_sweep_may_name_only_folders_directly_below_it(
 
 def test_a_table_of_no_runs_has_the_columns_of_one_with_some(seeds: Path) -> None:
     assert list(read_runs([]).table.columns) == list(read_runs(find_runs(seeds)).table.columns)
+
+
+def test_settings_are_told_apart_by_more_than_the_last_word_of_a_class_or_how_a_value_looks() -> None:
+    nets = describe([{"model._target_": "one.Net"}, {"model._target_": "two.Net"}, {"model._target_": "two.Other"}])
+    assert nets == ["one.Net", "two.Net", "Other"]
+    values = describe([{"a": value} for value in (1, "1", True, "true", None, "x", "[1]", [1])])
+    assert len(set(values)) == 8
+    assert values[5] == "a=x"
+
+
+def test_runs_that_differ_in_precision_or_code_are_said_to(seeds: Path, tmp_path: Path, viewfinder: Type) -> None:
+    for name in ("0.01_0", "0.01_1", "0.01_2"):
+        shutil.copytree(seeds / name, tmp_path / name)
+    assert "different" not in viewfinder("compare", tmp_path).out
+    RunFolder(tmp_path / "0.01_1").update_run(precision="bf16-mixed", code={"viewfinder": "another"})
+    said = viewfinder("compare", tmp_path).out
+    assert "different precisions (2 in 32-true, 1 in bf16-mixed)" in said
+    assert "Made by different code of viewfinder." in said

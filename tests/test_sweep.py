@@ -1,5 +1,6 @@
 """Sweeps: what a line stands for, what is done once, what fails alone, and what is asked before anything changes."""
 
+import contextlib
 import json
 import os
 import resource
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,26 @@ def bits(run: Path) -> dict[str, bytes]:
 def ended(folder: Path) -> dict[str, Any]:
     """When each run of a sweep was scored: it changes where one is run again."""
     return {file.parent.name: file.stat().st_mtime_ns for file in folder.glob("*/scores.json")}
+
+
+@contextlib.contextmanager
+def when(is_so: Callable[[], bool], do: Callable[[], object]) -> Iterator[None]:
+    """Within this block, and while it lasts, wait for something and then do something."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            if is_so():
+                do()
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 # What a line stands for
@@ -163,10 +184,18 @@ def test_what_is_swept_tells_jobs_apart_even_where_it_cannot_change_a_score() ->
     ]
 
 
+def test_of_jobs_that_differ_in_the_place_of_their_pictures_each_is_known_by_its_own() -> None:
+    jobs = known("data.root=here,there")
+    assert [job and job.folder for job in pair(planned("data.root=there").jobs, jobs)] == ["1"]
+    assert [job and job.folder for job in pair(planned("data.root=there,here").jobs, jobs)] == ["1", "0"]
+    moved = known("data.root=here", "seed=1,2")
+    assert [job and job.folder for job in pair(planned("data.root=elsewhere", "seed=1,2").jobs, moved)] == ["0", "1"]
+
+
 def test_another_fixed_value_is_named_and_more_or_fewer_values_are_not() -> None:
     jobs = known("optimizer.lr=1e-3,3e-3", "seed=1,2")
-    for wider in (["optimizer.lr=1e-3,1e-2", "seed=1,2,3"], ["optimizer.lr=3e-3", "seed=1"], ["seed=7,8"]):
-        assert other_values(planned(*wider).jobs, jobs) == []
+    for line in ("optimizer.lr=1e-3,1e-2 seed=1,2,3", "optimizer.lr=3e-3 seed=1", "optimizer.lr=1e-2 seed=7"):
+        assert other_values(planned(*line.split()).jobs, jobs) == []
     one = planned("optimizer.lr=1e-3", "seed=1,2", "data.batch_size=64", "trainer.max_epochs=3").jobs
     assert other_values(one, jobs) == ["data.batch_size was 32, is 64", "trainer.max_epochs was 10, is 3"]
 
@@ -181,11 +210,15 @@ def test_a_job_that_left_its_sweep_comes_back_and_is_not_among_the_runs_meanwhil
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text("{}")
     assert [run.path.name for run in find_runs(tmp_path)] == ["2", "3"]
+    for name in "0123":
+        shutil.rmtree(tmp_path / name)
     again = SweepFolder(tmp_path, "lr")
     again.read()
     assert [job.folder for job in again.jobs] == ["2", "3"]
     with pytest.raises(ViewfinderError, match=r"data\.batch_size was 64, is 32"):
         merge(again, planned("seed=1,2"))
+    assert [job.folder for job in merge(again, planned("seed=1,2", "sweep.rerun=true"))] == ["0", "1"]
+    assert [job.folder for job in again.earlier] == ["2", "3"]
 
 
 # What runs, and what does not run again
@@ -194,12 +227,12 @@ def test_a_job_that_left_its_sweep_comes_back_and_is_not_among_the_runs_meanwhil
 def test_two_of_six_jobs_fail_and_four_do_not_and_the_same_line_runs_those_two_again(
     sweep: Sweep, tmp_path: Path
 ) -> None:
-    line = ["optimizer=sgd", "optimizer.lr=0.1,word,1e30", "seed=1,2", "data.batch_size=16", *AT_ONCE]
-    line[1:3] = ["optimizer.lr=0.1,0.2,0.3,0.4,word,1e30", "seed=1"]
+    line = ["optimizer=sgd", "optimizer.lr=0.1,0.2,0.3,0.4,word,1e30", "data.batch_size=16", *AT_ONCE]
     said = sweep(*line)
     assert said.code == 2
     table = pd.read_csv(tmp_path / "lr" / "jobs.csv")
     assert table["status"].tolist() == ["finished"] * 4 + ["failed"] * 2
+    assert table["optimizer.lr"].tolist() == ["0.1", "0.2", "0.3", "0.4", "word", "1e+30"]
     reasons = table["reason"].tolist()[4:]
     assert "must be a number" in reasons[0]
     assert "is nan at step" in reasons[1]
@@ -212,7 +245,8 @@ def test_two_of_six_jobs_fail_and_four_do_not_and_the_same_line_runs_those_two_a
     again = sweep(*line)
     assert again.code == 2
     assert "6 jobs: 4 finished, 2 failed" in again.out
-    assert "(2 of 2)" in again.out
+    assert "job 4 cannot begin: optimizer.lr" in again.out
+    assert "(1 of 1)" in again.out
     assert ended(tmp_path / "lr") == before
 
 
@@ -224,16 +258,9 @@ def test_after_so_many_failures_no_other_job_begins(sweep: Sweep, tmp_path: Path
 
 
 def test_a_job_that_dies_hard_ends_itself_alone_and_says_how(sweep: Sweep, tmp_path: Path) -> None:
-    def kill_the_first() -> None:
-        facts = tmp_path / "lr" / "0" / "run.json"
-        while not (facts.exists() and (tmp_path / "lr" / "0" / "data.json").exists()):
-            time.sleep(0.01)
-        os.kill(json.loads(facts.read_text())["process"], signal.SIGKILL)
-
-    thread = threading.Thread(target=kill_the_first)
-    thread.start()
-    said = sweep("seed=1,2", "trainer.max_epochs=40")
-    thread.join()
+    run = RunFolder(tmp_path / "lr" / "0")
+    with when(run.data.exists, lambda: os.kill(json.loads(run.run.read_text())["process"], signal.SIGKILL)):
+        said = sweep("seed=1,2", "trainer.max_epochs=40")
     assert said.code == 2
     table = pd.read_csv(tmp_path / "lr" / "jobs.csv")
     assert table["status"].tolist() == ["failed", "finished"]
@@ -249,15 +276,9 @@ def test_a_job_that_dies_hard_ends_itself_alone_and_says_how(sweep: Sweep, tmp_p
 def test_ctrl_c_ends_all_jobs_prints_the_table_and_the_same_line_goes_on(sweep: Sweep, tmp_path: Path) -> None:
     line = ["seed=1,2,3", "trainer.max_epochs=40", *AT_ONCE]
 
-    def interrupt() -> None:
-        while not all((tmp_path / "lr" / name / "last.ckpt").exists() for name in "01"):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    said = sweep(*line)
-    thread.join()
+    both = [RunFolder(tmp_path / "lr" / name).last for name in "01"]
+    with when(lambda: all(each.exists() for each in both), lambda: os.kill(os.getpid(), signal.SIGINT)):
+        said = sweep(*line)
     assert said.code == 130
     assert "To go on: python train.py -m " in said.out
     statuses = pd.read_csv(tmp_path / "lr" / "jobs.csv")["status"].tolist()
@@ -268,10 +289,31 @@ def test_ctrl_c_ends_all_jobs_prints_the_table_and_the_same_line_goes_on(sweep: 
     assert bits(tmp_path / "lr" / "1") == bits(tmp_path / "whole" / "0")
 
 
+def test_a_signal_reaches_a_job_that_has_only_just_begun(sweep: Sweep, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    plan_is_there = (tmp_path / "lr" / "sweep.json").exists
+    with when(plan_is_there, lambda: (time.sleep(0.05), os.kill(os.getpid(), signal.SIGINT))):
+        said = sweep("seed=1", "trainer.max_epochs=100000")
+    assert said.code == 130, time.monotonic() - begun
+    assert "To go on: " in said.out
+
+
+def test_a_job_whose_scores_are_lost_runs_again_in_a_folder_of_its_own(sweep: Sweep, tmp_path: Path) -> None:
+    assert sweep("seed=1").code == 0
+    first = RunFolder(tmp_path / "lr" / "0")
+    kept = bits(first.path)
+    first.scores.write_text("{}")
+    assert "\n0_2            waiting" in sweep("seed=1", "sweep.dry_run=true").out
+    assert sweep("seed=1", "sweep.rerun=false").code == 0
+    assert bits(tmp_path / "lr" / "0_2") == kept
+    assert first.scores.read_text() == "{}"
+
+
 def test_a_dry_run_lists_the_jobs_tells_their_cost_and_makes_nothing(sweep: Sweep, tmp_path: Path) -> None:
-    said = sweep("seed=1,2", "sweep.dry_run=true")
+    said = sweep("seed=1,2", "optimizer.lr=0.1,word", "sweep.dry_run=true")
     assert said.code == 0
-    assert said.out.count(" waiting") == 2
+    assert said.out.count(" waiting") == 5  # one of which is the count of all
+    assert said.out.count("cannot begin: optimizer.lr") == 2
     assert list(tmp_path.iterdir()) == []
     assert sweep("seed=1").code == 0
     run = RunFolder(tmp_path / "lr" / "0")
@@ -280,7 +322,7 @@ def test_a_dry_run_lists_the_jobs_tells_their_cost_and_makes_nothing(sweep: Swee
     said = sweep("seed=1,2,3", "sweep.dry_run=true", *AT_ONCE)
     assert "3 jobs: 1 finished, 2 waiting" in said.out
     # Two jobs of two epochs, of an hour each by the mean of the one that is done.
-    assert "some 4.0 hours of training" in said.out
+    assert "some 4.0 hours one by one" in said.out
     assert "some 2.0 hours with 2 at once" in said.out
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -342,6 +384,19 @@ def test_a_second_process_does_not_touch_a_sweep_that_runs(sweep: Sweep, tmp_pat
         assert said.code == 2
         assert f"is run by process {os.getpid()} on " in said.err
         assert [path.name for path in (tmp_path / "lr").iterdir() if path.name != ".lock"] == ["sweep.json"]
+
+
+@pytest.mark.parametrize("name", ["0", "0.log", ".lock"])
+def test_a_link_in_a_strangers_sweep_leads_nowhere(name: str, sweep: Sweep, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (tmp_path / "lr").mkdir()
+    (tmp_path / "lr" / "sweep.json").write_text("{}")
+    (tmp_path / "lr" / name).symlink_to(victim)
+    said = sweep("seed=1,2", *AT_ONCE)
+    assert said.code == 2
+    assert f"links, and a run folder has none: {name}" in said.err
+    assert list(victim.iterdir()) == []
 
 
 def test_a_folder_of_something_else_is_left_alone(sweep: Sweep, tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ def compare(
     terminal.print(f"\n{EXPLAINED}", style="dim", soft_wrap=True)
     if again := int(table.duplicated(["setting", "seed"]).sum()):
         terminal.print(f"{again} of {len(table)} runs repeat another's setting and seed: of those the last counts.")
+    for note in compared.notes:
+        terminal.print(printable(note), soft_wrap=True)
     for path, reason in compared.skipped:
         terminal.print(printable(f"left out: {path}: {reason}"), soft_wrap=True)
     if not markdown:

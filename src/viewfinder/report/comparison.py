@@ -1,5 +1,6 @@
 """Runs as a table, and what remains of it when seeds are averaged."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from omegaconf import OmegaConf
 
-from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.report.paired import say_difference
 from viewfinder.report.repeat import repeat_command
 from viewfinder.report.settings import describe, differing
@@ -26,6 +27,8 @@ class Compared(NamedTuple):
     """for each row the keys in which its setting differs from some other, with their values"""
     skipped: list[tuple[Path, str]]
     """runs that are left out, and why"""
+    notes: Sequence[str] = ()
+    """in what they differ that is no setting: precision, code, versions"""
 
     def rows(self) -> pd.DataFrame:
         """A row for each setting and seed: of runs equal in both the last counts. Its index leads into `swept`."""
@@ -34,7 +37,7 @@ class Compared(NamedTuple):
 
 def read_runs(folders: Sequence[RunFolder]) -> Compared:
     """The table of some runs, none of which need have finished; a setting is written as that in which they differ."""
-    rows, configs, skipped = [], [], []
+    rows, configs, made, skipped = [], [], [], []
     for folder in folders:
         try:
             facts = folder.read_run()
@@ -58,9 +61,27 @@ def read_runs(folders: Sequence[RunFolder]) -> Compared:
         })  # fmt: skip
         config: Any = OmegaConf.to_container(cfg)
         configs.append(flat(config))
+        made.append(facts)
     table = pd.DataFrame(rows, columns=["run", "seed", "best_epoch", *SCORES])
     table.insert(0, "setting", describe(configs))
-    return Compared(table, differing(configs), skipped)
+    return Compared(table, differing(configs), skipped, _notes(made))
+
+
+def _notes(made: Sequence[dict[str, Any]]) -> list[str]:
+    """What a person should know who averages over runs of which run.json says this."""
+    notes = []
+    precisions = Counter(facts["precision"] for facts in made if "precision" in facts)
+    if len(precisions) > 1:
+        counts = listed(f"{count} in {precision}" for precision, count in precisions.most_common())
+        notes.append(f"Trained in different precisions ({counts}): trainer.precision=32-true makes runs alike.")
+    for what in ("code", "versions"):
+        values: dict[str, set[str]] = {}
+        for facts in made:
+            for name, value in facts.get(what, {}).items():
+                values.setdefault(name, set()).add(value)
+        if differ := sorted(name for name, found in values.items() if len(found) > 1):
+            notes.append(f"Made by different {what} of {listed(differ)}.")
+    return notes
 
 
 def require_finished(compared: Compared) -> None:

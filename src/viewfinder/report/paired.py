@@ -9,6 +9,8 @@ from scipy import stats
 
 LEVEL = 0.95
 MOST_SEEDS = 100
+FEW = 3
+"""Seeds, below which nothing is said of how many would suffice: their spread is hardly known."""
 SPLITS = {"best_val": "val", "best_test": "test"}
 
 
@@ -70,6 +72,8 @@ def say_difference(rows: pd.DataFrame, first: str, second: str, settings: int) -
     for column, split in SPLITS.items():
         found = paired_difference(*(each.loc[shared, column].to_numpy() for each in (ours, theirs)))
         lines.append(f"  {split:<4}  {_said(found)}")
+    if len(shared) < max(len(ours), len(theirs)):
+        lines.append(f"  The table has the means over all seeds, {len(ours)} and {len(theirs)}.")
     if settings > 2:
         lines.append(f"  Chosen as the best of {settings} settings: its lead on val is optimistic.")
     return lines
@@ -79,9 +83,9 @@ def _said(found: Difference) -> str:
     size = f"{100 * abs(found.mean):.2f} {'better' if found.mean > 0 else 'worse'}" if found.mean else "no difference"
     if math.isnan(found.low):
         return f"{size}, the same for each seed{'' if found.mean == 0 else ': no spread to judge it by'}"
-    size += f" ({100 * found.low:.2f} to {100 * found.high:.2f})"
+    size += f" ({max(-100, 100 * found.low):.2f} to {min(100, 100 * found.high):.2f})"
     if found.suffices:
         return f"{size}: the seeds suffice"
-    if found.mean == 0:
-        return f"{size}: more seeds would not tell"
+    if found.seeds < FEW:
+        return f"{size}: open, {found.seeds} seeds say little"
     return f"{size}: open, {f'about {found.needed}' if found.needed else f'more than {MOST_SEEDS}'} seeds may tell"

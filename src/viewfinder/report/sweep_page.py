@@ -65,9 +65,10 @@ def write_sweep_report(
         lead=best.lead,
         again=best.command,
         finished=[_job(folder, row) for row in compared.table.to_dict("records")],
-        failures=[(printable(name), printable(reason)) for name, reason in reasons.items()],
+        failures=[(printable(name), printable(reason)) for name, reason in sorted(reasons.items(), key=_number)],
         images={name: inline(chart) for name, chart in charts.items() if chart.is_file()},
         explained=EXPLAINED,
+        notes=compared.notes,
         spread=spread,
         mean_epoch=mean_epoch,
         counted=lambda count, noun: f"{count} {noun}{'' if count == 1 else 's'}",
@@ -75,6 +76,12 @@ def write_sweep_report(
     path = folder / "report.html"
     replace_text(path, page)
     return path
+
+
+def _number(item: tuple[str, str]) -> tuple[int, str]:
+    """Jobs 2 and 10 in this order."""
+    name, _ = item
+    return len(name), name
 
 
 def _curves(compared: Compared, summary: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:

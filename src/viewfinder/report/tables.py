@@ -15,8 +15,8 @@ from viewfinder.errors import printable
 NAMES = ("accuracy", "f1", "precision", "recall", "loss")
 EXPLAINED = """\
 Accuracy and macro F1 in percent, mean and standard deviation over the seeds. val,
-test and test F1 are those of the epoch with the best validation accuracy; last is
-the test accuracy of the last epoch's weights."""
+test and test F1 are those of the epoch with the best validation accuracy, of which
+epoch is the mean; last is the test accuracy of the last epoch's weights."""
 UNBROKEN = 10_000
 """Columns of a line that goes to a file."""
 

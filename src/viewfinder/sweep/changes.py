@@ -40,14 +40,14 @@ def _identity(config: Mapping[str, Any], swept: set[str]) -> str:
 
 
 def other_values(planned: Sequence[Planned], known: Sequence[SweepJob]) -> list[str]:
-    """Values that no job of the sweep has had, of keys that are not swept now: 'optimizer.lr was 0.1, is 0.2'.
+    """Values that no job of the sweep has had, of keys that are not swept: 'optimizer.lr was 0.1, is 0.2'.
 
-    A line may have more values of what it sweeps, or fewer; all else is the sweep's own.
+    A line may have other values of what it sweeps, or the sweep has swept so far; all else is the sweep's own.
     """
     now, before = ([flat(job.config) for job in jobs] for jobs in (planned, known))
     if not before:
         return []
-    free = varying(now).union(KNOWN_OTHERWISE)
+    free = varying(now).union(varying(before), KNOWN_OTHERWISE)
     fixed, fixed_before = now[0], {_fixed(config, free) for config in before}
     if _fixed(fixed, free) in fixed_before:
         return []

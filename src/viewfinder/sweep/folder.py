@@ -32,14 +32,18 @@ class SweepFolder:
     Args:
         path: the folder.
         name: what `sweep.name` is, or would be to go on with a sweep that was given none.
+        is_named: whether it was given one.
         started: when the sweep was.
     """
 
     path: Path
     name: str
+    is_named: bool = True
     jobs: list[SweepJob] = field(default_factory=list)
     earlier: list[SweepJob] = field(default_factory=list)
     """replaced by a job of other code, data or values; their folders stay"""
+    left: int = 0
+    """jobs that have just left it"""
     started: str = field(default_factory=provenance.now)
     command: str = field(default_factory=provenance.command)
     """that the plan is of"""

@@ -23,7 +23,9 @@ def merge(sweep: SweepFolder, plan: Plan) -> list[SweepJob]:
     if rerun is None and (values or asked):
         raise ViewfinderError("the sweep", _questions(sweep, values, {name: changed[name] for name in asked}))
     if values:
-        sweep.earlier += [job for job in sweep.jobs if job not in known]
+        leaving = [job for job in sweep.jobs if job not in known]
+        sweep.earlier += leaving
+        sweep.left = len(leaving)
         sweep.jobs = [job for job in sweep.jobs if job in known]
     jobs = []
     for planned, job in zip(plan.jobs, known, strict=True):

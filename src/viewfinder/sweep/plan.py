@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from hydra import initialize_config_dir
@@ -36,13 +36,13 @@ class Planned(NamedTuple):
 class Settings:
     """What belongs to the sweep as a whole: conf/config.yaml's group `sweep`, and two keys from elsewhere."""
 
-    name: Text | None
-    dry_run: bool
-    rerun: bool | None
-    max_failures: Count | None
-    max_jobs: Count
-    output_dir: Text
-    n_jobs: Literal[-1] | Count | None
+    name: Text | None = None
+    dry_run: bool = False
+    rerun: bool | None = None
+    max_failures: Count | None = None
+    max_jobs: Count = 1000
+    output_dir: Text = "outputs"
+    n_jobs: Literal[-1] | Count | None = 1
     """as conf/hydra/launcher/joblib.yaml has it; 1 with Hydra's basic launcher"""
 
 
@@ -144,6 +144,8 @@ def _settings(compositions: Compositions, line: Sequence[str]) -> Settings:
     launcher = {"n_jobs": compositions.composed(line).hydra.launcher.get("n_jobs", 1)}
     keys = {"sweep.": whole["sweep"], "": place, "hydra.launcher.": launcher}
     problems = [problem for key, values in keys.items() for problem in check_values(key, Settings, values)]
+    quoted = f"A number goes in quotes: 'sweep.name=\"{whole['sweep'].get('name')}\"'."
+    problems = [replace(each, remedy=quoted) if each.key == "sweep.name" else each for each in problems]
     if problems:
         raise ViewfinderError(STAGE, problems)
     return Settings(**whole["sweep"], **place, **launcher)

@@ -16,7 +16,8 @@ from viewfinder.run_folder import make_dated
 from viewfinder.sweep.folder import SweepFolder, SweepJob
 from viewfinder.sweep.merge import merge
 from viewfinder.sweep.plan import Plan, plan
-from viewfinder.sweep.table import differing_words, say_begin, say_dry_run, say_end, say_ended
+from viewfinder.sweep.refused import refused
+from viewfinder.sweep.table import differing_words, say_begin, say_dry_run, say_end, say_ended, say_refused
 
 
 def run_sweep(parsed: Sequence[Override]) -> int:
@@ -37,8 +38,10 @@ def run_sweep(parsed: Sequence[Override]) -> int:
     sweep = _folder(planned)
     if planned.settings.dry_run:
         sweep.read()
-        say_dry_run(sweep, merge(sweep, planned), at_once)
-        return 0
+        jobs = merge(sweep, planned)
+        wrong, stopped = refused(sweep, jobs)
+        say_dry_run(sweep, jobs, at_once, wrong)
+        return 128 + stopped if stopped else 0
     with sweep.taken():
         sweep.read()
         if sweep.jobs:
@@ -47,7 +50,7 @@ def run_sweep(parsed: Sequence[Override]) -> int:
         sweep.command = command()
         sweep.write()
         stopped = run_jobs(sweep, jobs, at_once, planned)
-        is_done = say_end(sweep, jobs, is_named=planned.settings.name is not None)
+        is_done = say_end(sweep, jobs)
     return 128 + stopped if stopped else 0 if is_done else FAILED
 
 
@@ -57,8 +60,15 @@ def run_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, planned
     say_begin(sweep, jobs, at_once, planned.repeated)
     if not todo:
         return None
+    wrong, stopped = refused(sweep, jobs)
+    if stopped:
+        return stopped
+    say_refused(wrong)
+    for folder, why in wrong.items():
+        job = todo.pop(folder)
+        record_failure(Job(sweep.path / folder, job.config, job.overrides), why)
     said = differing_words(sweep)
-    is_alone, failures = at_once == 1, 0
+    is_alone, failures = at_once == 1, len(wrong)
 
     def each() -> Iterator[Job]:
         for number, job in enumerate(todo.values(), 1):
@@ -69,6 +79,10 @@ def run_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, planned
     def output(job: Job) -> Path | None:
         return None if is_alone else sweep.path / f"{job.folder.name}.log"
 
+    most = planned.settings.max_failures
+    if over := _over(failures, most):
+        print(f"{over}: no job begins", flush=True)
+        return None
     with Processes(run_job, at_once, output) as processes:
         for job, code in processes.run(each()):
             if code not in (0, FAILED, NO_DISK) and processes.requested is None:
@@ -76,19 +90,21 @@ def run_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, planned
             if not is_alone:
                 say_ended(sweep, todo[job.folder.name])
             failures += code != 0
-            over = "the disk takes no more" if code == NO_DISK else ""
-            if failures == planned.settings.max_failures:
-                over = f"{failures} failed, which is sweep.max_failures"
+            over = "the disk takes no more" if code == NO_DISK else _over(failures, most)
             if over and not processes.is_over:
                 processes.is_over = True
                 print(f"\n{over}: no other job begins", flush=True)
     return processes.requested
 
 
+def _over(failures: int, most: int | None) -> str:
+    return f"{failures} failed, and sweep.max_failures is {most}" if most is not None and failures >= most else ""
+
+
 def _death(code: int) -> str:
     """Why a process ended that did not say so itself."""
     if code == -getattr(signal, "SIGKILL", 0) != 0:
-        return "killed by SIGKILL, as the system does when memory runs out"
+        return "killed by SIGKILL: by a person, or by the system when memory runs out"
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
@@ -112,7 +128,7 @@ def _folder(planned: Plan) -> SweepFolder:
     if name is None:
         path = output_dir / "-".join(dict.fromkeys(str(job.config["name"]) for job in planned.jobs))
         path = path / "<time>" if planned.settings.dry_run else make_dated(path)
-        return SweepFolder(path, str(path.relative_to(output_dir)))
+        return SweepFolder(path, str(path.relative_to(output_dir)), is_named=False)
     if Path(name).anchor or ".." in Path(name).parts or Path(name) == Path():
         rule = "must be a folder's name below output_dir"
         raise ViewfinderError("the command line", [Problem("sweep.name", rule, name, "Such as sweep.name=lr.")])

@@ -2,9 +2,8 @@
 
 import math
 import shlex
-import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from rich.table import Table
@@ -12,6 +11,7 @@ from rich.table import Table
 from viewfinder.errors import listed, printable
 from viewfinder.provenance import command
 from viewfinder.report.tables import console
+from viewfinder.sweep.cost import say_cost
 from viewfinder.sweep.folder import SweepFolder, SweepJob
 from viewfinder.whole_files import replace_text
 
@@ -21,17 +21,30 @@ ORDER = ("finished", "interrupted", "killed", "failed", "running", "waiting")
 def say_begin(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, repeated: int) -> None:
     """Where the sweep is, and how far."""
     terminal = console()
-    terminal.print(f"sweep {printable(str(sweep.path))}: {_counted(sweep, jobs)}", soft_wrap=True)
-    if others := len(sweep.jobs) - len(jobs):
-        terminal.print(
-            f"{others} other{'s' * (others > 1)} of the sweep {'are' if others > 1 else 'is'} not in this line"
-        )
+    _say_jobs(sweep, jobs, "")
     if repeated:
         terminal.print(f"left out: {repeated} more of the line, each equal to one of these")
     if at_once > 1:
-        terminal.print(
-            f"{at_once} at once; what each prints is in {printable(str(sweep.path))}/<job>.log", soft_wrap=True
-        )
+        output = printable(str(sweep.path / "<job>.log"))
+        terminal.print(f"{at_once} at once; what each prints is in {output}", soft_wrap=True)
+
+
+def say_refused(refused: Mapping[str, str]) -> None:
+    """Jobs that will not begin."""
+    for folder, why in refused.items():
+        console().print(printable(f"job {folder} cannot begin: {why}"), soft_wrap=True)
+
+
+def _say_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], what: str) -> None:
+    terminal = console()
+    terminal.print(f"sweep {printable(str(sweep.path))}{what}: {_counted(sweep, jobs)}", soft_wrap=True)
+    if not sweep.is_named:
+        name = printable(shlex.quote(f"sweep.name={sweep.name}"))
+        terminal.print(f"to go on with it later, add {name}", soft_wrap=True)
+    if others := len(sweep.jobs) - len(jobs):
+        terminal.print(f"not in this line: {others} more of the sweep's jobs")
+    if sweep.left:
+        terminal.print(f"sweep.rerun=true: {sweep.left} jobs leave the sweep; their folders stay", soft_wrap=True)
 
 
 def say_ended(sweep: SweepFolder, job: SweepJob) -> None:
@@ -42,15 +55,18 @@ def say_ended(sweep: SweepFolder, job: SweepJob) -> None:
     console().print(printable(f"job {job.folder} {status}{found}{why}"), soft_wrap=True)
 
 
-def say_dry_run(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int) -> None:
-    """What would run, and how long that may take."""
+def say_dry_run(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, refused: Mapping[str, str]) -> None:
+    """What would run, what would be refused, and how long it may take."""
     terminal = console()
-    terminal.print(f"sweep {printable(str(sweep.path))}, a dry run: {_counted(sweep, jobs)}\n", soft_wrap=True)
+    _say_jobs(sweep, jobs, ", a dry run")
+    terminal.print()
     terminal.print(_table(sweep, jobs))
-    terminal.print(f"\n{_cost(sweep, jobs, at_once)}")
+    terminal.print()
+    say_refused(refused)
+    terminal.print(say_cost(sweep, [job for job in jobs if job.folder not in refused], at_once), soft_wrap=True)
 
 
-def say_end(sweep: SweepFolder, jobs: Sequence[SweepJob], is_named: bool) -> bool:
+def say_end(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> bool:
     """A row a job, why those failed that did, and how to go on: on the terminal, in jobs.csv and in report.html.
 
     Returns:
@@ -71,10 +87,10 @@ def say_end(sweep: SweepFolder, jobs: Sequence[SweepJob], is_named: bool) -> boo
             terminal.print(f"  job {folder}: {printable(why)}", soft_wrap=True)
     if unfinished:
         again = "run the failed ones again" if len(failed) == len(unfinished) else "go on"
-        name = "" if is_named else f" {shlex.quote(f'sweep.name={sweep.name}')}"
+        name = "" if sweep.is_named else f" {shlex.quote(f'sweep.name={sweep.name}')}"
         terminal.print(f"\nTo {again}: {command()}{name}", soft_wrap=True)
     terminal.print(f"\ncompare  {shlex.join(['viewfinder', 'compare', str(sweep.path)])}", soft_wrap=True)
-    replace_text(sweep.path / "jobs.csv", rows(sweep, sweep.jobs).to_csv(index=False))
+    replace_text(sweep.path / "jobs.csv", _by_key(rows(sweep, sweep.jobs), sweep).to_csv(index=False))
     terminal.print(f"report   {printable(str(rewrite_sweep_report(sweep.path)))}", soft_wrap=True)
     return not unfinished
 
@@ -129,29 +145,9 @@ def rows(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def _cost(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int) -> str:
-    """What is left may take, by the seconds an epoch that finished jobs with the same network have taken."""
-    left = [job for job in jobs if sweep.status(job.folder) != "finished"]
-    if not left:
-        return "All of it is done."
-    finished = [job for job in jobs if sweep.status(job.folder) == "finished"]
-    taken = [(job.config["model"], sweep.run(job.folder).read_run().get("epoch_seconds", [])) for job in finished]
-    known = [(model, statistics.mean(seconds)) for model, seconds in taken if seconds]
-    if not known:
-        return "What it will cost is known when the first job has finished."
-    seconds = 0.0
-    for job in left:
-        of = [each for model, each in known if model == job.config["model"]] or [each for _, each in known]
-        run = sweep.run(job.folder)
-        done = len(run.read_run().get("epoch_seconds", [])) if run.run.is_file() else 0
-        seconds += statistics.median(of) * max(0, job.config["trainer"]["max_epochs"] - done)
-    plural = f"{len(left)} jobs are" if len(left) > 1 else "1 job is"
-    share = f", some {_duration(seconds / at_once)} with {at_once} at once" if at_once > 1 else ""
-    return f"{plural} left: some {_duration(seconds)} of training, as the finished ones took{share}."
-
-
-def _duration(seconds: float) -> str:
-    for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {name}"
-    return f"{seconds:.0f} seconds"
+def _by_key(table: pd.DataFrame, sweep: SweepFolder) -> pd.DataFrame:
+    """With a column for each key that was typed differently, instead of all in one."""
+    shared = set(_shared(sweep))
+    words = [[word.partition("=") for word in job.overrides if word not in shared] for job in sweep.jobs]
+    typed = pd.DataFrame([{key: value for key, _, value in each} for each in words], index=table.index)
+    return pd.concat([table[["job"]], typed, table.drop(columns=["job", "settings"])], axis=1)

@@ -254,7 +254,7 @@ def sweep(seeds: Path, tmp_path: Path) -> Path:
 
 
 def write_jobs(folder: Path, *names: str) -> None:
-    SweepFolder(folder, folder.name, [SweepJob(name, [], {}) for name in names]).write()
+    SweepFolder(folder, folder.name, jobs=[SweepJob(name, [], {}) for name in names]).write()
 
 
 def test_report_writes_the_page_of_a_sweep_beside_those_of_its_jobs(sweep: Path, viewfinder: Type) -> None:

@@ -29,6 +29,7 @@ from viewfinder.data.decode_many import common_shape, decode_all, try_decode_eac
 from viewfinder.data.find import find_pictures, pictures_below
 from viewfinder.data.image_folder import ImageFolder
 from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.resize import Resize
 
 FORMATS = ("bmp", "gif", "jpeg", "pgm", "png", "ppm", "tiff", "webp")
 MODES = {"gif": "P", "pgm": "L", "png": "RGBA"}
@@ -96,7 +97,7 @@ def test_damaged_metadata_says_nothing_on_the_terminal_and_raises_nothing(
     path = saved(tmp_path, "short.jpg", noise(6, 9, 3), exif=exif)
     assert common_shape([path])[2] == {}
     assert decode_all([path], 3, (9, 6), "decoding") == {}
-    StreamedPictures([path], torch.zeros(1, dtype=torch.int64), (3, 9, 6), 1).at(torch.tensor([0]))
+    StreamedPictures([path], torch.zeros(1, dtype=torch.int64), 3, Resize(9, 6), 1).at(torch.tensor([0]))
     assert capfd.readouterr() == ("", "")
 
 

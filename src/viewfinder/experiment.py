@@ -89,7 +89,7 @@ def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")
     network = (rebuild_network if is_begun else build_network)(cfg, data.in_channels, len(data.class_names))
-    data.load(preprocess_of(network).image_size)
+    data.load(preprocess_of(network))
     data_facts = data.facts()
     facts = network_facts(network, data.in_channels, len(data.class_names))
     return Parts(data, build_classifier(cfg, network, data_facts["class_counts"]), data_facts, facts)

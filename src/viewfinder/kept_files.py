@@ -27,6 +27,14 @@ def _distinct(names: list[str]) -> list[str]:
     return names
 
 
+class Cropped(TypedDict):
+    """How pictures were resized before a square was cut from them."""
+
+    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]
+    resize_size: Side
+    interpolation: Literal["bilinear", "bicubic"]
+
+
 class Data(TypedDict):
     """data.json"""
 
@@ -37,6 +45,7 @@ class Data(TypedDict):
     class_counts: NotRequired[list[Whole]]
     split_sizes: dict[str, Whole]
     storage: NotRequired[str]
+    cropped: NotRequired[Cropped]
     fingerprint: NotRequired[dict[str, str]]
 
 

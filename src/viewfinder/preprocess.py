@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.resize import Interpolation, Resize
 
 
 class Preprocess:
@@ -15,12 +16,27 @@ class Preprocess:
 
     Args:
         image_size: side of the square that the network takes, in pixels; pictures of another size are resized to it,
-            bilinear with antialiasing and rounded to whole levels, as Pillow and torchvision's Resize do.
+            with antialiasing and rounded to whole levels, as Pillow and torchvision's Resize do.
         mean, std: for each channel, on the 0..1 scale.
+        resize_size: what the shorter side is resized to first, in pixels, proportions kept; the square is then cut from
+            the middle. None resizes straight to the square.
+        interpolation: "bilinear" or "bicubic".
+
+    `is_fitted` says that pictures come as `resize` has made them where their files were decoded.
     """
 
-    def __init__(self, image_size: int, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)):
+    def __init__(
+        self,
+        image_size: int,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+        resize_size: int | None = None,
+        interpolation: Interpolation = "bilinear",
+    ):
         self.image_size = image_size
+        cover = None if resize_size is None else (resize_size, resize_size)
+        self.resize = Resize(image_size, image_size, cover, interpolation)
+        self.is_fitted = False
         self.scale = 1 / (255 * torch.tensor(std).view(1, -1, 1, 1))
         self.shift = (torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1)
 
@@ -29,10 +45,23 @@ class Preprocess:
         if self.scale.device != pixels.device:
             self.scale, self.shift = self.scale.to(pixels.device), self.shift.to(pixels.device)
         values = pixels.float().contiguous(memory_format=torch.channels_last)
-        size = (self.image_size, self.image_size)
-        if values.shape[-2:] != size:
-            values = nn.functional.interpolate(values, size, mode="bilinear", antialias=True).round_().clamp_(0, 255)
+        if not (self.is_fitted and values.shape[-2:] == (self.image_size, self.image_size)):
+            values = self.resize.of_levels(values)
         return values * self.scale - self.shift
+
+    def for_files(self, shared: tuple[int, int] | None) -> Resize:
+        """How files are decoded, which `is_fitted` says from now on.
+
+        Args:
+            shared: (height, width) that all pictures have; if it is not above the network's they keep it, which takes
+                less memory, and the device resizes them.
+        """
+        side, cover = self.image_size, self.resize.cover
+        if shared is None or max(shared) > side or (cover is not None and min(shared) == side):
+            self.is_fitted = True
+            return self.resize
+        self.is_fitted = False
+        return self.resize._replace(height=shared[0], width=shared[1], cover=cover and shared)
 
 
 def preprocess_of(network: nn.Module) -> Preprocess:

@@ -16,7 +16,6 @@ from viewfinder.choices import ALL_THREADS, MOST_THREADS
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.kept_config import check_keys
-from viewfinder.preprocess import preprocess_of
 from viewfinder.report.summary import network_facts
 from viewfinder.run_folder import RunFolder
 from viewfinder.scoring import load_weights
@@ -36,9 +35,12 @@ class OpenedRun:
         self.facts: dict[str, Any] = folder.read_data()
         check_keys(folder.data, self.facts, {"class_counts": list, "fingerprint": dict})
         self.class_names: list[str] = self.facts["class_names"]
-        self.picture_shape: tuple[int, tuple[int, int]] = (self.facts["channels"], tuple(self.facts["picture_size"]))
+        self.stored: tuple[int, tuple[int, int]] = (self.facts["channels"], tuple(self.facts["picture_size"]))
         network = rebuild_network(cfg, self.facts["channels"], len(self.class_names))
         self.classifier = build_classifier(cfg, network, self.facts["class_counts"])
+        channels, size = self.stored
+        preprocess = self.classifier.preprocess
+        self.picture_shape = (channels, preprocess.for_files(size) if preprocess.resize.cover else size)
         load_weights(self.classifier, folder.best if weights == "best" else folder.last)
         network_facts(network, self.facts["channels"], len(self.class_names))
         check_loss(self.classifier.loss, len(self.class_names))
@@ -54,12 +56,12 @@ class OpenedRun:
             ViewfinderError: if they cannot be had, or have other classes.
         """
         with from_where(self.folder), without_download(self.cfg):
-            data = open_data(self.cfg, self.picture_shape)
+            data = open_data(self.cfg, self.stored)
         if data.class_names != self.class_names:
             rule = f"these pictures have other classes than the run: {listed(data.class_names[:20])}"
             remedy = f"The run knows: {listed(self.class_names[:20])}."
             raise ViewfinderError("the data", [Problem("data", rule, remedy=remedy)])
-        data.load(preprocess_of(self.classifier.network).image_size, (split,))
+        data.load(self.classifier.preprocess, (split,))
         return data
 
     def logits(self, pixels: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from viewfinder.data.decode import decode_some, without_warnings
 from viewfinder.data.split import Rows
 from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.resize import Resize
 from viewfinder.seeds import generator
 
 CHUNK = 50
@@ -140,12 +141,14 @@ class StreamedPictures(Pictures):
     Args:
         paths: of the files, (N,).
         labels: (N,) int64.
-        shape: (C, H, W) to decode to.
+        channels: 1 or 3.
+        resize: to decode by.
         workers: processes.
     """
 
-    def __init__(self, paths: Sequence[Path], labels: Tensor, shape: tuple[int, int, int], workers: int):
-        self.paths, self.labels, self.shape, self.workers = paths, labels, shape, workers
+    def __init__(self, paths: Sequence[Path], labels: Tensor, channels: int, resize: Resize, workers: int):
+        self.paths, self.labels, self.resize, self.workers = paths, labels, resize, workers
+        self.shape = (channels, resize.height, resize.width)
 
     def __getitem__(self, part: Part) -> Chunk:
         if not part.batches:  # without the paths of all the others, since it is handed from process to process
@@ -171,7 +174,7 @@ class StreamedPictures(Pictures):
         base = torch.empty(len(positions), height, width, channels, dtype=torch.uint8)
         problems = []
         paths = [self.paths[position] for position in positions.tolist()]
-        for place, found in enumerate(decode_some(paths, channels, (height, width))):
+        for place, found in enumerate(decode_some(paths, channels, self.resize)):
             if isinstance(found, Problem):
                 problems.append(found)
             else:

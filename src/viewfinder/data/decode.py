@@ -17,6 +17,7 @@ from torchcodec.decoders import decode_jpeg  # type: ignore[reportPrivateImportU
 
 from viewfinder.data.find import broken_link, readable, unchanging
 from viewfinder.errors import Problem
+from viewfinder.resize import Resize, Size
 
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I", "F")
 TOGETHER = 16
@@ -27,14 +28,14 @@ QUICK_PIXELS = 2**22
 """More than a small JPEG file of an ordinary kind has."""
 
 
-def decode(path: Path, channels: int, size: tuple[int, int] | None = None) -> Tensor:
+def decode(path: Path, channels: int, size: Size | None = None) -> Tensor:
     """One picture: (channels, H, W) uint8.
 
     Turned as its EXIF orientation says, transparency over white, the first frame of an animation.
 
     Args:
         channels: 1 for grey, 3 for RGB.
-        size: (height, width) to resize to, bilinear with antialiasing; None keeps its own.
+        size: (height, width) to resize to, bilinear with antialiasing, or a Resize; None keeps its own.
 
     Raises:
         OSError: as `viewfinder.data.find.unchanging`.
@@ -44,7 +45,7 @@ def decode(path: Path, channels: int, size: tuple[int, int] | None = None) -> Te
         return _decoded(file, channels, size)
 
 
-def _decoded(file: BinaryIO, channels: int, size: tuple[int, int] | None) -> Tensor:
+def _decoded(file: BinaryIO, channels: int, size: Size | None) -> Tensor:
     # By an open file: of a path, Pillow maps uncompressed TIFFs in the size they are turned to, and scrambles them.
     with Image.open(file) as opened:
         opened.load()
@@ -56,14 +57,7 @@ def _decoded(file: BinaryIO, channels: int, size: tuple[int, int] | None) -> Ten
         picture = Image.new("RGBA", colour.size, "white")
         picture.alpha_composite(colour)
     picture = picture.convert("L" if channels == 1 else "RGB")
-    return _tensor(picture if size is None else _resized(picture, size))
-
-
-def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    height, width = size
-    if (picture.height, picture.width) == size:
-        return picture
-    return picture.resize((width, height), Image.Resampling.BILINEAR)
+    return _tensor(picture if size is None else Resize.to(size).of_picture(picture))
 
 
 def _tensor(picture: Image.Image) -> Tensor:
@@ -78,7 +72,7 @@ def as_picture(pixels: Tensor) -> Image.Image:
     return Image.fromarray(levels[..., 0] if len(pixels) == 1 else levels)
 
 
-def decode_some(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> Iterator[Tensor | Problem]:
+def decode_some(paths: Sequence[Path], channels: int, size: Size) -> Iterator[Tensor | Problem]:
     """Each picture as `decode` gives it, or why it cannot be read."""
     for start in range(0, len(paths), TOGETHER):
         contents = {path: guarded(_small_content, path) for path in paths[start : start + TOGETHER]}
@@ -100,11 +94,11 @@ def _small_content(path: Path) -> bytes | None:
         return content if len(content) <= SMALL else None
 
 
-def _decode_content(content: bytes | None, channels: int, size: tuple[int, int], path: Path) -> Tensor:
+def _decode_content(content: bytes | None, channels: int, size: Size, path: Path) -> Tensor:
     return decode(path, channels, size) if content is None else _decoded(io.BytesIO(content), channels, size)
 
 
-def _plain_jpegs(contents: Mapping[Path, Any], channels: int, size: tuple[int, int]) -> dict[Path, Tensor]:
+def _plain_jpegs(contents: Mapping[Path, Any], channels: int, size: Size) -> dict[Path, Tensor]:
     """Those that are JPEG files without anything to turn or convert, by torchcodec in one call.
 
     The same bits as Pillow's in a third of its time, and without keeping other threads from theirs. Empty if one of
@@ -118,11 +112,11 @@ def _plain_jpegs(contents: Mapping[Path, Any], channels: int, size: tuple[int, i
         decoded = decode_jpeg(list(files.values()), mode="UNCHANGED") if files else []
     except RuntimeError:
         return {}
-    found = {}
+    found, resize = {}, Resize.to(size)
     for path, picture in zip(files, decoded, strict=True):
         if len(picture) == channels:
-            if picture.shape[1:] != size:
-                picture = _tensor(_resized(as_picture(picture), size))
+            if not resize.leaves(*picture.shape[1:]):
+                picture = _tensor(resize.of_picture(as_picture(picture)))
             found[path] = picture
     return found
 

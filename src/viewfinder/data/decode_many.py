@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from viewfinder.data.decode import TOGETHER, decode_some, guarded, look, without_warnings
 from viewfinder.errors import Problem
+from viewfinder.resize import Size
 
 T = TypeVar("T")
 Unread = dict[int, Problem]
@@ -34,9 +35,7 @@ def common_shape(paths: Sequence[Path]) -> tuple[int, tuple[int, int] | None, Un
     return max((channels for _, channels in seen), default=3), sizes.pop() if len(sizes) == 1 else None, unread
 
 
-def decode_all(
-    paths: Sequence[Path], channels: int, size: tuple[int, int], doing: str, into: Tensor | None = None
-) -> Unread:
+def decode_all(paths: Sequence[Path], channels: int, size: Size, doing: str, into: Tensor | None = None) -> Unread:
     """Many pictures into a tensor (N, H, W, channels) uint8, or None to see whether they can be read.
 
     Args:
@@ -57,7 +56,7 @@ def decode_all(
     return {place: problem for place, problem in enumerate(found) if problem is not None}
 
 
-def try_decode_each(paths: Sequence[Path], channels: int, size: tuple[int, int]) -> dict[Path, Tensor | Problem]:
+def try_decode_each(paths: Sequence[Path], channels: int, size: Size) -> dict[Path, Tensor | Problem]:
     """Each picture as `decode` gives it, or why it cannot be read."""
     decoded = _each(functools.partial(decode_some, channels=channels, size=size), paths, "decoding")
     return dict(zip(paths, decoded, strict=True))

@@ -21,6 +21,7 @@ from viewfinder.data.left_out import OnError, Skipped, leave_out
 from viewfinder.data.split import Rows, Split, cut
 from viewfinder.data.storage import Storage, gigabytes, keep
 from viewfinder.errors import Problem, ViewfinderError, listed
+from viewfinder.preprocess import Preprocess
 from viewfinder.seeds import derive, generator
 
 SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
@@ -47,6 +48,7 @@ class ImageData(pl.LightningDataModule):
 
     `pictures` are in memory or on disk; batches are taken from `at_hand`: those, or a copy of them on the GPU.
     `done` says where training goes on: in which epoch, after how many of its batches.
+    `cropped` holds what Preprocess was given beside the side, if a part of the pictures was cut off in decoding them.
     `on_error`, an argument of sources of files, says whether pictures that cannot be read are refused or `skipped`.
     """
 
@@ -73,6 +75,7 @@ class ImageData(pl.LightningDataModule):
     in_channels: int = field(init=False, default=0)
     shared_size: tuple[int, int] | None = field(init=False, default=None)
     picture_shape: tuple[int, ...] = field(init=False, default=())
+    cropped: dict[str, Any] | None = field(init=False, default=None)
     kept: str = field(init=False, default="memory")
     where: str = field(init=False, default="in memory")
 
@@ -144,21 +147,19 @@ class ImageData(pl.LightningDataModule):
         self.splits, skipped = leave_out(self.splits, unread, self.on_error, self.class_names)
         self.skipped += skipped
 
-    def load(self, image_size: int, splits: tuple[str, ...] = SPLITS) -> None:
+    def load(self, wanted: Preprocess | int, splits: tuple[str, ...] = SPLITS) -> None:
         """Make the pictures of some splits ready, as uint8 of one shape.
 
-        Files whose pictures share one size not above the network's are kept at that size, and the device resizes;
-        others are decoded straight to what the network wants.
+        Files are decoded straight to what the network wants, or to their own size where they share a smaller one.
 
         Args:
-            image_size: the side that the network wants, in pixels.
+            wanted: what the network says it wants, or the side of a square in pixels.
 
         Raises:
             ViewfinderError: naming the pictures that cannot be read, if they must not be skipped.
         """
-        height, width = self.shared_size or (image_size, image_size)
-        small = max(height, width) <= image_size
-        shape = (self.in_channels, *((height, width) if small else (image_size, image_size)))
+        preprocess = Preprocess(wanted) if isinstance(wanted, int) else wanted
+        preprocess.is_fitted, self.cropped = False, None
         files = {}
         for name in splits:
             split = self.splits[name]
@@ -168,7 +169,10 @@ class ImageData(pl.LightningDataModule):
             else:
                 files[name] = (list(split.content), labels)
         if files:
-            kept = keep(files, shape, *self.how_to_keep(), self.on_error == "skip")
+            resize = preprocess.for_files(self.shared_size)
+            if preprocess.is_fitted and resize.cover:
+                self.cropped = {"resize_size": resize.cover[0], "interpolation": resize.interpolation}
+            kept = keep(files, self.in_channels, resize, *self.how_to_keep(), self.on_error == "skip")
             self._leave_out(kept.unread)
             self.pictures |= kept.pictures
             self.kept, self.where = kept.storage, kept.said
@@ -203,6 +207,7 @@ class ImageData(pl.LightningDataModule):
             "split_sizes": {name: len(split) for name, split in self.splits.items()},
             "skipped": [each._asdict() for each in self.skipped],
             "storage": self.kept,
+            **({"cropped": self.cropped} if self.cropped else {}),
             "fingerprint": {name: _fingerprint(self.splits[name], self.pictures[name]) for name in self.pictures},
         }
 

@@ -1,6 +1,7 @@
 """Where decoded pictures are kept: in memory, in a file that is mapped into memory, or nowhere."""
 
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from viewfinder.data.batches import Pictures, StreamedPictures
 from viewfinder.data.decode_many import Unread, decode_all
 from viewfinder.data.split import Rows
 from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.resize import Resize
 
 Storage = Literal["auto", "memory", "disk", "stream"]
 SHARE = 0.5
@@ -34,13 +36,16 @@ class Kept(NamedTuple):
     """split -> those that cannot be read, which `pictures` lack"""
 
 
-def keep(files: Files, shape: tuple[int, int, int], storage: Storage, workers: int | None, skip: bool = False) -> Kept:
+def keep(
+    files: Files, channels: int, resize: Resize, storage: Storage, workers: int | None, skip: bool = False
+) -> Kept:
     """The pictures of each split that can be read, where they fit: in memory, a cache on disk, or their files alone.
 
-    A file in the cache folder is known by its pictures' paths, sizes and times of change, and by the shape.
+    A file in the cache folder is known by its pictures' paths, sizes and times of change, and by how they are decoded.
 
     Args:
-        shape: (C, H, W) to decode to.
+        channels: 1 or 3.
+        resize: to decode by.
         storage: where; auto takes the first that they fit.
         workers: processes that decode ahead where nothing is kept; None takes as many as there are cores.
         skip: whether training may go on without pictures that cannot be read: then those that are to be streamed
@@ -50,31 +55,31 @@ def keep(files: Files, shape: tuple[int, int, int], storage: Storage, workers: i
         ViewfinderError: if they are to be on disk and do not fit.
     """
     count = sum(len(paths) for paths, _ in files.values())
-    size = count * int(np.prod(shape))
+    shape = (resize.height, resize.width, channels)
+    size = count * math.prod(shape)
     memory, cache = psutil.virtual_memory().available, cache_folder() / "pictures"
     disk = shutil.disk_usage(_existing(cache)).free
     if storage == "auto":
         storage = "memory" if size <= SHARE * memory else "disk" if size <= SHARE * disk else "stream"
     why = f"{gigabytes(size)} decoded; {gigabytes(memory)} of memory and {gigabytes(disk)} of disk are free"
     workers = workers or os.cpu_count() or 1
-    channels, side = shape[0], shape[1:]
     found: dict[str, Pictures] = {}
     unread: dict[str, Unread] = {}
     for name, (paths, labels) in files.items():
         base = None
         if storage == "disk":
-            base, unread[name] = _cached(cache, paths, shape, name, skip)
+            base, unread[name] = _cached(cache, paths, channels, resize, name, skip)
         elif storage == "memory":
-            base = torch.empty(len(paths), *shape[1:], shape[0], dtype=torch.uint8)
-            unread[name] = decode_all(paths, channels, side, f"decoding {name} pictures", base)
+            base = torch.empty(len(paths), *shape, dtype=torch.uint8)
+            unread[name] = decode_all(paths, channels, resize, f"decoding {name} pictures", base)
         else:
             doing = f"trying {name} pictures, to leave out those that cannot be read"
-            unread[name] = decode_all(paths, channels, side, doing) if skip else {}
+            unread[name] = decode_all(paths, channels, resize, doing) if skip else {}
         left = torch.tensor([place for place in range(len(paths)) if place not in unread[name]], dtype=torch.int64)
         if base is not None:
             found[name] = Pictures(Rows(base, left), labels[left])
         else:
-            found[name] = StreamedPictures([paths[place] for place in left], labels[left], shape, workers)
+            found[name] = StreamedPictures([paths[place] for place in left], labels[left], channels, resize, workers)
     said = {
         "memory": f"in memory ({why})",
         "disk": f"in {cache} ({why})",
@@ -84,19 +89,21 @@ def keep(files: Files, shape: tuple[int, int, int], storage: Storage, workers: i
 
 
 def _cached(
-    cache: Path, paths: Sequence[Path], shape: tuple[int, int, int], name: str, skip: bool
+    cache: Path, paths: Sequence[Path], channels: int, resize: Resize, name: str, skip: bool
 ) -> tuple[Tensor, Unread]:
     """(N, H, W, C) uint8, mapped from a file of the cache, which is written where there is none yet; and its gaps."""
     facts = [(str(path.resolve()), *_state(path)) for path in paths]
-    key = hashlib.blake2b(repr((shape, facts)).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    key = hashlib.blake2b(
+        repr((channels, tuple(resize), facts)).encode("utf-8", "surrogateescape"), digest_size=16
+    ).hexdigest()
     file, gaps, beside = cache / f"{key}.npy", cache / f"{key}.gaps.npy", cache / f".{key}.{os.getpid()}.npy"
     if not file.exists():
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            whole = (len(paths), *shape[1:], shape[0])
+            whole = (len(paths), resize.height, resize.width, channels)
             mapped = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=whole)
             base = torch.from_numpy(mapped)
-            unread = decode_all(paths, shape[0], shape[1:], f"decoding {name} pictures", base)
+            unread = decode_all(paths, channels, resize, f"decoding {name} pictures", base)
             if unread and not skip:
                 return base, unread
             mapped.flush()
@@ -115,7 +122,7 @@ def _cached(
     # Tried anew each time: what was wrong may have been no part of the file, such as who may read it.
     places = np.load(gaps).tolist() if gaps.exists() else []
     again = torch.empty(len(places), *base.shape[1:], dtype=torch.uint8)
-    unread = decode_all([paths[place] for place in places], shape[0], shape[1:], f"decoding {name} pictures", again)
+    unread = decode_all([paths[place] for place in places], channels, resize, f"decoding {name} pictures", again)
     for number, place in enumerate(places):
         base[place] = again[number]
     return base, {places[number]: problem for number, problem in unread.items()}

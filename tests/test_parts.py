@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 import sklearn.metrics
 import torch
-import torchvision
 from conftest import Page
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
@@ -31,7 +30,6 @@ from viewfinder.loss import CrossEntropy
 from viewfinder.metrics import Predictions, averaged, confusion, scores
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.mlp import MLP
-from viewfinder.models.resnet50 import IMAGENET_MEAN, IMAGENET_STD, ResNet50
 from viewfinder.models.simple_cnn import SimpleCNN
 from viewfinder.preprocess import Preprocess
 from viewfinder.report.comparison import SCORES, summarise_settings
@@ -43,6 +41,8 @@ from viewfinder.report.settings import describe
 from viewfinder.run_folder import RunFolder
 from viewfinder.seeds import derive, generator, seed_everything
 from viewfinder.whole_files import replace_text, write_json
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -218,131 +218,6 @@ def test_custom_cnn_refuses_pictures_that_its_blocks_would_halve_to_nothing() ->
     with pytest.raises(ViewfinderError, match=r"model\.image_size = 15\n *must be at least 16"):
         CustomCNN(3, 10, image_size=15)
     assert CustomCNN(3, 10, image_size=16).eval()(torch.rand(1, 3, 16, 16)).shape == (1, 10)
-
-
-# ResNet-50
-
-
-@pytest.fixture(scope="module")
-def theirs() -> nn.Module:
-    """torchvision's own ResNet-50 with random weights and batch-norm statistics."""
-    torch.manual_seed(1)
-    network = torchvision.models.resnet50(weights=None)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            nn.init.uniform_(module.running_var, 0.8, 1.2)
-    return network.eval()
-
-
-@pytest.fixture(scope="module")
-def weights(theirs: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
-    torch.save(theirs.state_dict(), path)
-    return path
-
-
-def test_resnet50_with_weights_from_a_file_has_torchvisions_features(theirs: nn.Module, weights: Path) -> None:
-    network = ResNet50(3, 10, weights=str(weights), image_size=64)
-    network.train()  # frozen: no difference to the features
-    pictures = torch.rand(3, 3, 64, 64)
-    with torch.no_grad():
-        x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(pictures))))
-        for stage in (theirs.layer1, theirs.layer2, theirs.layer3, theirs.layer4):
-            x = stage(x)
-        expected = theirs.avgpool(x).flatten(1)
-        torch.testing.assert_close(network.backbone(pictures), expected)
-        network.eval()
-        linear = network.head[-1]
-        torch.testing.assert_close(network(pictures), expected @ linear.weight.T + linear.bias)
-    assert expected.std() > 0
-
-
-def test_resnet50_trains_its_head_of_2048_by_classes_alone() -> None:
-    network = ResNet50(3, 10, weights=None, image_size=64)
-    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 2048 * 10 + 10
-    assert isinstance(network.head[0], nn.Dropout)
-    assert network.head[0].p == 0.2
-    # torchvision documents 25,557,032 parameters with its own head of 2048 x 1000 + 1000.
-    assert parameters_of(network) == 25_557_032 - (2048 * 1000 + 1000) + 2048 * 10 + 10
-
-
-def training_steps(network: nn.Module, steps: int = 3) -> None:
-    network.train()
-    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.1)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(network(torch.rand(4, 3, 64, 64)), torch.tensor([0, 1, 2, 3])).backward()
-        optimizer.step()
-
-
-def test_frozen_means_frozen_bit_for_bit_statistics_included(weights: Path) -> None:
-    network = ResNet50(3, 4, weights=str(weights), image_size=64)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    training_steps(network)
-    after = network.state_dict()
-    assert list(after) == list(before)
-    moved = [name for name in before if not torch.equal(before[name], after[name])]
-    assert moved == ["head.1.weight", "head.1.bias"]
-    stored = torch.load(weights, weights_only=True)
-    assert all(torch.equal(stored[name], after[f"backbone.{name}"]) for name in stored if not name.startswith("fc."))
-
-
-def test_unfrozen_means_that_weights_and_statistics_move() -> None:
-    network = ResNet50(3, 4, weights=None, freeze=False, image_size=64)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    training_steps(network, 1)
-    still = [name for name, value in network.state_dict().items() if torch.equal(before[name], value)]
-    assert still == []
-
-
-def refused(weights: Path) -> str:
-    with pytest.raises(ViewfinderError) as caught:
-        ResNet50(3, 10, weights=str(weights), image_size=64)
-    assert caught.value.problems[0].key == "model.weights"
-    return " ".join(str(caught.value).split())
-
-
-def test_weights_of_another_network_are_refused_with_the_keys_that_differ(tmp_path: Path) -> None:
-    path = tmp_path / "squeezenet.pth"
-    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), path)
-    said = refused(path)
-    ours = torchvision.models.resnet50(weights=None).state_dict()
-    assert f"{len(ours)} missing (conv1.weight, bn1.weight" in said
-    assert "52 unknown (features.0.weight, features.0.bias" in said
-
-
-def test_weights_of_another_shape_are_refused_with_the_keys_that_differ(theirs: nn.Module, tmp_path: Path) -> None:
-    path = tmp_path / "ten_classes.pth"
-    torch.save(theirs.state_dict() | {"fc.weight": torch.zeros(10, 2048), "fc.bias": torch.zeros(10)}, path)
-    assert "2 of another shape (fc.weight, fc.bias)" in refused(path)
-
-
-def test_a_file_of_weights_that_is_cut_off_or_no_such_file_at_all_is_refused(weights: Path, tmp_path: Path) -> None:
-    cut, text, other = tmp_path / "cut.pth", tmp_path / "text.pth", tmp_path / "list.pth"
-    cut.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
-    text.write_text("no weights here")
-    torch.save([1, 2, 3], other)
-    for path in (cut, text):
-        said = refused(path)
-        assert "cannot be read as weights" in said
-        assert path.name in said
-    assert "holds a list, not a state_dict" in refused(other)
-    assert "neither a file nor a name of weights" in refused(tmp_path / "nothing.pth")
-
-
-def test_an_error_about_weights_that_do_not_fit_gives_the_file_and_a_next_step(tmp_path: Path) -> None:
-    path = tmp_path / "other.pth"
-    torch.save({"conv1.weight": torch.zeros(1)}, path)
-    with pytest.raises(ViewfinderError) as caught:
-        ResNet50(3, 10, weights=str(path), image_size=64)
-    assert caught.value.problems[0].received == str(path)
-    assert caught.value.problems[0].remedy
-
-
-def test_resnet50_refuses_grey_pictures_and_says_what_to_type() -> None:
-    with pytest.raises(ViewfinderError, match=r"data\.channels=3"):
-        ResNet50(1, 10, weights=None)
 
 
 # Loss

@@ -28,11 +28,18 @@ from viewfinder.run_folder import RunFolder
 SHIPPED = sorted(f"{path.parent.name}={path.stem}" for path in find_conf().glob("*/*.yaml"))
 PICTURES = "data=image_folder data.root=PICTURES data.batch_size=4"
 SHORT = "trainer.max_epochs=1 trainer.limit_batches=1 trainer.progress_bar=false"
+RANDOM = "model.weights=null trainer.precision=32-true trainer.threads=1"
+SIDES = {
+    "alexnet": 63, "vgg16": 32, "mobilenet_v3_large": 32, "densenet121": 32, "efficientnet_b0": 32, "vit_b_16": 32,
+    "convnext_tiny": 32, "swin_t": 32, "inception_v3": "75 model.freeze=false",
+}  # fmt: skip
+"""Pixels that a pre-trained family is content with; without its batch norm, inception_v3 of random weights explodes."""
 WITH = {
     "model=mlp": PICTURES,
     "model=simple_cnn": PICTURES,
     "model=custom_cnn": PICTURES,
     "model=resnet50": f"{PICTURES} model.weights=WEIGHTS model.image_size=32",
+    **{f"model={name}": f"{PICTURES} {RANDOM} model.image_size={side}" for name, side in SIDES.items()},
     "data=image_folder": PICTURES,
     "data=digits": "data.limit=64",
     "experiment=quickstart": "data.limit=64",

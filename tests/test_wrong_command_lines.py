@@ -31,7 +31,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SCREEN, WIDTH = 24, 100
 QUICK = ("experiment=quickstart", "trainer=cpu")
 PICTURES = "PICTURES"  # stands for a small folder of pictures in what is typed
-NEEDED = {"data=image_folder": (f"data.root={PICTURES}",), "model=resnet50": ("data.channels=3",)}
+NEEDED = {"data=image_folder": (f"data.root={PICTURES}",)} | {
+    f"model={path.stem}": ("data.channels=3",)
+    for path in find_conf().glob("model/*.yaml")
+    if "Pretrained" in path.read_text(encoding="utf-8")
+}
 
 # What a key may hold whose YAML holds null, and what a text stands for; by the key's own name.
 KINDS = {
@@ -50,6 +54,10 @@ KINDS = {
     "accelerator": "word",
     "precision": "word",
     "weights": "word",
+    "variant": "word",
+    "preprocess": "word",
+    "hidden": "list of numbers",
+    "image_size": "whole number",
     "name": "text",
     "output_dir": "text",
     "root": "text",

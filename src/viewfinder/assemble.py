@@ -7,14 +7,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from viewfinder.allow import Allowed, check_names, names_in
-from viewfinder.build import STAGE, Text, Whole, build, check, check_values, locate
+from viewfinder.build import STAGE, Text, Whole, build, check, check_values, locate, takes
 from viewfinder.classifier import Classifier
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.preprocess import preprocess_of
 
 GIVEN: dict[str, frozenset[str]] = {
-    "model": frozenset({"channels", "classes"}),
+    "model": frozenset({"channels", "classes", "load_weights"}),
     "data": frozenset(),
     "augment": frozenset(),
     "optimizer": frozenset({"params"}),
@@ -86,13 +86,16 @@ def open_data(cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None
     return data
 
 
-def build_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
+def build_network(cfg: DictConfig, channels: int, classes: int, load_weights: bool = True) -> nn.Module:
     """The network for pictures of so many channels and classes, with its `preprocess`.
+
+    Args:
+        load_weights: for a network that takes this argument.
 
     Raises:
         ViewfinderError: if it cannot be constructed, or is no network.
     """
-    network = build(cfg.model, "model", channels=channels, classes=classes)
+    network = build(cfg.model, "model", channels=channels, classes=classes, load_weights=load_weights)
     if not isinstance(network, nn.Module):
         rule = f"gives a {type(network).__name__}, not a torch.nn.Module"
         remedy = "Name a class that is a subclass of torch.nn.Module."
@@ -107,6 +110,8 @@ def rebuild_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
     Raises:
         ViewfinderError: as build_network.
     """
+    if takes(cfg.model, "load_weights"):
+        return build_network(cfg, channels, classes, load_weights=False)
     bare = {**cfg.model, "weights": None}
     needed = "weights" not in cfg.model or check("model", bare, GIVEN["model"], lambda target, _: locate(target))
     model = cfg.model if needed else bare

@@ -94,14 +94,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ViewfinderError: if the file is not there, damaged or no checkpoint.
     """
     try:
-        if not path.is_file():  # opening what is no file, such as a pipe, might never end
-            raise FileNotFoundError("it is missing, or no file")
-        # torch.load takes no notice of the checksums that torch.save writes.
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise zipfile.BadZipFile(f"{broken} in it has another checksum than was written")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_tensors(path)
         if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
             raise ValueError("it holds no state_dict")
     except Exception as error:  # torch and zipfile raise a dozen kinds for a file that is no checkpoint
@@ -111,6 +104,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "the checkpoint", [Problem(str(path), f"cannot be read: {reason}", remedy=remedy)]
         ) from error
     return content
+
+
+def read_tensors(path: Path) -> Any:
+    """What torch.save wrote, on the CPU; raises a dozen kinds of errors if that cannot be read, or runs code."""
+    if not path.is_file():  # opening what is no file, such as a pipe, might never end
+        raise FileNotFoundError("it is missing, or no file")
+    if zipfile.is_zipfile(path):  # older versions of torch wrote another format, without checksums
+        # torch.load takes no notice of those that it writes.
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"{broken} in it has another checksum than was written")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def newest_checkpoint(candidates: tuple[Path, ...]) -> Found | None:

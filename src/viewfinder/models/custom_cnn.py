@@ -4,12 +4,13 @@ import itertools
 
 from torch import Tensor, nn
 
-from viewfinder.build import Count, Share
+from viewfinder.build import Count, Share, Text
 from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.models.transfer import Transferable
 from viewfinder.preprocess import Preprocess
 
 
-class CustomCNN(nn.Module):
+class CustomCNN(Transferable):
     """Blocks of (3x3 convolution, ReLU, batch norm) twice, max-pool and dropout; then (linear, ReLU, batch norm,
     dropout) for each hidden width, and a linear layer.
 
@@ -20,9 +21,12 @@ class CustomCNN(nn.Module):
         block_dropout: probability after each block.
         hidden: units of each hidden linear layer.
         dropout: probability after each hidden layer.
+        weights: a run of such a network, or a file with its state_dict, of which all but the last layer is taken; None
+            for random ones.
+        freeze: keep everything but the last layer as it is.
 
     Raises:
-        ViewfinderError: if the pictures are too small for so many blocks.
+        ViewfinderError: if the pictures are too small for so many blocks, or the weights cannot be had or do not fit.
     """
 
     def __init__(
@@ -34,6 +38,8 @@ class CustomCNN(nn.Module):
         block_dropout: Share = 0.25,
         hidden: list[Count] = [512, 1024],  # noqa: B006
         dropout: Share = 0.5,
+        weights: Text | None = None,
+        freeze: bool = False,
     ):
         super().__init__()
         side = image_size >> len(widths)
@@ -48,6 +54,7 @@ class CustomCNN(nn.Module):
         sizes = [([channels, *widths])[-1] * side**2, *hidden]
         dense = [_dense(a, b, dropout) for a, b in itertools.pairwise(sizes)]
         self.head = nn.Sequential(nn.Flatten(), *dense, nn.Linear(sizes[-1], classes))
+        self.transfer(weights, freeze)
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.head(self.features(pictures))

@@ -5,11 +5,12 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from viewfinder.build import Count
+from viewfinder.build import Count, Text
+from viewfinder.models.transfer import Transferable
 from viewfinder.preprocess import Preprocess
 
 
-class SimpleCNN(nn.Module):
+class SimpleCNN(Transferable):
     """Two 3x3 convolutions with same padding, each with ReLU; 2x2 max-pool; one linear layer.
 
     The second ReLU comes after the pooling: the same function, for a quarter of the values.
@@ -18,9 +19,20 @@ class SimpleCNN(nn.Module):
         channels, classes: from the data.
         image_size: side of the pictures in pixels, at least 2.
         width: channels of both convolutions.
+        weights: a run of such a network, or a file with its state_dict, of which all but the last layer is taken; None
+            for random ones.
+        freeze: keep everything but the last layer as it is.
     """
 
-    def __init__(self, channels: int, classes: int, image_size: Annotated[int, Field(ge=2)] = 32, width: Count = 10):
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        image_size: Annotated[int, Field(ge=2)] = 32,
+        width: Count = 10,
+        weights: Text | None = None,
+        freeze: bool = False,
+    ):
         super().__init__()
         self.preprocess = Preprocess(image_size)
         self.features = nn.Sequential(
@@ -31,6 +43,7 @@ class SimpleCNN(nn.Module):
             nn.ReLU(),
         )
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(width * (image_size // 2) ** 2, classes))
+        self.transfer(weights, freeze)
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.head(self.features(pictures))

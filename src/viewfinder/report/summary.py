@@ -55,13 +55,16 @@ def network_facts(network: nn.Module, channels: int, classes: int) -> dict[str, 
         ViewfinderError: if the network does not take pictures of so many channels, or give a logit for each class.
     """
     size = preprocess_of(network).image_size
-    name, training = type(network).__name__, network.training
+    name, training = getattr(network, "kind", type(network).__name__), network.training
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             logits = network.eval()(torch.zeros(1, channels, size, size))
     except Exception as error:
         rule = f"{name} fails on a picture of {channels} x {size} x {size}: {said(error)}"
-        raise ViewfinderError("the network", [Problem("model", rule, remedy="Mend that line.")]) from error
+        raise ViewfinderError(
+            "the network",
+            [Problem("model", rule, remedy="Mend that line, or give it larger pictures by model.image_size.")],
+        ) from error
     if getattr(logits, "shape", None) != (1, classes):
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         rule = f"{name} gives {found} for one picture, and there are {classes} classes"

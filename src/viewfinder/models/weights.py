@@ -1,0 +1,170 @@
+"""Where a network's first weights come from: a published name, a file, a folder of files, or another run."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.error import URLError
+
+import torch
+from torch import nn
+
+from viewfinder.checkpoints import read_checkpoint, read_tensors
+from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
+from viewfinder.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
+PREFIX = "network."
+"""Of a network's keys in a run's checkpoint, whose owner is the Classifier."""
+
+
+class Weights(NamedTuple):
+    state: dict[str, Any]
+    """a state_dict"""
+    model: Mapping[str, Any] | None = None
+    """the `model` group of the run that they are of"""
+
+
+def read_weights(weights: str, published: "type[WeightsEnum] | None" = None) -> Weights:
+    """What `model.weights` names.
+
+    Args:
+        weights: one of the published names; a file that torch.save wrote; a folder, such as TORCH_HOME, that holds the
+            file of published.DEFAULT; or a run, of which the best weights are taken.
+        published: names of weights that may be downloaded.
+
+    Raises:
+        ViewfinderError: if they cannot be had or read, or are no state_dict.
+    """
+    path = Path(weights)
+    if published is not None and weights in published.__members__:
+        path = _downloaded(weights, published[weights])
+    elif path.is_dir():
+        if (path / "config.yaml").is_file():
+            return _of_run(path)
+        path = _in_folder(path, published)
+    elif not path.is_file():
+        names = list(published.__members__) if published else []
+        rule = "is neither a name of weights nor a file or a folder" if names else "is neither a file nor a folder"
+        remedy = f"Names: {listed(names)}." if names else "Give the folder of a run of the same network."
+        raise refused(weights, did_you_mean(weights, names) or rule, remedy)
+    try:
+        state = read_tensors(path)
+    except Exception as error:  # torch raises a dozen kinds for a file that is not a checkpoint
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        where = "" if str(path) == weights else f"{path} "
+        rule, remedy = f"{where}cannot be read as weights: {reason}", "It may be cut off; get it again."
+        raise refused(weights, rule, remedy) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not (isinstance(state, dict) and all(isinstance(key, str) for key in state)):
+        raise refused(
+            weights, f"holds a {type(state).__name__}, not a state_dict", "Save network.state_dict() instead."
+        )
+    return Weights(_without_prefix(state))
+
+
+def _downloaded(weights: str, member: "WeightsEnum") -> Path:
+    """torchvision's own file, from TORCH_HOME or the network."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(member.url).name
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(member.url, str(path), path.stem.rpartition("-")[2])
+        except (URLError, OSError, RuntimeError) as error:
+            for folder in (path.parent, path.parents[1]):
+                with contextlib.suppress(OSError):  # not empty
+                    folder.rmdir()
+            rule = f"cannot be downloaded: {getattr(error, 'reason', error)}"
+            remedy = (
+                f"Two ways out: download {member.url} where there is a network and put it at {path}, or give any file "
+                "with such weights by model.weights=PATH."
+            )
+            raise refused(weights, rule, remedy) from error
+    return path
+
+
+def _in_folder(folder: Path, published: "type[WeightsEnum] | None") -> Path:
+    """The file of the default weights in a folder of downloads, or in TORCH_HOME."""
+    places = [folder, folder / "checkpoints", folder / "hub" / "checkpoints"]
+    if published is None:
+        raise refused(
+            str(folder), "is no run folder", "A run folder looks like outputs/simple_cnn/2026-01-31_12-00-00."
+        )
+    wanted = Path(published["DEFAULT"].url).name
+    for place in places:
+        if (place / wanted).is_file():
+            return place / wanted
+    others = [place / Path(m.url).name for m in published for place in places if (place / Path(m.url).name).is_file()]
+    remedy = f"It holds {others[0]}: give that file." if others else f"Download {published['DEFAULT'].url} into it."
+    raise refused(str(folder), f"is no run, and holds no {wanted}", remedy)
+
+
+def _of_run(path: Path) -> Weights:
+    """The best weights of a run, with its configuration of the network."""
+    run = RunFolder.open(path)
+    model = run.read_config().get("model")
+    if not run.best.is_file():
+        rule = f"is a run without weights; its status is '{run.read_run().get('status', 'unknown')}'"
+        raise refused(str(path), rule, "Give a run that has finished an epoch.")
+    return Weights(
+        _without_prefix(read_checkpoint(run.best)["state_dict"]), model if isinstance(model, Mapping) else {}
+    )
+
+
+def _without_prefix(state: dict[str, Any]) -> dict[str, Any]:
+    """Of a Classifier's state_dict, the network's part; any other as it is."""
+    if not any(key.startswith(PREFIX) for key in state):
+        return state
+    return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+
+
+def fill(
+    network: nn.Module,
+    state: Mapping[str, Any],
+    weights: str,
+    remedy: str,
+    is_new: Callable[[str], bool] = lambda _: False,
+) -> None:
+    """Load a state_dict into a network.
+
+    Args:
+        weights: where it is from, for the error.
+        is_new: whether what has this key is the network's own, and no part of the state_dict.
+
+    Raises:
+        ViewfinderError: naming keys that are missing, unknown or of another shape; or one with values that are no
+            numbers.
+    """
+    own = network.state_dict()
+    reshaped = [key for key in own if key in state and getattr(state[key], "shape", None) != own[key].shape]
+    fitting = copy.copy(state)  # with the versions of its modules, by which torch knows names that were others once
+    for key in reshaped:
+        del fitting[key]  # type: ignore[attr-defined]
+    try:
+        missing, unknown = network.load_state_dict(fitting, strict=False)
+    except Exception as error:  # what a module itself refuses
+        raise refused(weights, f"does not fit: {' '.join(str(error).split())[:300]}", remedy) from error
+    missing = [key for key in missing if key not in reshaped and not is_new(key)]
+    shapes = [f"{key}: {_shape(state[key])}, here {_shape(own[key])}" for key in reshaped]
+    differences = [
+        f"{len(names)} {what} ({listed(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+        if names
+    ]
+    if differences:
+        raise refused(weights, f"does not fit: {'; '.join(differences)}", remedy)
+    for key, value in network.state_dict().items():
+        if value.is_floating_point() and not is_new(key) and not value.isfinite().all():
+            raise refused(weights, f"holds values that are no numbers, in {key}", "Take other weights.")
+
+
+def _shape(value: Any) -> str:
+    return "x".join(map(str, value.shape)) or "one number" if isinstance(value, torch.Tensor) else type(value).__name__
+
+
+def refused(received: str | None, rule: str, remedy: str) -> ViewfinderError:
+    return ViewfinderError("the weights", [Problem("model.weights", rule, received, remedy)])

@@ -65,9 +65,13 @@ def test_what_the_readme_installs_and_checks_is_what_ci_runs() -> None:
 def test_each_training_command_trains(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     typed = [word for word in shlex.split(command)[2:] if not word.startswith(("data=", "data.root=", "trainer=gpu"))]
     small = [*SMALL, "data=image_folder", f"data.root={pictures(tmp_path / 'in')}", f"run_dir={tmp_path / 'run'}"]
-    if "model=resnet50" in typed:
-        torch.save(torchvision.models.resnet50().state_dict(), tmp_path / "weights.pth")
-        small += [f"model.weights={tmp_path / 'weights.pth'}", "data.batch_size=2"]
+    if (model := compose_config(typed).model).get("variant"):
+        network = torchvision.models.get_model(model.variant, weights=None)
+        torch.save(network.state_dict(), tmp_path / "weights.pth")
+        small += [f"model.weights={tmp_path / 'weights.pth'}", "data.batch_size=2", "model.image_size=64"]
+    if model.get("weights") == "RUN":
+        run_experiment(compose_config([*typed, *small, f"run_dir={tmp_path / 'RUN'}"]))
+        small.append(f"model.weights={tmp_path / 'RUN'}")
     cfg = compose_config([*typed, *small])
     run_experiment(cfg)
     assert (tmp_path / "run" / "report.html").is_file()

@@ -87,6 +87,8 @@ class Look(NamedTuple):
     config: dict[str, Any]
     side: int
     """of the pictures as the network has had them"""
+    cropped: dict[str, Any]
+    """how a part of them was cut off in decoding them"""
     found: Path
     """the file that takes {"facts": what data.json would say}, or {"error": why they cannot be had}"""
 
@@ -109,8 +111,9 @@ def other_data(sweep: SweepFolder, begun: Sequence[tuple[SweepJob, Planned]]) ->
             if known[job.folder].get("storage") == "stream":  # whose pictures are known by other facts
                 data["storage"] = "stream"
             side = max(known[job.folder]["picture_size"])
-            look = Look({**planned.config, "data": data}, side, Path(folder) / str(len(looks)))
-            of[job.folder] = looks.setdefault(json.dumps([data, side], sort_keys=True), look)
+            cropped = known[job.folder].get("cropped", {})
+            look = Look({**planned.config, "data": data}, side, cropped, Path(folder) / str(len(looks)))
+            of[job.folder] = looks.setdefault(json.dumps([data, side, cropped], sort_keys=True), look)
         with Processes(look_at) as processes:
             for look, _ in processes.run(iter(looks.values())):
                 _check_found(look, sweep)
@@ -124,10 +127,11 @@ def other_data(sweep: SweepFolder, begun: Sequence[tuple[SweepJob, Planned]]) ->
 def look_at(look: Look) -> int:
     """Write what is found to `look.found`; the exit code, 0 also where the data cannot be had."""
     from viewfinder.assemble import open_data
+    from viewfinder.preprocess import Preprocess
 
     try:
         data = open_data(OmegaConf.create(look.config))
-        data.load(look.side)
+        data.load(Preprocess(look.side, **look.cropped))
         write_json(look.found, {"facts": data.facts()})
     except ViewfinderError as error:
         write_json(look.found, {"error": error.reason})

@@ -57,6 +57,7 @@ def choose(
     device: torch.device,
     trainer: Mapping[str, Any],
     before: Mapping[str, Any] | None = None,
+    head_alone: bool = False,
 ) -> Choices:
     """Torch's threads, which this sets, and the precision of training: as asked, or what is faster by a clear margin.
 
@@ -67,6 +68,8 @@ def choose(
         batch: shape of a training batch of uint8 pictures, (N, C, H, W).
         trainer: the keys of the trainer group; of them `threads` may be None, and `precision` "auto".
         before: `threads` and `precision` of a run that is continued, and keeps them.
+        head_alone: whether the head alone is trained, on features that were computed beforehand: in float32, since so
+            small a network gains little.
     """
     asked = "as asked"
     if before is not None and "threads" in before:
@@ -85,6 +88,8 @@ def choose(
     precision, why = trainer.get("precision", "auto"), asked
     if precision == "auto" and fixed:
         precision, why = EXACT, "as always with several devices or deterministic"
+    elif precision == "auto" and head_alone:
+        precision, why = EXACT, "as always where the head alone is trained"
     elif precision == "auto":
         precision, why = _choose_precision(network, batch, device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} thread{'s' * (threads > 1)}"

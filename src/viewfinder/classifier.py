@@ -53,7 +53,9 @@ class Classifier(pl.LightningModule):
         """Of the last evaluation of each split."""
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 -> logits (N, K)"""
+        """(N, C, H, W) uint8, or features of a frozen backbone, (N, D) float32 -> logits (N, K)"""
+        if pixels.is_floating_point():
+            return self.network.head(pixels)  # type: ignore[operator]
         return self.network(self.preprocess(pixels))
 
     def step(self, batch: Batch, split: str) -> Tensor:

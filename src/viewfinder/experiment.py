@@ -15,6 +15,7 @@ from viewfinder.checkpoints import Found
 from viewfinder.choices import ALL_THREADS, Choices, choose
 from viewfinder.classifier import Classifier
 from viewfinder.data.image_data import ImageData
+from viewfinder.features.cache import has_frozen_backbone, use_features, why_not
 from viewfinder.limits import explained
 from viewfinder.logs import logging_to
 from viewfinder.metrics import Predictions
@@ -147,6 +148,11 @@ def carry_out(
         if start and start.before.get("device", choices.device) != choices.device:
             log.info(f"         on {start.before['device']} before, so the last bits may differ")
         checkpoint = start and start.checkpoint
+        if checkpoint and has_frozen_backbone(network):  # whose weights are not those that it was built with
+            load_weights(classifier, checkpoint.path)
+        device = trainer.strategy.root_device
+        features = use_features(cfg, data, network, device, parts.data_facts["fingerprint"])
+        run.update_run(features=features)
         if start and checkpoint and (start.is_stopped_early or start.epochs >= cfg.trainer.max_epochs):
             data.trainer = trainer  # which has it from `fit` otherwise
             recorder.load_state_dict(dict(checkpoint.recorded))
@@ -175,7 +181,9 @@ def settle(cfg: DictConfig, parts: Parts, trainer: pl.Trainer, before: Mapping[s
     say_data(data)
     say_network(parts.network_facts)
     batch = (data.batch_size, *data.picture_shape)
-    choices = choose(parts.classifier.network, batch, device, cfg.trainer, before)
+    network = parts.classifier.network
+    head_alone = has_frozen_backbone(network) and not why_not(cfg)
+    choices = choose(network, batch, device, cfg.trainer, before, head_alone)
     loop_of(trainer).precision = choices.precision
     say_choices(choices)
     return choices

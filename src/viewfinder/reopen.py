@@ -15,6 +15,7 @@ from viewfinder.checked_config import from_where, keep_storage, read_checked_con
 from viewfinder.choices import ALL_THREADS, MOST_THREADS
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError, listed
+from viewfinder.features.cache import has_frozen_backbone, use_features
 from viewfinder.kept_config import check_keys
 from viewfinder.report.summary import network_facts
 from viewfinder.run_folder import RunFolder
@@ -62,6 +63,9 @@ class OpenedRun:
             remedy = f"The run knows: {listed(self.class_names[:20])}."
             raise ViewfinderError("the data", [Problem("data", rule, remedy=remedy)])
         data.load(self.classifier.preprocess, (split,))
+        network = self.classifier.network
+        if has_frozen_backbone(network):  # as the run itself scored it, whose bits would differ otherwise
+            use_features(self.cfg, data, network, self.trainer.strategy.root_device, data.facts()["fingerprint"])
         return data
 
     def logits(self, pixels: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ AHEAD = 2
 
 class Batch(NamedTuple):
     pixels: Tensor
-    """(N, C, H, W) uint8"""
+    """(N, C, H, W) uint8; or what a frozen backbone makes of them, (N, D) float32"""
     labels: Tensor
     """(N,) int64"""
     positions: Tensor
@@ -100,7 +100,7 @@ class Pictures(Dataset[Chunk]):
         self.rows, self.labels = rows, labels
         stored = rows.base.shape[3]
         self.convert = None if channels in (None, stored) else _repeated if channels == 3 else _weighed
-        self.shape = (channels or stored, *rows.base.shape[1:3])
+        self.shape: tuple[int, ...] = (channels or stored, *rows.base.shape[1:3])
         """(C, H, W)"""
 
     def __len__(self) -> int:
@@ -184,6 +184,22 @@ class StreamedPictures(Pictures):
     def content(self) -> Iterator[bytes]:
         """The files' sizes: to read all of them would cost what streaming is to save."""
         yield np.array([path.stat().st_size for path in self.paths]).tobytes()
+
+
+class Features(Pictures):
+    """What a frozen backbone makes of a split's pictures, in their place.
+
+    Args:
+        features: (N, D) float32, in memory, on a GPU or mapped from a file.
+        labels: (N,) int64, on the same device.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor):
+        self.features, self.labels, self.shape = features, labels, tuple(features.shape[1:])
+
+    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Features, (N, D) float32, and labels, (N,) int64, at positions (N,) int64."""
+        return self.features.index_select(0, positions), self.labels[positions]
 
 
 def _repeated(pixels: Tensor) -> Tensor:

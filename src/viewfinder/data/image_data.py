@@ -46,7 +46,8 @@ class ImageData(pl.LightningDataModule):
         limit: keep at most so many pictures of each split.
         channels: 1 (grey) or 3 (colour) to convert to; None keeps the source's.
 
-    `pictures` are in memory or on disk; batches are taken from `at_hand`: those, or a copy of them on the GPU.
+    `pictures` are in memory or on disk; batches are taken from `at_hand`: those, a copy of them on the GPU, or their
+    features.
     `done` says where training goes on: in which epoch, after how many of its batches.
     `cropped` holds what Preprocess was given beside the side, if a part of the pictures was cut off in decoding them.
     `on_error`, an argument of sources of files, says whether pictures that cannot be read are refused or `skipped`.
@@ -232,15 +233,26 @@ class ImageData(pl.LightningDataModule):
     def _order(self, split: str, batch_size: int, seed: int | None) -> EpochOrder:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         count = len(self.pictures[split])
-        chunk = self.chunk
-        if self.pictures[split].workers:  # small enough to be passed between processes, and to be ready soon
-            chunk = max(1, min(chunk, PASSED // (batch_size * math.prod(self.picture_shape))))
+        chunk = self._chunk(split, batch_size)
         order = EpochOrder(count, batch_size, seed, rank, world_size, self.limit_batches, chunk)
         if count < world_size or not len(order):  # in every process alike, or one would wait for the others
             rule = f"is too small: {count:,} pictures for {world_size} processes with {batch_size:,} a batch"
             remedy = "Use fewer processes (trainer.devices) or a smaller data.batch_size."
             raise ViewfinderError("the data", [Problem(f"the {split} split", rule, remedy=remedy)])
         return order
+
+    def _chunk(self, split: str, batch_size: int) -> int:
+        """Batches that are handed over at once."""
+        if not self.at_hand[split].workers:
+            return self.chunk
+        # Small enough to be passed between processes, and to be ready soon.
+        return max(1, min(self.chunk, PASSED // (batch_size * math.prod(self.picture_shape))))
+
+    def whole(self, split: str, batch_size: int, done: int = 0) -> DataLoader[Chunk]:
+        """All pictures of a split in its own order, but for the first `done` batches; in this process alone."""
+        order = EpochOrder(len(self.pictures[split]), batch_size, chunk=self._chunk(split, batch_size))
+        order.done = (0, done)
+        return loader(self.at_hand[split], order)
 
     def on_after_batch_transfer(self, batch: Chunk, dataloader_idx: int) -> Chunk:
         if self.augment is not None and self.trainer is not None and self.trainer.training:

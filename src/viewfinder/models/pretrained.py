@@ -41,6 +41,7 @@ class Pretrained(Transferable):
             bilinear resize. Mean and standard deviation are those of the weights.
         image_size: side of the pictures in pixels, of which the resize before a crop keeps its proportion; None takes
             that of the weights.
+        cache_features: compute a frozen backbone's features once, not every epoch; see viewfinder.features.
         load_weights: handed over by Viewfinder; False where a run's checkpoint will bring them.
 
     What is published with weights of an unknown file, or of a run, is taken to be that of DEFAULT.
@@ -60,6 +61,7 @@ class Pretrained(Transferable):
         dropout: Share = 0.2,
         preprocess: Literal["weights", "resize"] = "weights",
         image_size: Annotated[int, Field(ge=32)] | None = None,
+        cache_features: bool = True,
         load_weights: bool = True,
     ):
         super().__init__()
@@ -73,6 +75,7 @@ class Pretrained(Transferable):
         if channels != 3:
             rule = f"{variant} takes pictures of 3 channels, and the data's have {channels}"
             raise ViewfinderError("the configuration", [Problem("model", rule, remedy="Add data.channels=3.")])
+        self.cache_features = cache_features
         self.variant, published = variant, models.get_model_weights(variant)
         self.preprocess = _preprocess(_described_by(published, weights).transforms(), preprocess, image_size)
         self.backbone = _build(variant, self.preprocess.image_size, is_random=weights is None and load_weights)

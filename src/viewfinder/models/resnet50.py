@@ -22,5 +22,5 @@ class ResNet50(Pretrained):
         load_weights: bool = True,
     ):
         super().__init__(
-            channels, classes, "resnet50", weights, freeze, [], dropout, "resize", image_size, load_weights
+            channels, classes, "resnet50", weights, freeze, [], dropout, "resize", image_size, True, load_weights
         )

@@ -1,0 +1,105 @@
+"""What computing a frozen ResNet-50's features once saves.
+
+    python bench/features.py PICTURES [--weights FILE] [--epochs 3] [--rounds 5]
+
+First the pass alone, in turns with the plainest loop over the same pictures (NCHW, 32 at once). Then whole runs, each
+in a process of its own with its peak of memory: with an empty cache, with the features found, and without the cache.
+PICTURES is a folder as data=image_folder takes it.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import torchvision
+
+from viewfinder.experiment import prepare
+from viewfinder.features.passing import Backbone
+from viewfinder.overrides import compose_config
+from viewfinder.whole_files import read_json
+
+COUNT = 96
+"""Pictures a round of the pass."""
+
+
+def measure_pass(words: list[str], rounds: int) -> None:
+    parts = prepare(compose_config([*words, f"data.limit={COUNT}"]))
+    network: Any = parts.classifier.network
+    ours = Backbone(network, parts.data.pictures["train"].at(torch.arange(1))[0], torch.device("cpu"))
+    theirs = torchvision.models.resnet50(weights=None)
+    theirs.fc = torch.nn.Identity()  # type: ignore[assignment]
+    theirs.load_state_dict(network.backbone.state_dict())
+    theirs.eval()
+    pixels = parts.data.pictures["train"].pixels
+
+    def plainest() -> torch.Tensor:
+        with torch.no_grad():
+            pictures = [network.preprocess(part).contiguous() for part in pixels.split(32)]
+            return torch.cat([theirs(part) for part in pictures])
+
+    def once() -> torch.Tensor:
+        return torch.cat(list(ours.blocks(parts.data, "train", done=0)))
+
+    features = plainest()
+    largest = ((once() - features).abs().max() / features.abs().max()).item()
+    rates = [(COUNT / seconds(plainest), COUNT / seconds(once)) for _ in range(rounds)]
+    plain, kept = (statistics.median(column) for column in zip(*rates, strict=True))
+    gain = statistics.median(two / one for one, two in rates)
+    print(
+        f"the pass: {kept:.1f} pictures/s, plainest loop {plain:.1f}: {gain:.2f} times; {largest:.1e} apart", flush=True
+    )
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def measure_run(words: list[str], folder: Path) -> Path:
+    """One run, in a process of its own."""
+    script = "import sys; from viewfinder.train import main; main()"
+    started = time.perf_counter()
+    child = subprocess.Popen([sys.executable, "-c", script, *words, f"run_dir={folder}"], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    took = time.perf_counter() - started
+    assert status == 0
+    facts = read_json(folder / "run.json")
+    features, epoch = facts["features"], statistics.median(facts["epoch_seconds"])
+    passed = f"the pass {features['seconds']:.1f} s, " if features else ""
+    peak = usage.ru_maxrss / 2**20
+    print(f"{folder.name}: {took:.1f} s, {passed}an epoch {epoch:.2f} s, peak {peak:.2f} GiB", flush=True)
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("--weights", type=Path, help="of ResNet-50 (default: random ones)")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5, help="of the pass alone; 0 leaves it out")
+    args = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="features-"))
+    os.environ["XDG_CACHE_HOME"] = str(root / "cache")
+    words = ["model=resnet50", "data=image_folder", f"data.root={args.pictures}", "trainer=cpu"]
+    words += [f"trainer.max_epochs={args.epochs}", "trainer.precision=32-true"]
+    words += [f"model.weights={args.weights or 'null'}"]
+    if args.rounds:
+        measure_pass(words, args.rounds)
+    runs = [measure_run(words, root / name) for name in ("computed", "found")]
+    runs.append(measure_run([*words, "model.cache_features=false"], root / "plain"))
+    losses = [pd.read_csv(run / "metrics.csv")["val/loss"] for run in runs]
+    print(f"val/loss differs from the plain run's by up to {(losses[0] - losses[2]).abs().max():.1e}; {root}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a frozen backbone makes of the pictures, computed once and kept."""

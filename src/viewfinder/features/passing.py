@@ -1,0 +1,70 @@
+"""One pass of pictures through a frozen backbone, in float32 and as fast as that goes."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from viewfinder.data.image_data import ImageData
+from viewfinder.preprocess import preprocess_of
+
+BATCH = {"cpu": 8, "cuda": 128}
+"""Pictures at once: on a CPU, more of them push each other out of its caches."""
+CLOSE = 1e-4
+"""Of the largest value, what two ways to the same numbers may differ by in float32."""
+
+
+class Backbone:
+    """A copy of a network's frozen backbone for the pass alone, on a device.
+
+    Convolutions take up the batch norm that follows them (torch.fx), where that gives the same features.
+
+    Args:
+        network: with `backbone`, `head` and `preprocess`.
+        probe: (n, C, H, W) uint8, of the pictures' shape.
+
+    Raises:
+        ValueError: if the network is something else than its head on (n, D) features of its backbone.
+    """
+
+    def __init__(self, network: Any, probe: Tensor, device: torch.device):
+        self.preprocess, self.device = preprocess_of(network), device
+        self.batch = BATCH[device.type]
+        training = network.training
+        with torch.inference_mode():
+            network.eval()
+            pictures = self.preprocess(probe)
+            features, logits = network.backbone(pictures), network(pictures)
+            if features.ndim != 2 or features.dtype != torch.float32:
+                raise ValueError(f"its backbone gives {tuple(features.shape)} {features.dtype}")
+            if not _close(network.head(features), logits):
+                raise ValueError("its logits are not its head's, of its backbone's features")
+            fused = _fused(network.backbone)
+            is_same = fused is not None and _close(fused(pictures), features)
+            network.train(training)
+        self.width = features.shape[1]
+        chosen = fused if fused is not None and is_same else copy.deepcopy(network.backbone)
+        self.module = chosen.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def blocks(self, data: ImageData, split: str, done: int) -> Iterator[Tensor]:
+        """Features of a split's pictures, but for the first `done` batches: (n, D) float32 on the CPU."""
+        for chunk in data.whole(split, self.batch, done):
+            for batch in chunk.to(self.device):
+                with torch.inference_mode():
+                    yield self.module(self.preprocess(batch.pixels)).cpu()
+
+
+def _fused(backbone: nn.Module) -> nn.Module | None:
+    """A copy without batch norms of its own after convolutions; None of one that cannot be traced."""
+    from torch.fx.experimental.optimization import fuse
+
+    try:
+        return fuse(backbone)
+    except Exception:  # whatever code that cannot be traced comes to
+        return None
+
+
+def _close(ours: Tensor, theirs: Tensor) -> bool:
+    return ours.shape == theirs.shape and bool((ours - theirs).abs().max() <= CLOSE * theirs.abs().max())

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from viewfinder.cache import cache_folder
 from viewfinder.experiment import prepare, run_experiment
-from viewfinder.features import kept
+from viewfinder.features import kept, passing
 from viewfinder.features.kept import KeptFeatures, remove_oldest
 from viewfinder.features.passing import Backbone
 from viewfinder.overrides import compose_config
@@ -73,7 +73,8 @@ class Frozen(nn.Module):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache."""
+    """An empty cache, and a pass of several blocks."""
+    monkeypatch.setitem(passing.BATCH, "cpu", 8)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return cache_folder() / "features"
 

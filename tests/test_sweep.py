@@ -274,6 +274,7 @@ def test_a_job_that_dies_hard_ends_itself_alone_and_says_how(sweep: Sweep, tmp_p
 
 
 def test_ctrl_c_ends_all_jobs_prints_the_table_and_the_same_line_goes_on(sweep: Sweep, tmp_path: Path) -> None:
+    # A network whose configuration holds a list, and may name weights: it is built again without.
     line = ["seed=1,2,3", "trainer.max_epochs=40", *AT_ONCE]
 
     both = [RunFolder(tmp_path / "lr" / name).last for name in "01"]

@@ -112,10 +112,10 @@ def rebuild_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
     """
     if takes(cfg.model, "load_weights"):
         return build_network(cfg, channels, classes, load_weights=False)
-    bare = {**cfg.model, "weights": None}
-    needed = "weights" not in cfg.model or check("model", bare, GIVEN["model"], lambda target, _: locate(target))
-    model = cfg.model if needed else bare
-    return build_network(DictConfig({"model": model}), channels, classes)
+    model: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    bare = {**model, "weights": None}
+    needed = "weights" not in model or check("model", bare, GIVEN["model"], lambda target, _: locate(target))
+    return build_network(DictConfig({"model": model if needed else bare}), channels, classes)
 
 
 def build_classifier(cfg: DictConfig, network: nn.Module, counts: list[int]) -> Classifier:

@@ -173,7 +173,7 @@ class RunFolder:
         """
         folder = cls(path)
         if folder.run.exists():
-            if folder.status == "killed":
+            if folder.status in ("killed", "interrupted"):  # neither running nor finished
                 folder.update_run(status="failed", error=reason, ended=now())
             return
         path.mkdir(parents=True, exist_ok=True)

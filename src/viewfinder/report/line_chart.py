@@ -54,7 +54,7 @@ def draw_line(values: np.ndarray, scores: pd.DataFrame, name: str) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(short(name, 60), parse_math=False)
     axes.set(ylabel="accuracy at the best epoch, %")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, title="mean ± deviation over seeds")
     finish(axes)
     return figure
 

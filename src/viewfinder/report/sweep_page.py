@@ -1,6 +1,7 @@
 """A sweep's report.html: what it came to on one page that leads to each job's own, and its charts beside it."""
 
 import os
+import re
 import urllib.parse
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def write_sweep_report(
     best = say_best(compared, summary)
     page = render(
         "sweep.html.j2",
-        title=folder.absolute().parent.name + " " + folder.absolute().name,
+        title=_title(folder.absolute()),
         command=command or _typed(runs),
         settings=summary.to_dict("records"),
         lead=best.lead,
@@ -76,6 +77,12 @@ def write_sweep_report(
     path = folder / "report.html"
     replace_text(path, page)
     return path
+
+
+def _title(folder: Path) -> str:
+    """The sweep's name; of one that is named by the time, what it runs too."""
+    is_dated = re.match(r"\d{4}-\d\d-\d\d_", folder.name)
+    return f"{folder.parent.name} {folder.name}" if is_dated else folder.name
 
 
 def _number(item: tuple[str, str]) -> tuple[int, str]:

@@ -6,15 +6,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from viewfinder.signals import NAMES
+from viewfinder.signals import NUMBERS
+from viewfinder.whole_files import read_json, write_json
 
 IMPORTED = ["viewfinder.experiment", "viewfinder.resume"]
 """What the process that the others are forked from has imported."""
@@ -49,8 +51,7 @@ class Processes(Generic[Job]):
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> "Processes[Job]":
-        numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
-        self.before = {number: signal.signal(number, self._arrived) for number in numbers}
+        self.before = {number: signal.signal(number, self._arrived) for number in NUMBERS}
         _start_server()
         return self
 
@@ -103,6 +104,34 @@ class Processes(Generic[Job]):
                 os.kill(process.pid or 0, number)
 
 
+def ask(function: Callable[[Any], Any], questions: Sequence[Any]) -> tuple[list[Any], int | None]:
+    """What a function of a module answers to each question, one process after another; and a signal that came.
+
+    Returns:
+        Answers as JSON has them, None where the process died or was not begun; the signal's number, or None.
+    """
+    with TemporaryDirectory() as folder, Processes(_answer) as processes:
+        files = [Path(folder) / str(number) for number in range(len(questions))]
+        for _ in processes.run((function, question, file) for question, file in zip(questions, files, strict=True)):
+            pass
+        return [read_json(file) if file.exists() else None for file in files], processes.requested
+
+
+def _answer(job: tuple[Callable[[Any], Any], Any, Path]) -> int:
+    function, question, file = job
+    write_json(file, function(question))
+    return 0
+
+
+def cause_of_death(code: int) -> str:
+    """Why a process ended that did not say so itself, by its exit code."""
+    if code >= 0:
+        return f"its process ended with exit code {code}"
+    name = signal.Signals(-code).name
+    hint = ", perhaps since memory was full" if name == "SIGKILL" else ""
+    return f"its process died of {name}{hint}"
+
+
 def _start_server() -> None:
     """Let it begin with its imports, if it has not."""
     if (context := _context()).get_start_method() != "forkserver":
@@ -113,7 +142,7 @@ def _start_server() -> None:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     context.set_forkserver_preload(IMPORTED)  # type: ignore[attr-defined]
     # A signal does nothing to it, and waits for a process that is forked from it until that is ready for signals.
-    with _blocked(*(getattr(signal, name) for name in NAMES)):
+    with _blocked(*NUMBERS):
         ensure_running()
 
 
@@ -155,7 +184,7 @@ def _live(work: Callable[[Any], int], job: Any, start: Start) -> None:
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [getattr(signal, name) for name in NAMES])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
         if start.place is not None:
             _take_gpu(start.place)
         if start.output is not None:

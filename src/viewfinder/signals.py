@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 log = logging.getLogger("viewfinder")
-NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")
+NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 """Ctrl-C; what ends a process kindly; what SLURM sends ahead of a time limit (sbatch --signal=USR1@60)."""
 
 
@@ -44,8 +44,7 @@ class Signals:
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
-            numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
-            self.before = {number: signal.getsignal(number) for number in numbers}
+            self.before = {number: signal.getsignal(number) for number in NUMBERS}
             self.listen()
         return self
 

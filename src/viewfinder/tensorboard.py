@@ -27,7 +27,7 @@ from viewfinder.preprocess import preprocess_of
 from viewfinder.report.confusion import ConfusionFrames, draw_confusion
 from viewfinder.report.pictures import draw_pictures
 from viewfinder.run_folder import RunFolder
-from viewfinder.settings import NO_MATTER
+from viewfinder.settings import NO_MATTER, flat
 
 CHARTS = {
     "Curves": {
@@ -154,21 +154,16 @@ def settings(cfg: DictConfig) -> dict[str, str | float | int]:
 
     What cannot change a score is left out.
     """
-    flat: dict[str, str | float | int] = {}
-
-    def visit(node: Any, path: str) -> None:
-        for key, value in node.items():
-            if isinstance(value, dict):
-                visit(value, f"{path}{key}.")
-            elif key == "_target_":
-                flat[path.rstrip(".")] = str(value).rpartition(".")[2]
-            elif isinstance(value, bool):
-                flat[f"{path}{key}"] = str(value).lower()  # the tab shows a bool as 1.0
-            elif value is not None:
-                flat[f"{path}{key}"] = value if isinstance(value, int | float) else str(value)
-
-    visit(OmegaConf.to_container(cfg, resolve=True), "")
-    return {key: value for key, value in flat.items() if key != "trainer" and key not in NO_MATTER}
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    found: dict[str, str | float | int] = {}
+    for key, value in flat(config).items():
+        if key.endswith("._target_"):
+            found[key.removesuffix("._target_")] = str(value).rpartition(".")[2]
+        elif isinstance(value, bool):
+            found[key] = str(value).lower()  # the tab shows a bool as 1.0
+        elif value is not None:
+            found[key] = value if isinstance(value, int | float) else str(value)
+    return {key: value for key, value in found.items() if key != "trainer" and key not in NO_MATTER}
 
 
 def _session_summary(tag: str, content: HParamsPluginData) -> Summary:

@@ -42,7 +42,7 @@ def write_sweep_report(
         folder: holds a run folder for each job.
         runs: the jobs that count, finished or not.
         failed: names and reasons of jobs, such as those that came to no run folder; of a run its own reason is known.
-        command: what was typed; by default what the runs say.
+        command: what was typed; None is not told.
 
     Returns:
         The page.
@@ -61,7 +61,7 @@ def write_sweep_report(
     page = render(
         "sweep.html.j2",
         title=_title(folder.absolute()),
-        command=command or _typed(runs),
+        command=command and printable(command),
         settings=summary.to_dict("records"),
         lead=best.lead,
         again=best.command,
@@ -112,13 +112,3 @@ def _job(folder: Path, row: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
     place = os.path.relpath(run.report, folder)
     link = urllib.parse.quote(os.fsencode(place)) if run.report.is_file() else None
     return {**row, "name": printable(run.path.name), "link": link}
-
-
-def _typed(runs: Sequence[RunFolder]) -> str | None:
-    for run in runs:
-        try:
-            if command := run.read_run().get("command"):
-                return printable(command)
-        except ViewfinderError:
-            continue
-    return None

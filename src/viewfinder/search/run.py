@@ -1,12 +1,12 @@
 """The loop of a search: each trial in a process of its own, and what it came to."""
 
-import signal
 from collections.abc import Iterator
 from typing import Protocol
 
 from viewfinder.errors import printable
+from viewfinder.processes import cause_of_death
 from viewfinder.search.study import Outcome, Search, Taken, TrialState
-from viewfinder.signals import NAMES
+from viewfinder.signals import NUMBERS
 
 
 class Runner(Protocol):
@@ -55,7 +55,7 @@ def run_trials(search: Search, runner: Runner, objective: Objective, total: int)
             if stopped:
                 runner.is_over = True
             else:
-                reason = _cause(code)
+                reason = cause_of_death(code)
                 objective.lost(trial, reason)
                 outcome = Outcome(TrialState.FAIL, reason=reason)
         _settle(search, trial, outcome)
@@ -77,12 +77,4 @@ def _settle(search: Search, trial: Taken, outcome: Outcome | None) -> None:
 def _asked_to_stop(code: int) -> int:
     """The signal that asked a process to stop, by its exit code; 0 if none did."""
     number = -code if code < 0 else code - 128
-    return number if number in [getattr(signal, name, None) for name in NAMES] else 0
-
-
-def _cause(code: int) -> str:
-    if code >= 0:
-        return f"its process ended with exit code {code}"
-    name = signal.Signals(-code).name
-    hint = ", perhaps since memory was full" if name == "SIGKILL" else ""
-    return f"its process died of {name}{hint}"
+    return number if number in NUMBERS else 0

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from viewfinder.errors import printable
 from viewfinder.report.search import Axis
+from viewfinder.report.settings import short_names
 from viewfinder.report.tables import console, widest
 from viewfinder.run_folder import RunFolder
 from viewfinder.search.space import LOG_FACTOR, Space, Typed
@@ -115,15 +116,9 @@ def axes_of(space: Space) -> dict[str, Axis]:
     }
 
 
-def short_names(space: Space) -> dict[str, str]:
-    """The last word of each key, where no other key ends in it."""
-    ends = Counter(name.rpartition(".")[2] for name in space)
-    return {name: end if ends[end := name.rpartition(".")[2]] == 1 else name for name in space}
-
-
 def _drawn(table: pd.DataFrame, space: Space, is_narrow: bool) -> Table:
     """A column a parameter; or, where they do not fit beside each other, all values in one."""
-    names = short_names(space)
+    names = short_names(set(space))
     columns = ["values"] if is_narrow else list(names.values())
     drawn = Table(box=None, pad_edge=False)
     for column in ("trial", *columns, "status", "epochs", "val accuracy"):

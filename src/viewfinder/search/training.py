@@ -1,6 +1,5 @@
 """A trial that is a training: a run folder, begun or continued, whose epochs are reported to the study."""
 
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from viewfinder.assemble import check_config
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.jobs import FAILED, Job, run_job
 from viewfinder.overrides import STAGE, compose_config
-from viewfinder.provenance import now
 from viewfinder.run_folder import RunFolder, make_dated
 from viewfinder.search.space import Typed, check_corners
 from viewfinder.search.study import Outcome, SearchFolder, Taken, TrialState
@@ -71,8 +69,6 @@ class Training:
             print(error, file=sys.stderr)
             RunFolder.record_failure(path, self.typed.first, words, error.reason)
             return FAILED
-        except KeyboardInterrupt:
-            return 128 + signal.SIGINT
 
     def outcome(self, trial: Taken) -> Outcome | None:
         """What run.json says; None where there is something left to do."""
@@ -87,9 +83,8 @@ class Training:
         return Outcome(TrialState.FAIL, reason=facts.get("error", "")) if facts["status"] == "failed" else None
 
     def lost(self, trial: Taken, reason: str) -> None:
-        run = RunFolder(self.folder.trial(trial.number))
-        RunFolder.record_failure(run.path, self.typed.first, self.typed.words(trial.values), reason)
-        run.update_run(status="failed", error=reason, ended=now())
+        path = self.folder.trial(trial.number)
+        RunFolder.record_failure(path, self.typed.first, self.typed.words(trial.values), reason)
 
 
 class Reports:

@@ -3,21 +3,18 @@
 import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.kept_files import changed_data
-from viewfinder.processes import Processes
+from viewfinder.processes import ask
 from viewfinder.provenance import module_hash, versions
 from viewfinder.run_folder import RunFolder
 from viewfinder.settings import NO_MATTER, flat, varying
 from viewfinder.sweep.folder import SweepFolder, SweepJob
 from viewfinder.sweep.plan import Planned
-from viewfinder.whole_files import read_json, write_json
 
 KNOWN_OTHERWISE = (*NO_MATTER, "data.root")
 """Keys that a job is not known by; its pictures are known by their fingerprint."""
@@ -82,15 +79,13 @@ def other_code(runs: Iterable[RunFolder]) -> dict[str, list[str]]:
 
 
 class Look(NamedTuple):
-    """At the data as they are now, in a process of its own."""
+    """At the data as they are now."""
 
     config: dict[str, Any]
     side: int
     """of the pictures as the network has had them"""
     cropped: dict[str, Any]
     """how a part of them was cut off in decoding them"""
-    found: Path
-    """the file that takes {"facts": what data.json would say}, or {"error": why they cannot be had}"""
 
 
 def other_data(sweep: SweepFolder, begun: Sequence[tuple[SweepJob, Planned]]) -> dict[str, list[str]]:
@@ -103,43 +98,39 @@ def other_data(sweep: SweepFolder, begun: Sequence[tuple[SweepJob, Planned]]) ->
         ViewfinderError: if the data cannot be had.
     """
     known = {job.folder: sweep.run(job.folder).read_data() for job, _ in begun}
-    with TemporaryDirectory() as folder:
-        looks: dict[str, Look] = {}
-        of: dict[str, Look] = {}
-        for job, planned in begun:
-            data = dict(planned.config["data"])
-            if known[job.folder].get("storage") == "stream":  # whose pictures are known by other facts
-                data["storage"] = "stream"
-            side = max(known[job.folder]["picture_size"])
-            cropped = known[job.folder].get("cropped", {})
-            look = Look({**planned.config, "data": data}, side, cropped, Path(folder) / str(len(looks)))
-            of[job.folder] = looks.setdefault(json.dumps([data, side, cropped], sort_keys=True), look)
-        with Processes(look_at) as processes:
-            for look, _ in processes.run(iter(looks.values())):
-                _check_found(look, sweep)
-            if processes.requested is not None:
-                raise SystemExit(128 + processes.requested)
-        facts = {name: read_json(look.found)["facts"] for name, look in of.items()}
-    changed = {name: changed_data(known[name], facts[name]) for name in known}
+    looks: dict[str, Look] = {}
+    of: dict[str, str] = {}
+    for job, planned in begun:
+        data, had = dict(planned.config["data"]), known[job.folder]
+        if had.get("storage") == "stream":  # whose pictures are known by other facts
+            data["storage"] = "stream"
+        look = Look({**planned.config, "data": data}, max(had["picture_size"]), had.get("cropped", {}))
+        of[job.folder] = json.dumps([data, look.side, look.cropped], sort_keys=True)
+        looks.setdefault(of[job.folder], look)
+    answers, stopped = ask(look_at, list(looks.values()))
+    if stopped is not None:
+        raise SystemExit(128 + stopped)
+    found = dict(zip(looks, answers, strict=True))
+    for answer in answers:
+        _check_found(answer or {"error": "cannot be read"}, sweep)
+    changed = {name: changed_data(known[name], found[key]["facts"]) for name, key in of.items()}
     return {name: splits for name, splits in changed.items() if splits}
 
 
-def look_at(look: Look) -> int:
-    """Write what is found to `look.found`; the exit code, 0 also where the data cannot be had."""
+def look_at(look: Look) -> dict[str, Any]:
+    """{"facts": what data.json would say}, or {"error": why the data cannot be had}."""
     from viewfinder.assemble import open_data
     from viewfinder.preprocess import Preprocess
 
     try:
         data = open_data(OmegaConf.create(look.config))
         data.load(Preprocess(look.side, **look.cropped))
-        write_json(look.found, {"facts": data.facts()})
     except ViewfinderError as error:
-        write_json(look.found, {"error": error.reason})
-    return 0
+        return {"error": error.reason}
+    return {"facts": data.facts()}
 
 
-def _check_found(look: Look, sweep: SweepFolder) -> None:
-    found = read_json(look.found) if look.found.exists() else {"error": "cannot be read"}
+def _check_found(found: Mapping[str, Any], sweep: SweepFolder) -> None:
     if "error" in found:
         rule = f"which tell whether jobs are done, cannot be had: {found['error']}"
         remedy = "Bring them back, or add sweep.rerun=false to do without."

@@ -1,7 +1,6 @@
 """A sweep, from what was typed to its table."""
 
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from hydra.core.override_parser.types import Override
 
 from viewfinder.errors import FAILED, Problem, ViewfinderError
 from viewfinder.jobs import NO_DISK, Job, record_failure, run_job
-from viewfinder.processes import Processes
+from viewfinder.processes import Processes, cause_of_death
 from viewfinder.provenance import command
 from viewfinder.run_folder import make_dated
 from viewfinder.sweep.folder import SweepFolder, SweepJob
@@ -86,7 +85,7 @@ def run_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, planned
     with Processes(run_job, at_once, output) as processes:
         for job, code in processes.run(each()):
             if code not in (0, FAILED, NO_DISK) and processes.requested is None:
-                record_failure(job, _death(code))
+                record_failure(job, cause_of_death(code))
             if not is_alone:
                 say_ended(sweep, todo[job.folder.name])
             failures += code != 0
@@ -99,13 +98,6 @@ def run_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, planned
 
 def _over(failures: int, most: int | None) -> str:
     return f"{failures} failed, and sweep.max_failures is {most}" if most is not None and failures >= most else ""
-
-
-def _death(code: int) -> str:
-    """Why a process ended that did not say so itself."""
-    if code == -getattr(signal, "SIGKILL", 0) != 0:
-        return "killed by SIGKILL: by a person, or by the system when memory runs out"
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def _share_the_machine(planned: Plan) -> int:

@@ -51,7 +51,7 @@ def say_ended(sweep: SweepFolder, job: SweepJob) -> None:
     """A line about one of several that run at once."""
     status, run = sweep.status(job.folder), sweep.run(job.folder)
     found = f", val accuracy {run.read_scores()['best']['val']['accuracy']:.4f}" if status == "finished" else ""
-    why = f": {reason(sweep, job)}" if status == "failed" else ""
+    why = f": {reason(sweep, job, status)}" if status == "failed" else ""
     console().print(printable(f"job {job.folder} {status}{found}{why}"), soft_wrap=True)
 
 
@@ -60,7 +60,7 @@ def say_dry_run(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, refu
     terminal = console()
     _say_jobs(sweep, jobs, ", a dry run")
     terminal.print()
-    terminal.print(_table(sweep, jobs))
+    terminal.print(_table(rows(sweep, jobs)))
     terminal.print()
     say_refused(refused)
     terminal.print(say_cost(sweep, [job for job in jobs if job.folder not in refused], at_once), soft_wrap=True)
@@ -78,30 +78,33 @@ def say_end(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> bool:
     shared = printable(" ".join(_shared(sweep)))
     terminal.print(f"\nsweep {printable(str(sweep.path))}, {shared}".rstrip(", "), soft_wrap=True)
     terminal.print("accuracy on val and test with the best weights\n", style="dim")
-    terminal.print(_table(sweep, jobs))
-    unfinished = {job.folder: reason(sweep, job) for job in jobs if sweep.status(job.folder) != "finished"}
-    failed = {folder: why for folder, why in unfinished.items() if why}
+    every = rows(sweep, sweep.jobs)
+    table = every.set_index("job", drop=False).loc[[job.folder for job in jobs]]
+    terminal.print(_table(table))
+    unfinished = [row for row in table.to_dict("records") if row["status"] != "finished"]
+    failed = {row["job"]: row["reason"] for row in unfinished if row["reason"]}
     if failed:
         terminal.print(f"\n{len(failed)} of {len(jobs)} jobs failed:", style="red")
         for folder, why in failed.items():
-            terminal.print(f"  job {folder}: {printable(why)}", soft_wrap=True)
+            terminal.print(f"  job {folder}: {why}", soft_wrap=True)
     if unfinished:
         again = "run the failed ones again" if len(failed) == len(unfinished) else "go on"
         name = "" if sweep.is_named else f" {shlex.quote(f'sweep.name={sweep.name}')}"
         terminal.print(f"\nTo {again}: {command()}{name}", soft_wrap=True)
     terminal.print(f"\ncompare  {shlex.join(['viewfinder', 'compare', str(sweep.path)])}", soft_wrap=True)
-    replace_text(sweep.path / "jobs.csv", _by_key(rows(sweep, sweep.jobs), sweep).to_csv(index=False))
+    replace_text(sweep.path / "jobs.csv", _by_key(every, sweep).to_csv(index=False))
     terminal.print(f"report   {printable(str(rewrite_sweep_report(sweep.path)))}", soft_wrap=True)
     return not unfinished
 
 
-def reason(sweep: SweepFolder, job: SweepJob) -> str:
-    """Why a job failed, on one line; '' where it did not."""
-    if sweep.status(job.folder) != "failed":
+def reason(sweep: SweepFolder, job: SweepJob, status: str) -> str:
+    """Why a job of this status failed, on one line; '' where it did not."""
+    if status != "failed":
         return ""
-    if sweep.is_damaged(job.folder):
+    facts = sweep.run(job.folder).read_run()
+    if facts["status"] == "finished":
         return "its scores.json is missing or damaged: the same line runs it again, in a folder of its own"
-    return printable(sweep.run(job.folder).read_run().get("error", "failed without a word"))
+    return printable(facts.get("error", "failed without a word"))
 
 
 def _counted(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> str:
@@ -123,11 +126,12 @@ def _shared(sweep: SweepFolder) -> list[str]:
     return [each for each in first if all(each in job.overrides for job in sweep.jobs)]
 
 
-def _table(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> Table:
+def _table(found: pd.DataFrame) -> Table:
+    """Of some of `rows`."""
     table = Table(box=None, pad_edge=False)
     for column in ("job", "settings", "status", "val", "test"):
         table.add_column(column, justify="right" if column in ("val", "test") else "left", overflow="fold")
-    for row in rows(sweep, jobs).to_dict("records"):
+    for row in found.to_dict("records"):
         accuracies = (f"{row[name]:.4f}" if pd.notna(row[name]) else "" for name in ("val", "test"))
         table.add_row(row["job"], row["settings"], row["status"], *accuracies)
     return table
@@ -141,7 +145,7 @@ def rows(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> pd.DataFrame:
         best = sweep.run(job.folder).read_scores()["best"] if status == "finished" else {}
         accuracies = {split: best[split]["accuracy"] if best else math.nan for split in ("val", "test")}
         facts = {"job": job.folder, "settings": said[job.folder], "status": status, **accuracies}
-        table.append(facts | {"reason": reason(sweep, job)})
+        table.append(facts | {"reason": reason(sweep, job, status)})
     return pd.DataFrame(table)
 
 

@@ -24,6 +24,7 @@ from viewfinder.experiment import prepare, run_experiment
 from viewfinder.features import kept, passing
 from viewfinder.features.kept import KeptFeatures, remove_oldest
 from viewfinder.features.passing import Backbone
+from viewfinder.models.transfer import Transferable
 from viewfinder.overrides import compose_config
 from viewfinder.preprocess import Preprocess
 from viewfinder.resume import resume_experiment
@@ -34,7 +35,7 @@ ALL = sum(PICTURES.values())
 MINE = "allow=test_features"
 
 
-class Frozen(nn.Module):
+class Frozen(Transferable):
     """A convolution with batch norm, frozen, and a head with dropout."""
 
     def __init__(
@@ -56,15 +57,12 @@ class Frozen(nn.Module):
             assert tensor is not None
             tensor.uniform_(0.5, 2, generator=generator)
         layers = (nn.Conv2d(channels, 6, 3, bias=False), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-        self.backbone = nn.Sequential(*layers).requires_grad_(False)
+        self.backbone = nn.Sequential(*layers)
         self.backbone[0].weight.data.normal_(generator=generator)
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(24, classes))
-        self.freeze, self.cache_features, self.is_bent = True, cache_features, is_bent
-
-    def train(self, mode: bool = True) -> "Frozen":
-        super().train(mode)
-        self.backbone.eval()
-        return self
+        self.cache_features, self.is_bent = cache_features, is_bent
+        self.head_name = "head"
+        self.train_only(["head"])
 
     def forward(self, pictures: Tensor) -> Tensor:
         logits = self.head(self.backbone(pictures))

@@ -535,18 +535,19 @@ def test_a_network_of_ours_begins_with_anothers_weights_except_the_last_layer(ki
 
 
 @pytest.mark.parametrize("kind", [*SMALL, Pretrained])
-def test_the_halves_of_a_network_are_the_network(kind: type[Any]) -> None:
+def test_a_network_is_its_head_on_the_features_of_the_rest(kind: type[Any]) -> None:
     options = SMALL.get(kind) or {"variant": "resnet18", "weights": None, "image_size": 32}
     network = kind(3, 4, **options).eval()
     pictures = torch.rand(5, 3, options["image_size"], options["image_size"])
-    backbone, head = network.halves()
-    features = backbone(pictures)
+    with network.without_head():
+        features = network(pictures)
     assert features.ndim == 2
-    assert torch.equal(head(features), network(pictures))
+    assert torch.equal(network.classify(features), network(pictures))
 
 
 def test_a_run_starts_from_the_weights_of_another(train: Train, finished: RunFolder, tmp_path: Path) -> None:
     frozen = train(tmp_path / "frozen", f"model.weights={finished.path}", "model.freeze=true")
+    assert frozen.read_run()["features"]["width"] == 10 * 4 * 4
     before, after = (torch.load(run.best, weights_only=True)["state_dict"] for run in (finished, frozen))
     moved = [name for name in after if not torch.equal(before[name], after[name])]
     assert moved == ["network.head.1.weight", "network.head.1.bias"]

@@ -55,7 +55,7 @@ class Classifier(pl.LightningModule):
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, C, H, W) uint8, or features of a frozen backbone, (N, D) float32 -> logits (N, K)"""
         if pixels.is_floating_point():
-            return self.network.head(pixels)  # type: ignore[operator]
+            return self.network.classify(pixels)  # type: ignore[operator]
         return self.network(self.preprocess(pixels))
 
     def step(self, batch: Batch, split: str) -> Tensor:

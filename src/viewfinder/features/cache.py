@@ -6,7 +6,7 @@ They are kept in the cache folder, which may be removed, under a key of all that
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from omegaconf import DictConfig
@@ -22,14 +22,14 @@ from viewfinder.features.kept import KeptFeatures, NoRoomError, remove_oldest
 from viewfinder.features.key import facts_of_network, facts_of_pictures, key_of
 from viewfinder.features.passing import Backbone
 from viewfinder.logs import is_helper
+from viewfinder.models.transfer import Transferable
 
 log = logging.getLogger("viewfinder")
 
 
-def has_frozen_backbone(network: Any) -> bool:
-    """Whether a network says that its backbone is frozen, and that its features may be kept."""
-    is_frozen = getattr(network, "freeze", False) is True and getattr(network, "cache_features", False) is True
-    return is_frozen and not any(each.requires_grad for each in network.backbone.parameters())
+def has_frozen_backbone(network: nn.Module) -> TypeGuard[Transferable]:
+    """Whether a network's backbone is frozen, and its features may be kept."""
+    return isinstance(network, Transferable) and network.cache_features and network.is_backbone_frozen
 
 
 def why_not(cfg: DictConfig) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from viewfinder.data.batches import StreamedPictures
 from viewfinder.data.image_data import ImageData
+from viewfinder.models.transfer import Transferable
 from viewfinder.preprocess import preprocess_of
 from viewfinder.provenance import code, versions
 
@@ -25,25 +26,25 @@ def key_of(facts: dict[str, Any]) -> str:
     return _hash([repr(sorted(facts.items())).encode()])
 
 
-def facts_of_network(network: nn.Module, probe: Tensor, device: torch.device, batch: int) -> dict[str, Any]:
+def facts_of_network(network: Transferable, probe: Tensor, device: torch.device, batch: int) -> dict[str, Any]:
     """What features depend on but for the pictures.
 
     Args:
-        network: with `backbone` and `preprocess`.
+        network: whose head does not count.
         probe: (N, C, H, W) uint8, of the pictures' shape: what is made of it tells one preprocessing from another.
         device: of the pass.
         batch: pictures of it at once, which can change the last bits as threads can.
     """
-    backbone: Any = network.backbone
     preprocess = preprocess_of(network)
-    weights = backbone.state_dict()
+    with network.without_head():
+        structure, weights = repr(network), network.state_dict()
     made = preprocess(probe)
     backends = (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic)
     chip = f"{platform.processor() or platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     if device.type == "cuda":
         chip = torch.cuda.get_device_name(device)
     return {
-        "structure": _hash([repr(backbone).encode()]),
+        "structure": _hash([structure.encode()]),
         "weights": _hash(_bytes(weights)),
         "preprocessing": _hash([repr((type(preprocess), made.shape, made.dtype)).encode(), *_bytes({"": made})]),
         "code": _code([preprocess, *network.modules()]),

@@ -2,12 +2,12 @@
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from viewfinder.data.image_data import ImageData
+from viewfinder.models.transfer import Transferable
 from viewfinder.preprocess import preprocess_of
 
 BATCH = {"cpu": 16, "cuda": 128}
@@ -22,30 +22,31 @@ class Backbone:
     Convolutions take up the batch norm that follows them (torch.fx), where that gives the same features.
 
     Args:
-        network: with `backbone`, `head` and `preprocess`.
+        network: whose head is left out.
         probe: (n, C, H, W) uint8, of the pictures' shape.
 
     Raises:
         ValueError: if the network is something else than its head on (n, D) features of its backbone.
     """
 
-    def __init__(self, network: Any, probe: Tensor, device: torch.device):
+    def __init__(self, network: Transferable, probe: Tensor, device: torch.device):
         self.preprocess, self.device = preprocess_of(network), device
         self.batch = BATCH[device.type]
         training = network.training
         with torch.inference_mode():
             network.eval()
             pictures = self.preprocess(probe)
-            features, logits = network.backbone(pictures), network(pictures)
+            logits = network(pictures)
+            with network.without_head():
+                features, fused = network(pictures), _fused(network)
+                is_same = fused is not None and _close(fused(pictures), features)
+                chosen = fused if fused is not None and is_same else copy.deepcopy(network)
             if features.ndim != 2 or features.dtype != torch.float32:
                 raise ValueError(f"its backbone gives {tuple(features.shape)} {features.dtype}")
-            if not _close(network.head(features), logits):
+            if not _close(network.classify(features), logits):
                 raise ValueError("its logits are not its head's, of its backbone's features")
-            fused = _fused(network.backbone)
-            is_same = fused is not None and _close(fused(pictures), features)
             network.train(training)
         self.width = features.shape[1]
-        chosen = fused if fused is not None and is_same else copy.deepcopy(network.backbone)
         self.module = chosen.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def blocks(self, data: ImageData, split: str, done: int) -> Iterator[Tensor]:
@@ -56,12 +57,12 @@ class Backbone:
                     yield self.module(self.preprocess(batch.pixels)).cpu()
 
 
-def _fused(backbone: nn.Module) -> nn.Module | None:
+def _fused(network: nn.Module) -> nn.Module | None:
     """A copy without batch norms of its own after convolutions; None of one that cannot be traced."""
     from torch.fx.experimental.optimization import fuse
 
     try:
-        return fuse(backbone)
+        return fuse(network)
     except Exception:  # whatever code that cannot be traced comes to
         return None
 

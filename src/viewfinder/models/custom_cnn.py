@@ -24,6 +24,7 @@ class CustomCNN(Transferable):
         weights: a run of such a network, or a file with its state_dict, of which all but the last layer is taken; None
             for random ones.
         freeze: keep everything but the last layer as it is.
+        cache_features: compute what a frozen network gives that layer once, not every epoch.
 
     Raises:
         ViewfinderError: if the pictures are too small for so many blocks, or the weights cannot be had or do not fit.
@@ -40,6 +41,7 @@ class CustomCNN(Transferable):
         dropout: Share = 0.5,
         weights: Text | None = None,
         freeze: bool = False,
+        cache_features: bool = True,
     ):
         super().__init__()
         side = image_size >> len(widths)
@@ -54,7 +56,7 @@ class CustomCNN(Transferable):
         sizes = [([channels, *widths])[-1] * side**2, *hidden]
         dense = [_dense(a, b, dropout) for a, b in itertools.pairwise(sizes)]
         self.head = nn.Sequential(nn.Flatten(), *dense, nn.Linear(sizes[-1], classes))
-        self.transfer(weights, freeze)
+        self.transfer(weights, freeze, cache_features)
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.head(self.features(pictures))

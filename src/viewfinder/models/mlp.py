@@ -19,6 +19,7 @@ class MLP(Transferable):
         weights: a run of such a network, or a file with its state_dict, of which all but the last layer is taken; None
             for random ones.
         freeze: keep everything but the last layer as it is.
+        cache_features: compute what a frozen network gives that layer once, not every epoch.
     """
 
     def __init__(
@@ -29,13 +30,14 @@ class MLP(Transferable):
         widths: list[Count] = [512, 256],  # noqa: B006
         weights: Text | None = None,
         freeze: bool = False,
+        cache_features: bool = True,
     ):
         super().__init__()
         self.preprocess = Preprocess(image_size)
         sizes = [channels * image_size**2, *widths]
         hidden = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
         self.layers = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(sizes[-1], classes))
-        self.transfer(weights, freeze)
+        self.transfer(weights, freeze, cache_features)
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.layers(pictures)

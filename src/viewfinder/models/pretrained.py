@@ -3,11 +3,9 @@
 import itertools
 import re
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -89,19 +87,14 @@ class Pretrained(Transferable):
         layers = [(nn.Dropout(dropout), nn.Linear(a, b), nn.ReLU()) for a, b in itertools.pairwise(sizes)]
         self.head = nn.Sequential(*itertools.chain(*layers))[:-1]
         self.head_name = "head"
-        self.set_frozen(freeze)
+        self.train_only([self.head_name] if freeze else [""])
 
     @property
     def kind(self) -> str:
         return self.variant
 
     def forward(self, pictures: Tensor) -> Tensor:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
-            features = self.backbone(pictures)
-        return self.head(features)
-
-    def halves(self) -> tuple[Callable[[Tensor], Tensor], nn.Module]:
-        return self.backbone, self.head
+        return self.head(self.backbone(pictures))
 
 
 def _described_by(published: Any, weights: str | None) -> Any:

@@ -22,6 +22,7 @@ class SimpleCNN(Transferable):
         weights: a run of such a network, or a file with its state_dict, of which all but the last layer is taken; None
             for random ones.
         freeze: keep everything but the last layer as it is.
+        cache_features: compute what a frozen network gives that layer once, not every epoch.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class SimpleCNN(Transferable):
         width: Count = 10,
         weights: Text | None = None,
         freeze: bool = False,
+        cache_features: bool = True,
     ):
         super().__init__()
         self.preprocess = Preprocess(image_size)
@@ -43,7 +45,7 @@ class SimpleCNN(Transferable):
             nn.ReLU(),
         )
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(width * (image_size // 2) ** 2, classes))
-        self.transfer(weights, freeze)
+        self.transfer(weights, freeze, cache_features)
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.head(self.features(pictures))

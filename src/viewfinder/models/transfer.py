@@ -1,6 +1,7 @@
 """Transfer learning: a network that may begin with the weights of another training, all but its head."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,31 +14,40 @@ def find_head(network: nn.Module) -> str:
     return next((name for name, module in reversed([*network.named_modules()]) if isinstance(module, nn.Linear)), "")
 
 
+def is_within(name: str, parts: Sequence[str]) -> bool:
+    """Whether a module or parameter is one of some parts of a network, or in one; '' is the whole network."""
+    return any(not part or f"{name}.".startswith(f"{part}.") for part in parts)
+
+
 class Transferable(nn.Module):
     """A network of a head, which is new for other classes, and what comes before it, the backbone.
 
-    `head_name` is the head's; `freeze` keeps all else as it is, bit for bit: parameters and batch-norm statistics.
+    `head_name` is the head's. Of `trained`, names of modules and parameters, all is trained; what is not stays as it
+    is, bit for bit: parameters and batch-norm statistics.
     """
 
     head_name = ""
-    freeze = False
+    trained: Sequence[str] = ("",)
+    cache_features = True
 
-    def transfer(self, weights: str | None, freeze: bool) -> None:
+    def transfer(self, weights: str | None, freeze: bool, cache_features: bool) -> None:
         """To be called when all layers are there: the last linear one is the head.
 
         Args:
             weights: a run of the same network, or a file with its state_dict, of which all but the head is taken.
+            freeze: train the head alone.
+            cache_features: compute a frozen backbone's features once, not every epoch; see viewfinder.features.
 
         Raises:
             ViewfinderError: if the weights cannot be had or do not fit.
         """
-        self.head_name = find_head(self)
+        self.head_name, self.cache_features = find_head(self), cache_features
         if weights is not None:
             found = read_weights(weights)
             self.check_same_kind(weights, found.model)
             state = {key: value for key, value in found.state.items() if not self.is_of_head(key)}
             fill(self, state, weights, "Give a run of the same network, with the same widths.", self.is_of_head)
-        self.set_frozen(freeze)
+        self.train_only([self.head_name] if freeze else [""])
 
     def check_same_kind(self, weights: str, model: Mapping[str, Any] | None) -> None:
         """Raises ViewfinderError if a run's configuration names another network."""
@@ -53,36 +63,39 @@ class Transferable(nn.Module):
 
     def is_of_head(self, name: str) -> bool:
         """Whether a module or parameter is the head, or in it."""
-        return f"{name}.".startswith(f"{self.head_name}.")
+        return is_within(name, [self.head_name])
 
-    def set_frozen(self, freeze: bool) -> None:
-        self.freeze = freeze
+    def train_only(self, parts: Sequence[str]) -> None:
+        """Keep everything but these parts as it is; '' is the whole network."""
+        self.trained = tuple(parts)
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(not freeze or self.is_of_head(name))
+            parameter.requires_grad_(is_within(name, parts))
         self.train(self.training)
+
+    @property
+    def is_backbone_frozen(self) -> bool:
+        return all(map(self.is_of_head, self.trained))
 
     def train(self, mode: bool = True) -> "Transferable":
         super().train(mode)
-        if self.freeze:
-            for name, module in self.named_modules():
-                if name and not self.is_of_head(name):
-                    module.training = False  # or batch norm would go on averaging
+        for name, module in self.named_modules():
+            if name and not is_within(name, self.trained):
+                module.training = False  # or batch norm would go on averaging
         return self
 
-    def halves(self) -> tuple[Callable[[Tensor], Tensor], nn.Module]:
-        """(backbone, head): pictures (N, C, H, W) -> features (N, D) -> logits (N, K), as the network itself."""
+    @contextlib.contextmanager
+    def without_head(self) -> Iterator[None]:
+        """Within this block the network gives its backbone's features, (N, C, H, W) -> (N, D)."""
         head = self.get_submodule(self.head_name)
+        self.set_submodule(self.head_name, nn.Identity())
+        try:
+            yield
+        finally:
+            self.set_submodule(self.head_name, head)
 
-        def backbone(pictures: Tensor) -> Tensor:
-            taken: list[Tensor] = []
-            handle = head.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
-            try:
-                self(pictures)
-            finally:
-                handle.remove()
-            return taken[0]
-
-        return backbone, head
+    def classify(self, features: Tensor) -> Tensor:
+        """The backbone's features (N, D) -> logits (N, K)."""
+        return self.get_submodule(self.head_name)(features)
 
 
 def kind_of(model: Mapping[str, Any]) -> str:

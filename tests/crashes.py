@@ -5,9 +5,10 @@
     python tests/crashes.py --count 10 --processes 2      DistributedDataParallel on the CPU
 
 Each run is forked from this process, which has everything imported, and killed with SIGKILL: after a step of the
-optimizer, within validation, or at some operation on a file of the run folder, where what was written since the last
-fsync may be cut off at any length. Then it is resumed, perhaps killed again, until it ends; and must be, bit for bit,
-the run that was left alone: weights, optimizer, metrics.csv, predictions.csv, scores.json, and what TensorBoard reads.
+optimizer, within validation, as features are computed, or at some operation on a file of the run folder, where what
+was written since the last fsync may be cut off at any length. Then it is resumed, perhaps killed again, until it ends;
+and must be, bit for bit, the run that was left alone: weights, optimizer, metrics.csv, predictions.csv, scores.json,
+and what TensorBoard reads.
 """
 
 import argparse
@@ -31,22 +32,29 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from viewfinder.classifier import Classifier
 from viewfinder.experiment import run_experiment
+from viewfinder.features import passing
+from viewfinder.features.kept import KeptFeatures
 from viewfinder.overrides import compose_config
 from viewfinder.resume import resume_experiment
 from viewfinder.run_folder import RunFolder
 
-KINDS = ("step", "validation", "file")
+KINDS = ("step", "validation", "features", "file")
+AUGMENTED = ["augment=basic", "augment.padding=1"]
+PHASES = ["phases=fine_tune", "phases.head.epochs=1", "phases.fine_tune.layer_decay=0.5"]
 SETTINGS = (
-    ["scheduler=one_cycle", "trainer.checkpoint_every=3"],
-    ["scheduler=plateau", "scheduler.patience=0", "trainer.checkpoint_every=1", "trainer.accumulate_grad_batches=3"],
-    ["optimizer=sgd", "scheduler=step", "scheduler.every=1", "trainer.checkpoint_every=null"],
-    ["trainer.early_stopping_patience=1", "trainer.max_epochs=6", "trainer.precision=bf16-mixed"],
-)
+    [*AUGMENTED, "scheduler=one_cycle", "trainer.checkpoint_every=3"],
+    [*PHASES, "scheduler=one_cycle", "trainer.checkpoint_every=3"],
+    [*AUGMENTED, "scheduler=plateau", "scheduler.patience=0", "trainer.checkpoint_every=1",
+     "trainer.accumulate_grad_batches=3"],
+    [*AUGMENTED, *PHASES, "optimizer=sgd", "optimizer.lr=0.01", "scheduler=step", "scheduler.every=1",
+     "trainer.checkpoint_every=null"],
+    [*AUGMENTED, "trainer.early_stopping_patience=1", "trainer.max_epochs=6", "trainer.precision=bf16-mixed"],
+)  # fmt: skip
 """Of which runs take one after another; the last saves by the clock, which is to say hardly ever."""
 SHORT = [
-    "model=custom_cnn", "model.widths=[4,8]", "model.hidden=[16]", "model.image_size=8", "augment=basic",
-    "augment.padding=1", "data=image_folder", "data.batch_size=4", "trainer=cpu", "trainer.precision=32-true",
-    "trainer.threads=1", "trainer.max_epochs=3", "trainer.progress_bar=false",
+    "model=custom_cnn", "model.widths=[4,8]", "model.hidden=[16]", "model.image_size=8", "data=image_folder",
+    "data.batch_size=4", "trainer=cpu", "trainer.precision=32-true", "trainer.threads=1", "trainer.max_epochs=3",
+    "trainer.progress_bar=false",
 ]  # fmt: skip
 
 
@@ -65,8 +73,8 @@ class Witness:
         self.folder, self.death = str(folder), death
         self.seen: Counter[str] = Counter()
         self.fsync = os.fsync
-        self.safe: set[tuple[int, int]] = set()
-        """files that an fsync has brought to the disk, by number and time of change"""
+        self.safe: dict[int, tuple[int, int]] = {}
+        """what an fsync has brought to the disk of a file, by its number: time of change and size"""
 
     def watch(self) -> None:
         register_optimizer_step_post_hook(lambda *_: self.at("step"))
@@ -78,6 +86,13 @@ class Witness:
             return evaluate(module, batch, split)
 
         Classifier.step = step  # type: ignore[method-assign]
+        append = KeptFeatures.append
+
+        def keep(kept: KeptFeatures, rows: Tensor) -> None:
+            self.at("features")
+            append(kept, rows)
+
+        KeptFeatures.append = keep  # type: ignore[method-assign]
         os.fsync = self._fsync
         sys.addaudithook(self._audit)
 
@@ -85,15 +100,20 @@ class Witness:
         self.seen[kind] += 1
         if self.death is not None and (self.death.kind, self.death.moment) == (kind, self.seen[kind]):
             if file is not None:
-                os.ftruncate(file, random.Random(self.death.seed).randint(0, os.fstat(file).st_size))
+                size = os.fstat(file).st_size
+                _, kept = self.safe.get(os.fstat(file).st_ino, (0, 0))
+                # Of a file that grows, such as TensorBoard's events; a new one may have an old one's number.
+                kept = kept if "tfevents" in str(Path(f"/proc/self/fd/{file}").readlink()) else 0
+                os.ftruncate(file, random.Random(self.death.seed).randint(min(kept, size), size))
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _fsync(self, file: int) -> None:
         path, state = Path(f"/proc/self/fd/{file}"), os.fstat(file)
         if str(path.readlink()).startswith(self.folder) and path.is_file():
-            self.at("file", None if (state.st_ino, state.st_mtime_ns) in self.safe else file)
+            is_safe = self.safe.get(state.st_ino) == (state.st_mtime_ns, state.st_size)
+            self.at("file", None if is_safe else file)
         self.fsync(file)
-        self.safe.add((state.st_ino, state.st_mtime_ns))
+        self.safe[state.st_ino] = (state.st_mtime_ns, state.st_size)
 
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
@@ -140,6 +160,8 @@ class Trial:
         code = 1
         try:
             torch.set_num_threads(1)
+            os.environ["XDG_CACHE_HOME"] = f"{folder}.cache"
+            passing.BATCH["cpu"] = 4
             witness = Witness(folder, death)
             witness.watch()
             if begun:
@@ -179,7 +201,7 @@ def outcome(folder: Path) -> dict[str, Any]:
         stored = torch.load(folder / name, weights_only=True)
         kept = {key: stored[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")}
         found[name] = flat(kept)
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
     events.Reload()
     found["curves"] = {
         tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]
@@ -187,6 +209,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     found["pictures"] = {
         tag: [(each.step, each.encoded_image_string) for each in events.Images(tag)] for tag in events.Tags()["images"]
     }
+    found["phases"] = [
+        (each.step, each.tensor_proto.string_val) for tag in events.Tags()["tensors"] for each in events.Tensors(tag)
+    ]
     found["files"] = sorted(path.name for path in folder.iterdir() if "tfevents" not in path.name)
     return found
 
@@ -202,7 +227,7 @@ def until_it_ends(trial: Trial, folder: Path, rng: random.Random) -> tuple[list[
     """Kill a run at least once, resume it to its end: the deaths, and what is other than in the run left alone."""
     deaths: list[str] = []
     while True:
-        kind = rng.choice(KINDS)
+        kind = rng.choice([kind for kind in KINDS if trial.moments[kind]])
         death = Death(kind, rng.randint(1, trial.moments[kind]), rng.randrange(2**32))
         statuses = trial.live(folder, death if not deaths or rng.random() < 0.5 else None)
         if statuses == [0] * trial.processes:
@@ -224,7 +249,6 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, help="of DistributedDataParallel")
     args = parser.parse_args()
     rng, root = random.Random(args.seed), Path(tempfile.mkdtemp(prefix="crashes-"))
-    os.environ["XDG_CACHE_HOME"] = str(root / "cache")
     overrides = [*SHORT, f"data.root={paint(root / 'pictures', seed=1)}"]
     if args.workers:
         overrides += ["data.storage=stream", f"data.workers={args.workers}"]

@@ -11,6 +11,7 @@ from viewfinder.build import STAGE, Text, Whole, build, check, check_values, loc
 from viewfinder.classifier import Classifier
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.phases import Phases, check_phases, phases_of
 from viewfinder.preprocess import preprocess_of
 
 GIVEN: dict[str, frozenset[str]] = {
@@ -55,6 +56,8 @@ def check_config(cfg: DictConfig, allowed: Allowed | None = None) -> None:
             continue
         found = check(group, node, given, find)
         problems += found or _try(cfg, group)
+    if not problems:
+        problems += check_phases(values.get("phases"), cfg.trainer.max_epochs)
     if problems:
         raise ViewfinderError(STAGE, problems)
 
@@ -119,7 +122,12 @@ def rebuild_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
 
 
 def build_classifier(cfg: DictConfig, network: nn.Module, counts: list[int]) -> Classifier:
-    """The network with its loss and, for training, its optimizer and schedule."""
+    """The network with its loss and, for training, its optimizer, schedule and phases.
+
+    Raises:
+        ViewfinderError: if the loss cannot be constructed, or the phases name parts that the network has not.
+    """
+    phases = phases_of(cfg)
 
     def make_schedule(optimizer: torch.optim.Optimizer, total_steps: int) -> Any:
         return build(cfg.scheduler, "scheduler", optimizer=optimizer, total_steps=total_steps)
@@ -130,4 +138,5 @@ def build_classifier(cfg: DictConfig, network: nn.Module, counts: list[int]) -> 
         make_optimizer=lambda parameters: build(cfg.optimizer, "optimizer", params=list(parameters)),
         make_schedule=make_schedule if cfg.scheduler else None,
         seed=cfg.seed,
+        phases=Phases(phases, network, cfg.trainer.max_epochs, cfg.optimizer.get("lr")) if phases else None,
     )

@@ -6,12 +6,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from viewfinder.data.batches import Batch, Chunk
 from viewfinder.loop import TrainingLoop
 from viewfinder.metrics import Predictions, averaged
+from viewfinder.phases import Phases
 from viewfinder.preprocess import preprocess_of
 
 
@@ -21,10 +23,12 @@ class Classifier(pl.LightningModule):
     Args:
         network: float pictures (N, C, H, W) -> logits (N, K); its attribute `preprocess` makes those of uint8 ones.
         loss: logits (N, K), labels (N,) -> scalar.
-        make_optimizer: from the parameters that are trained.
+        make_optimizer: from the parameters that are trained, or groups of them.
         make_schedule: from the optimizer and the number of optimizer steps, what Lightning calls lr_scheduler_config;
             None for a constant learning rate.
         seed: from which dropout's random numbers follow, with epoch and batch.
+        phases: of training; None for one that trains all that the network says. Each has an optimizer of its own, which
+            takes over the state of the parameters that were trained before, and a schedule of its own.
 
     `loop` takes the training steps; the trainer brings its own.
     """
@@ -33,9 +37,10 @@ class Classifier(pl.LightningModule):
         self,
         network: nn.Module,
         loss: nn.Module,
-        make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        make_optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
         make_schedule: Callable[[Optimizer, int], Any] | None = None,
         seed: int = 0,
+        phases: Phases | None = None,
     ):
         super().__init__()
         self.automatic_optimization = False
@@ -43,7 +48,8 @@ class Classifier(pl.LightningModule):
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess = preprocess_of(network)
         self.loss = loss
-        self.make_optimizer, self.make_schedule, self.seed = make_optimizer, make_schedule, seed
+        self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
+        self.seed, self.phases = seed, phases
         self.outputs: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {"train": [], "val": [], "test": []}
         self.losses: list[Tensor] = []
         """of the epoch's training batches so far, each summed over its pictures; (n,) float32 for n batches at once"""
@@ -101,6 +107,8 @@ class Classifier(pl.LightningModule):
         total, right, count = sums.tolist()
         self.log_dict({"train/loss": total / count, "train/accuracy": right / count})
         self.losses, self.right, self.count = [], torch.zeros_like(self.right), 0
+        if self.phases is not None:
+            self._change_phase(self.phases)
 
     def epoch_losses(self) -> Tensor:
         """Of the epoch's training batches so far, each summed over its pictures: (n,) float32."""
@@ -147,10 +155,35 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         assert self.make_optimizer is not None
-        optimizer = self.make_optimizer([p for p in self.network.parameters() if p.requires_grad])
+        groups: list[Any] = [p for p in self.network.parameters() if p.requires_grad]
+        epochs = self.trainer.max_epochs
+        if self.phases is not None:
+            over: Any = self.trainer.fit_loop.epoch_progress
+            groups = self.phases.enter(over.current.processed)
+            epochs = len(self.phases.epochs(self.phases.at(over.current.processed)))
+        optimizer = self.make_optimizer(groups)
         if self.make_schedule is None:
             return optimizer
-        schedule = self.make_schedule(optimizer, self.loop.total_steps(self.trainer))
+        assert epochs is not None
+        schedule = self.make_schedule(optimizer, self.loop.steps_an_epoch(self.trainer) * epochs)
         if isinstance(schedule, dict):
             self.loop.monitor = schedule.pop("monitor", self.loop.monitor)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def _change_phase(self, phases: Phases) -> None:
+        """If one ends with this epoch: before the checkpoint is written, with which the next one begins."""
+        is_due = phases.begins(self.trainer.current_epoch + 1)
+        # Of Lightning's own attributes; it is asked for the next epoch alone.
+        self.trainer.reload_dataloaders_every_n_epochs = int(is_due)  # type: ignore[attr-defined]
+        if not is_due:
+            return
+        (before,), strategy = self.trainer.optimizers, self.trainer.strategy
+        strategy.setup_optimizers(self.trainer)
+        if isinstance(strategy, DDPStrategy):  # which averages the gradients of what it found to be trained
+            strategy.model = self
+            strategy.configure_ddp()
+        (optimizer,) = self.trainer.optimizers
+        for group in optimizer.param_groups:
+            optimizer.state.update({p: before.state[p] for p in group["params"] if p in before.state})
+        if not phases.network.is_backbone_frozen:
+            self.trainer.datamodule.features.clear()  # type: ignore[attr-defined]

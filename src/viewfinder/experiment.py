@@ -92,8 +92,8 @@ def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
     network = (rebuild_network if is_begun else build_network)(cfg, data.in_channels, len(data.class_names))
     data.load(preprocess_of(network))
     data_facts = data.facts()
-    facts = network_facts(network, data.in_channels, len(data.class_names))
-    return Parts(data, build_classifier(cfg, network, data_facts["class_counts"]), data_facts, facts)
+    classifier = build_classifier(cfg, network, data_facts["class_counts"])
+    return Parts(data, classifier, data_facts, network_facts(network, data.in_channels, len(data.class_names)))
 
 
 class Start(NamedTuple):
@@ -148,11 +148,7 @@ def carry_out(
         if start and start.before.get("device", choices.device) != choices.device:
             log.info(f"         on {start.before['device']} before, so the last bits may differ")
         checkpoint = start and start.checkpoint
-        if checkpoint and has_frozen_backbone(network):  # whose weights are not those that it was built with
-            load_weights(classifier, checkpoint.path)
-        device = trainer.strategy.root_device
-        features = use_features(cfg, data, network, device, parts.data_facts["fingerprint"])
-        run.update_run(features=features)
+        run.update_run(features=head_alone(cfg, parts, trainer.strategy.root_device, checkpoint))
         if start and checkpoint and (start.is_stopped_early or start.epochs >= cfg.trainer.max_epochs):
             data.trainer = trainer  # which has it from `fit` otherwise
             recorder.load_state_dict(dict(checkpoint.recorded))
@@ -182,11 +178,33 @@ def settle(cfg: DictConfig, parts: Parts, trainer: pl.Trainer, before: Mapping[s
     say_network(parts.network_facts)
     batch = (data.batch_size, *data.picture_shape)
     network = parts.classifier.network
-    head_alone = has_frozen_backbone(network) and not why_not(cfg)
-    choices = choose(network, batch, device, cfg.trainer, before, head_alone)
+    on_features = has_frozen_backbone(network) and not why_not(cfg)
+    choices = choose(network, batch, device, cfg.trainer, before, on_features)
     loop_of(trainer).precision = choices.precision
     say_choices(choices)
     return choices
+
+
+def head_alone(cfg: DictConfig, parts: Parts, device: torch.device, checkpoint: Found | None) -> dict[str, Any] | None:
+    """Have the head trained on features of the pictures, for as long as nothing else is.
+
+    Args:
+        checkpoint: with which a run goes on.
+
+    Returns:
+        As use_features.
+    """
+    network, phases = parts.classifier.network, parts.classifier.phases
+    splits = dict(parts.data_facts["fingerprint"])
+    if phases is not None and not has_frozen_backbone(network):  # as it will be scored
+        epochs = checkpoint.epochs if checkpoint else 0
+        phases.enter(epochs)
+        if not phases.is_backbone_as_given(epochs):
+            return None
+        del splits["test"]
+    if checkpoint and has_frozen_backbone(network):  # whose weights are not those that it was built with
+        load_weights(parts.classifier, checkpoint.path)
+    return use_features(cfg, parts.data, network, device, splits)
 
 
 def write_results(run: RunFolder, data: ImageData, test: Predictions, scores: Scores) -> None:

@@ -65,11 +65,6 @@ class TrainingLoop(Callback):
         batches = len(trainer.datamodule.training_order().numbers)  # type: ignore[attr-defined]
         return -(-batches // self.accumulate_grad_batches)
 
-    def total_steps(self, trainer: pl.Trainer) -> int:
-        """The optimizer's in the whole training."""
-        assert trainer.max_epochs is not None
-        return self.steps_an_epoch(trainer) * trainer.max_epochs
-
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         pl_module.loop = self
 

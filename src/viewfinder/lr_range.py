@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Callback
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
@@ -19,17 +19,19 @@ from tqdm import tqdm
 from viewfinder.assemble import check_config
 from viewfinder.build import build
 from viewfinder.choices import Choices
-from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.experiment import prepare, settle
 from viewfinder.limits import explained
 from viewfinder.logs import logging_to
 from viewfinder.lr_curve import Curve, Finding, find_rate, is_diverged, smooth
+from viewfinder.phases import phases_of
 from viewfinder.provenance import command, git_state, now, this_process, versions
 from viewfinder.report.lr_curve import draw_lr_curve, say_finding
 from viewfinder.report.page import save_figure
 from viewfinder.run_folder import make_dated, make_folder
 from viewfinder.schedulers import Schedule
 from viewfinder.signals import Signals, Stopped
+from viewfinder.trainer import EarlyStopping
 from viewfinder.whole_files import replace_text, unwritable, write_json
 
 log = logging.getLogger("viewfinder")
@@ -92,6 +94,10 @@ def check_testable(cfg: DictConfig) -> None:
     if (devices := cfg.trainer.get("devices", 1)) != 1:
         rule, remedy = "a range test runs in a single process", "Add trainer.devices=1."
         problems.append(Problem("trainer.devices", rule, str(devices), remedy))
+    if phases_of(cfg):
+        rule = "have learning rates of their own, and a range test varies one"
+        remedy = "Add phases=none, and model.freeze=true for the head alone or false for all."
+        problems.append(Problem("phases", rule, listed(phases_of(cfg)), remedy))
     if problems:
         raise ViewfinderError("the configuration", problems)
 

@@ -16,6 +16,7 @@ import torch.distributed
 from pytorch_lightning.callbacks import Checkpoint
 
 from viewfinder.divergence import check_losses, check_row
+from viewfinder.phases import Phases
 from viewfinder.run_folder import RunFolder
 from viewfinder.signals import Pruned, Signals, Stopped
 from viewfinder.tensorboard import TensorBoard
@@ -61,6 +62,8 @@ class Recorder(Checkpoint):
         self.seconds: list[float] = []
         self.best_epoch, self.best_accuracy = 0, -1.0
         self.is_stopped_early = False
+        self.is_said = False
+        """whether the phase has been named since this process began"""
         self.started, self.elapsed, self.is_within = 0.0, 0.0, False
         """when the epoch was; how many of its seconds were before the run was continued; whether it goes on"""
 
@@ -75,6 +78,19 @@ class Recorder(Checkpoint):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.started, self.elapsed, self.is_within = time.perf_counter() - self.elapsed, 0.0, True
+        if pl_module.phases is not None:
+            self._say_phase(pl_module.phases, trainer)
+
+    def _say_phase(self, phases: Phases, trainer: pl.Trainer) -> None:
+        """With its first epoch, and on the terminal again where a run goes on within it."""
+        is_begun = not phases.begins(trainer.current_epoch)
+        if is_begun and self.is_said:
+            return
+        said, self.is_said = phases.said(trainer.current_epoch), True
+        if trainer.is_global_zero:
+            log.info(f"phase    {said}")
+        if self.board is not None and not is_begun:
+            self.board.phase(said, trainer.current_epoch + 1)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if pl_module.device.type == "cpu" and pl_module.losses:

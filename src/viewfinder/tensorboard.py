@@ -96,6 +96,10 @@ class TensorBoard:
             with file.open("rb+") as written:
                 os.fsync(written.fileno())
 
+    def phase(self, said: str, epoch: int) -> None:
+        """That a phase of training begins with this epoch, in the tab Text."""
+        self.writer.add_text("phases", said, epoch)
+
     def finish(self, best: Mapping[str, Any]) -> None:
         """The scores of the best weights, as in scores.json, and the test split's confusion matrix."""
         for split in ("test", "val"):

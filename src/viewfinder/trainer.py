@@ -2,12 +2,12 @@
 
 import logging
 import warnings
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pydantic import Field
-from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
+from pytorch_lightning.callbacks import Callback, Checkpoint, early_stopping
 
 from viewfinder.build import Count, Positive
 from viewfinder.checkpoints import CheckpointIO
@@ -16,6 +16,14 @@ from viewfinder.loop import TrainingLoop
 
 Every = Count | Annotated[str, Field(pattern=r"^[0-9]*\.?[0-9]+min$")]
 """Steps, or minutes with their unit."""
+
+
+class EarlyStopping(early_stopping.EarlyStopping):
+    """Lightning's; where training has phases, in the last of them alone."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if pl_module.phases is None or pl_module.phases.is_last(trainer.current_epoch):
+            super().on_train_epoch_end(trainer, pl_module)
 
 
 def build_trainer(
@@ -44,7 +52,7 @@ def build_trainer(
             with `deterministic` or several devices. Evaluation is always in 32-true.
         gradient_clip_val: largest norm of all gradients together.
         accumulate_grad_batches: batches an optimizer step.
-        early_stopping_patience: stop after so many epochs without a better val/accuracy.
+        early_stopping_patience: stop after so many epochs without a better val/accuracy; with phases, of the last.
         deterministic: let torch refuse or replace operations whose result varies from run to run.
         progress_bar: draw one, on a terminal.
         limit_batches: at most so many batches an epoch of each split; read by `run_experiment`.

@@ -46,8 +46,8 @@ class ImageData(pl.LightningDataModule):
         limit: keep at most so many pictures of each split.
         channels: 1 (grey) or 3 (colour) to convert to; None keeps the source's.
 
-    `pictures` are in memory or on disk; batches are taken from `at_hand`: those, a copy of them on the GPU, or their
-    features.
+    `pictures` are in memory or on disk, `at_hand` are those or a copy of them on the GPU; batches are taken from there,
+    or from `features` of a split where there are some.
     `done` says where training goes on: in which epoch, after how many of its batches.
     `cropped` holds what Preprocess was given beside the side, if a part of the pictures was cut off in decoding them.
     `on_error`, an argument of sources of files, says whether pictures that cannot be read are refused or `skipped`.
@@ -68,6 +68,7 @@ class ImageData(pl.LightningDataModule):
     splits: dict[str, Split] = field(init=False, default_factory=dict)
     pictures: dict[str, Pictures] = field(init=False, default_factory=dict)
     at_hand: dict[str, Pictures] = field(init=False, default_factory=dict)
+    features: dict[str, Pictures] = field(init=False, default_factory=dict)
     augment: Callable[[Tensor, Generator], Tensor] | None = field(init=False, default=None)
     seed: int = field(init=False, default=0)
     limit_batches: int | None = field(init=False, default=None)
@@ -213,7 +214,7 @@ class ImageData(pl.LightningDataModule):
         }
 
     def train_dataloader(self) -> DataLoader[Chunk]:
-        return loader(self.at_hand["train"], self.training_order())
+        return loader(self._source("train"), self.training_order())
 
     def val_dataloader(self) -> DataLoader[Chunk]:
         return self.evaluation_loader("val")
@@ -223,12 +224,16 @@ class ImageData(pl.LightningDataModule):
 
     def training_order(self) -> EpochOrder:
         order = self._order("train", self.batch_size, self.seed)
-        order.epoch, order.done = self.done[0], self.done
+        order.epoch, order.done = self.trainer.current_epoch if self.trainer else 0, self.done
         return order
 
     def evaluation_loader(self, split: str) -> DataLoader[Chunk]:
         """A split in its own order."""
-        return loader(self.at_hand[split], self._order(split, EVALUATION_BATCH * self.batch_size, None))
+        return loader(self._source(split), self._order(split, EVALUATION_BATCH * self.batch_size, None))
+
+    def _source(self, split: str) -> Pictures:
+        """What batches are taken from."""
+        return self.features.get(split, self.at_hand[split])
 
     def _order(self, split: str, batch_size: int, seed: int | None) -> EpochOrder:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -243,7 +248,7 @@ class ImageData(pl.LightningDataModule):
 
     def _chunk(self, split: str, batch_size: int) -> int:
         """Batches that are handed over at once."""
-        if not self.at_hand[split].workers:
+        if not self._source(split).workers:
             return self.chunk
         # Small enough to be passed between processes, and to be ready soon.
         return max(1, min(self.chunk, PASSED // (batch_size * math.prod(self.picture_shape))))

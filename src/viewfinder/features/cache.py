@@ -51,7 +51,7 @@ def use_features(
     """Have batches hold features in place of pictures, if the network's backbone is frozen; what is done is said.
 
     Args:
-        data: loaded; `data.at_hand` is changed.
+        data: loaded; `data.features` is filled.
         network: with the weights that it is to be used with.
         fingerprints: of the splits that are wanted, as in data.json.
 
@@ -152,4 +152,4 @@ def _hand_over(data: ImageData, found: Mapping[str, Tensor], device: torch.devic
     is_near = device.type != "cpu" and size <= GPU_SHARE * free_memory(device)
     for split, features in found.items():
         near = features.to(device) if is_near else features
-        data.at_hand[split] = Features(near, data.pictures[split].labels.to(near.device))
+        data.features[split] = Features(near, data.pictures[split].labels.to(near.device))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from viewfinder.errors import listed
 from viewfinder.kept_files import wrong
+from viewfinder.phases import check_phases, first_epochs, phases_of
 from viewfinder.report.confusion import draw_confusion, most_confused
 from viewfinder.report.curves import draw_curves
 from viewfinder.run_folder import RunFolder
@@ -39,8 +40,10 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
         raise wrong(run.run, f"says nothing of {listed(lacking)}")
     if list(best["test"]["per_class"]) != names:
         raise wrong(run.scores, "has other classes than data.json")
+    if check_phases(phases_of(cfg), None):
+        raise wrong(run.config, "has phases that are none")
     counts = np.array(best["test"]["confusion"])
-    save_figure(draw_curves(metrics, best["epoch"]), run.curves)
+    save_figure(draw_curves(metrics, best["epoch"], first_epochs(phases_of(cfg))), run.curves)
     save_figure(draw_confusion(counts, names, "test"), run.confusion)
     per_class = sorted(best["test"]["per_class"].items(), key=lambda item: item[1]["f1"])
     page = render(

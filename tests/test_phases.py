@@ -1,0 +1,355 @@
+"""Training in phases: exactly the parts that a phase names are trained, as a plain loop over the phases trains them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import Train, Type
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from test_loop import Batches
+from test_training import typed
+from torch import nn
+
+from viewfinder.assemble import build_classifier, build_network, open_data
+from viewfinder.errors import ViewfinderError
+from viewfinder.experiment import run_experiment
+from viewfinder.models.blocks import blocks_of
+from viewfinder.models.custom_cnn import CustomCNN
+from viewfinder.models.pretrained import Pretrained
+from viewfinder.models.transfer import Transferable, is_within
+from viewfinder.overrides import compose_config
+from viewfinder.phases import Phases
+from viewfinder.preprocess import preprocess_of
+from viewfinder.report.curves import draw_curves
+from viewfinder.run_folder import RunFolder
+from viewfinder.seeds import seed_everything
+
+TWO = ["phases=fine_tune", "phases.head.epochs=1", "trainer.max_epochs=3"]
+SMALL = ["model=custom_cnn", "model.widths=[4,8]", "model.hidden=[16]"]
+STILL = ["model.block_dropout=0", "model.dropout=0"]
+
+# Blocks
+
+
+def test_blocks_are_what_each_familys_paper_stacks() -> None:
+    stacked = {
+        "resnet50": 3 + 4 + 6 + 3 + 1,  # bottlenecks, and a convolution before them
+        "vgg16": 13 + 2,  # convolutions and linear layers
+        "alexnet": 5 + 2,
+        "inception_v3": 11 + 5,  # modules, and convolutions
+        "densenet121": 4 + 3 + 1,  # dense blocks, transitions, a convolution
+        "mobilenet_v3_large": 15 + 3,  # inverted residuals; a convolution before, one and a linear layer after
+        "efficientnet_b0": 16 + 2,
+        "vit_b_16": 12 + 1,  # transformer blocks, and the embedding of patches
+        "convnext_tiny": 3 + 3 + 9 + 3 + 4,  # blocks, and what makes the picture smaller before each stage
+        "swin_t": 2 + 2 + 6 + 2 + 4,
+    }
+    for variant, count in stacked.items():
+        with torch.device("meta"):
+            network = Pretrained(3, 7, variant, None)
+        blocks = blocks_of(network, "head")
+        assert len(blocks) == count, variant
+        for name, _ in network.named_parameters():
+            assert sum(is_within(name, block) for block in blocks) == (not name.startswith("head.")), name
+
+
+def test_a_class_token_and_positions_belong_to_the_first_block_of_a_vision_transformer() -> None:
+    with torch.device("meta"):
+        blocks = blocks_of(Pretrained(3, 7, "vit_b_16", None), "head")
+    assert {"backbone.class_token", "backbone.encoder.pos_embedding", "backbone.conv_proj"} <= {*blocks[0]}
+
+
+def test_a_batch_norm_and_a_dropout_belong_to_the_layer_before_them() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.Dropout())
+            self.rest = nn.ModuleDict({"linear": nn.Linear(4, 4), "last": nn.Linear(4, 2)})
+
+    assert blocks_of(Own(), "rest.last") == [["first.0", "first.1"], ["first.2", "first.3"], ["rest.linear"]]
+
+
+def test_the_tutorials_blocks_are_blocks() -> None:
+    network = CustomCNN(3, 10)
+    blocks = [["features.0"], ["features.1"], ["features.2"], ["features.3", "head.0"], ["head.1"], ["head.2"]]
+    assert blocks_of(network, network.head_name) == blocks
+
+
+# What is trained, and how fast
+
+
+def phases_of(network: Transferable, **phase: Any) -> Phases:
+    return Phases({"only": {"epochs": None, "lr": 1.0, "layer_decay": 1.0, **phase}}, network, 5, None)
+
+
+@pytest.mark.parametrize(
+    ("train", "trained"),
+    [
+        ("all", ["features.0", "features.1", "head.1", "head.2"]),
+        ("head", ["head.2"]),
+        (1, ["head.1", "head.2"]),
+        (2, ["features.1", "head.1", "head.2"]),
+        (["features.0", "head"], ["features.0", "head.2"]),
+        ("features", ["features.0", "features.1"]),
+        (["features.0.2"], ["features.0.2"]),
+    ],
+)
+def test_a_phase_moves_weights_and_statistics_of_the_parts_it_names_and_no_others(
+    train: Any, trained: list[str]
+) -> None:
+    torch.manual_seed(0)
+    network = CustomCNN(3, 4, image_size=8, widths=[4, 8], hidden=[16])
+    groups = phases_of(network, train=train).enter(0)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.Adam(groups, weight_decay=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(torch.rand(8, 3, 8, 8)), torch.arange(8) % 4).backward()
+        optimizer.step()
+    moved = [name for name, value in network.state_dict().items() if not torch.equal(value, before[name])]
+    assert moved == [name for name in before if any(name.startswith(f"{part}.") for part in trained)]
+    # Dropout too is part of a block.
+    dropping = {name for name, each in network.named_modules() if isinstance(each, nn.Dropout) and each.training}
+    assert dropping == {
+        name
+        for name, each in network.named_modules()
+        if isinstance(each, nn.Dropout) and any(name.startswith(f"{part}.") for part in trained)
+    }
+
+
+def test_each_blocks_learning_rate_decays_with_its_distance_from_the_head() -> None:
+    network = CustomCNN(3, 4, image_size=8, widths=[4, 8], hidden=[16])
+    groups = phases_of(network, train="all", lr=0.8, layer_decay=0.5).enter(0)
+    assert [group["lr"] for group in groups] == [0.8, 0.4, 0.2, 0.1]
+    parts = [network.head[2], network.head[1], network.features[1], network.features[0]]
+    for group, part in zip(groups, parts, strict=True):
+        assert {id(p) for p in group["params"]} == {id(p) for p in part.parameters()}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_training_in_phases_is_a_plain_loop_that_keeps_the_optimizers_state(
+    optimizer: str, train: Train, tiny: list[str], tmp_path: Path
+) -> None:
+    """Against torch's optimizers, made anew for each phase, with what they know of the parameters of the one before."""
+    own = ["phases.fine_tune.train=1", "phases.fine_tune.lr=0.003", f"optimizer={optimizer}", "optimizer.lr=0.01"]
+    own += ["optimizer.eps=1e-3"] if optimizer == "adam" else []  # or noise in a gradient of 0 would be a step
+    run = train(tmp_path / "run", *SMALL, *STILL, *TWO, *own, "model.cache_features=false")
+    cfg = compose_config([*tiny, *SMALL, *STILL, *own[2:]])
+    data = open_data(cfg)
+    seed_everything(cfg.seed, "weights")
+    network = build_network(cfg, data.in_channels, len(data.class_names))
+    data.load(preprocess_of(network))
+    classifier = build_classifier(cfg, network, data.facts()["class_counts"])
+    head, block = network.get_submodule("head.2"), network.get_submodule("head.1")
+    batches, state, make = Batches(data, SimpleTrainer()), {}, {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+    settings = {"adam": {"eps": 1e-3}, "sgd": {"momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}}[optimizer]
+    for epoch in range(3):
+        if epoch < 2:  # where phases begin
+            network.requires_grad_(False).eval()
+            trained: list[nn.Module] = [head] if epoch == 0 else [head, block]
+            for part in trained:
+                part.train().requires_grad_(True)
+            parameters = [p for part in trained for p in part.parameters()]
+            step = make[optimizer](parameters, lr=(0.01, 0.003)[epoch], **settings)
+            step.state.update({p: state[p] for p in parameters if p in state})
+        batches.trainer.current_epoch = epoch
+        for batch in batches:
+            step.zero_grad()
+            classifier.loss(classifier(batch.pixels), batch.labels).backward()
+            step.step()
+        state = step.state
+    found = torch.load(run.last, weights_only=True)["state_dict"]
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(found[f"network.{name}"], value, atol=1e-6, rtol=1e-4, msg=name)
+
+
+class SimpleTrainer:
+    current_epoch = 0
+
+
+def features_of(run: RunFolder) -> int:
+    """Of how many pictures they were used."""
+    found = run.read_run()["features"]
+    return found["computed"] + found["found"]
+
+
+def test_kept_features_train_the_head_as_pictures_do_until_its_phase_ends(train: Train, tmp_path: Path) -> None:
+    words = [*SMALL, *TWO, "phases.head.epochs=2", "augment=none"]
+    cached, plain = train(tmp_path / "cached", *words), train(tmp_path / "plain", *words, "model.cache_features=false")
+    assert features_of(cached) == 36  # 30 training and 6 validation pictures, none of test
+    assert plain.read_run()["features"] is None
+    ours, theirs = (pd.read_csv(run.metrics) for run in (cached, plain))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=0, atol=1e-5)
+    assert ours["train/loss"][2] != ours["train/loss"][1]
+
+
+def test_with_augmentation_the_head_is_trained_on_pictures(train: Train, tmp_path: Path) -> None:
+    run = train(tmp_path / "run", *SMALL, *TWO, "augment=basic", "augment.padding=1")
+    assert run.read_run()["features"] is None
+    assert "features are computed every epoch, since augment (Basic) changes the pictures" in run.log.read_text()
+
+
+def test_a_backbone_that_was_trained_and_is_frozen_again_is_trained_on_pictures(train: Train, tmp_path: Path) -> None:
+    words = [*SMALL, *TWO, "phases.head.train=all", "phases.fine_tune.train=head"]
+    run = train(tmp_path / "run", *words)
+    assert run.read_run()["features"] is None
+    first, last = (
+        torch.load(tmp_path / "run" / name, weights_only=True)["state_dict"] for name in ("best.ckpt", "last.ckpt")
+    )
+    assert first.keys() == last.keys()
+
+
+def test_phases_that_train_the_head_alone_are_scored_on_features_too(
+    train: Train, tmp_path: Path, viewfinder: Type
+) -> None:
+    run = train(tmp_path / "run", *SMALL, *TWO, "phases.fine_tune.train=head")
+    assert features_of(run) == 51
+    assert "Equal to scores.json" in viewfinder("evaluate", run.path).out
+
+
+def test_a_schedule_begins_anew_with_each_phase_and_the_rates_are_the_phases(train: Train, tmp_path: Path) -> None:
+    run = train(tmp_path / "run", *SMALL, *TWO, "scheduler=cosine", "phases.fine_tune.lr=0.002", "optimizer.lr=0.1")
+    steps = -(-30 // 8)
+    last = {0: 1 / steps, 2: 1 / (2 * steps)}  # left of each cosine when its last step begins
+    rates = pd.read_csv(run.metrics)["lr"]
+    for epoch, rate in ((0, 0.1), (2, 0.002)):
+        assert rates[epoch] == pytest.approx(rate / 2 * (1 - np.cos(np.pi * last[epoch])), rel=1e-4)
+
+
+def test_early_stopping_counts_in_the_last_phase_alone(train: Train, tmp_path: Path) -> None:
+    words = [*SMALL, "phases=fine_tune", "phases.head.epochs=4", "phases.head.lr=1e-12", "phases.fine_tune.lr=1e-12"]
+    run = train(tmp_path / "run", *words, "trainer.early_stopping_patience=2", "trainer.max_epochs=12")
+    # Nothing ever gets better: of the last phase its first epoch is the best, and two more are waited for.
+    assert len(pd.read_csv(run.metrics)) == 4 + 3
+
+
+def test_two_processes_train_in_phases_as_one_does(train: Train, pictures: Path, tmp_path: Path) -> None:
+    settings = [*TWO, "phases.fine_tune.lr=0.01", "optimizer=sgd", "optimizer.lr=0.01", "data.limit=24"]
+    one = train(tmp_path / "one", "data.batch_size=8", *settings)
+    done = typed(
+        "model.image_size=8", "data=image_folder", f"data.root={pictures}", "data.batch_size=4", *settings,
+        "trainer=ddp", "trainer.accelerator=cpu", f"run_dir={tmp_path / 'two'}",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    ours, theirs = (
+        torch.load(path / "last.ckpt", weights_only=True)["state_dict"] for path in (tmp_path / "two", one.path)
+    )
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_a_run_in_phases_can_be_extended_in_its_last(train: Train, tmp_path: Path, viewfinder: Type) -> None:
+    longer = train(tmp_path / "longer", *SMALL, *TWO, "trainer.max_epochs=4")
+    run = train(tmp_path / "run", *SMALL, *TWO)
+    assert viewfinder("resume", run.path, "trainer.max_epochs=1").code == 2
+    assert viewfinder("resume", run.path, "trainer.max_epochs=4").code == 0
+    assert run.metrics.read_bytes() == longer.metrics.read_bytes()
+
+
+# What a person sees
+
+
+def test_terminal_tensorboard_and_curves_mark_where_a_phase_begins(train: Train, tmp_path: Path) -> None:
+    run = train(tmp_path / "run", *SMALL, *TWO, "phases.fine_tune.layer_decay=0.5")
+    said = [line.partition("  ")[2] for line in run.log.read_text().splitlines()]  # after the time
+    lines = [line for line in said if line.startswith(("phase", "epoch"))]
+    assert [line.split()[0] for line in lines] == ["phase", "epoch", "phase", "epoch", "epoch"]
+    trained = sum(p.numel() for p in CustomCNN(3, 3, 8, [4, 8], hidden=[16]).parameters())
+    head = "phase    head, epoch 1: head, 51 parameters, lr 0.001"
+    rest = f"phase    fine_tune, epoch 2 to 3: all, {trained:,} parameters, lr 0.0001, times 0.5 a block"
+    assert [line for line in lines if line.startswith("phase")] == [head, rest]
+    events = EventAccumulator(str(run.path))
+    events.Reload()
+    texts = events.Tensors("phases/text_summary")
+    assert [(each.step, each.tensor_proto.string_val[0].decode()) for each in texts] == [
+        (1, head.removeprefix("phase    ")), (2, rest.removeprefix("phase    "))
+    ]  # fmt: skip
+
+
+def test_curves_have_a_line_between_two_phases_and_their_names() -> None:
+    columns = ["train/loss", "val/loss", "train/accuracy", "val/accuracy"]
+    metrics = pd.DataFrame({"epoch": range(1, 6), **{name: [0.5, 0.4, 0.3, 0.2, 0.1] for name in columns}})
+    for axes in draw_curves(metrics, 5, {"head": 1, "$x_y$": 4}).axes:
+        assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [3.5]  # type: ignore[index]
+        assert [text.get_text() for text in axes.texts] == ["head", "$x_y$"]
+        assert not any(text.get_parse_math() for text in axes.texts)
+
+
+# What is wrong is said before anything begins
+
+Answer = dict[str, str]
+
+
+def refused(folder: Path, words: list[str], tiny: list[str]) -> Answer:
+    with pytest.raises(ViewfinderError) as caught:
+        run_experiment(compose_config([*tiny, *words, f"run_dir={folder}"]))
+    assert not folder.exists()
+    return {problem.key: f"{problem.rule} {problem.remedy}" for problem in caught.value.problems}
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "said"),
+    [
+        (["phases.head.epochs=null"], "phases.head.epochs", "the last phase alone has what is left"),
+        (["phases.head.epochs=3"], "trainer.max_epochs", "phases.head.epochs=1 with 2 or more"),
+        (["phases.fine_tune.epochs=5"], "phases.fine_tune.epochs", "Type trainer.max_epochs=6, or"),
+        (["phases.head.train=0"], "phases.head.train", "greater than or equal to 1"),
+        (["phases.head.train=[]"], "phases.head.train", "at least 1 item"),
+        (["phases.head.train=true"], "phases.head.train", "must be"),
+        (["phases.head.lr=-1"], "phases.head.lr", "greater than 0"),
+        (["phases.fine_tune.layer_decay=1.5"], "phases.fine_tune.layer_decay", "less than or equal to 1"),
+        (["+phases.head.rate=1"], "+phases.head.rate=1", "Keys of phases.head: train, epochs, lr, layer_decay."),
+        (["phases.fine_tune.train=9"], "phases.fine_tune.train", "CustomCNN has 3 blocks before its head"),
+        (["phases.fine_tune.train=featuers"], "phases.fine_tune.train", "Did you mean features?"),
+        (["phases.fine_tune.train=[head,features.0.1]"], "phases.fine_tune.train", "has no parameters"),
+    ],
+)  # fmt: skip
+def test_a_phase_that_cannot_be_is_refused_with_what_to_type(
+    words: list[str], key: str, said: str, tiny: list[str], tmp_path: Path
+) -> None:
+    found = refused(tmp_path / "run", [*SMALL, *TWO, *words], tiny)
+    assert list(found) == [key]
+    assert said in found[key]
+
+
+def test_torchvisions_own_names_of_parts_are_taken() -> None:
+    with torch.device("meta"):
+        network = Pretrained(3, 7, "resnet18", None)
+    assert phases_of(network, train=["head", "layer4"]).parts == {"only": ["head", "backbone.layer4"]}
+
+
+def test_a_network_that_does_not_say_what_its_head_is_is_named(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain.py").write_text(
+        "from torch import nn\nfrom viewfinder.preprocess import Preprocess\n\n\nclass Plain(nn.Sequential):\n"
+        "    def __init__(self, channels: int, classes: int, image_size: int = 8):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(channels * image_size**2, classes))\n"
+        "        self.preprocess = Preprocess(image_size)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = compose_config([*tiny, *TWO])
+    cfg.model = {"_target_": "plain.Plain"}
+    with pytest.raises(ViewfinderError, match="Plain does not say what its head is"):
+        run_experiment(cfg)
+
+
+def test_a_range_test_is_for_one_learning_rate(tiny: list[str], viewfinder: Type) -> None:
+    answer = viewfinder("lr-range", *tiny, *TWO)
+    assert answer.code == 2
+    assert "phases=none" in answer.err
+
+
+def test_a_report_of_phases_that_are_none_is_refused(finished: RunFolder, tmp_path: Path, viewfinder: Type) -> None:
+    for name in ("config.yaml", "run.json", "data.json", "scores.json", "metrics.csv", "predictions.csv"):
+        (tmp_path / name).write_bytes((finished.path / name).read_bytes())
+    text = (tmp_path / "config.yaml").read_text().replace("phases: {}", "phases: {a: {train: 3}, b: {epochs: x}}")
+    assert "epochs: x" in text
+    (tmp_path / "config.yaml").write_text(text)
+    answer = viewfinder("report", tmp_path)
+    assert answer.code == 2
+    assert "phases" in answer.err

@@ -21,20 +21,21 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import QUICK, train_into
+from conftest import QUICK, Type, train_into
 from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 from torchvision.datasets import CIFAR10 as Archive  # noqa: N811
 
+from viewfinder.data import image_folder
 from viewfinder.data.augment import Basic
 from viewfinder.data.batches import EpochOrder, Pictures, loader
 from viewfinder.data.cifar10 import CIFAR10
 from viewfinder.data.decode import SMALL, _plain_jpegs, _small_content, decode, decode_some, look
 from viewfinder.data.decode_many import common_shape, decode_all
 from viewfinder.data.digits import Digits
-from viewfinder.data.find import find_pictures
+from viewfinder.data.find import find_pictures, pictures_below
 from viewfinder.data.image_data import ImageData
 from viewfinder.data.image_folder import ImageFolder
 from viewfinder.data.split import Rows, Split, cut
@@ -603,6 +604,197 @@ def test_a_split_that_would_be_empty_is_refused(tmp_path: Path) -> None:
     folder_of(tmp_path, {"cat": 1, "dog": 1})
     with pytest.raises(ViewfinderError, match="no pictures for val and test out of 2"):
         opened(ImageFolder(root=str(tmp_path)))
+
+
+# Some of the classes, and few pictures of each
+
+
+@pytest.mark.parametrize("given", ["", "train"])
+@pytest.mark.parametrize(
+    "options", [{}, {"stratify": True}, {"train_fraction": 0.6, "limit": 9}, {"per_class": 4}], ids=str
+)
+def test_classes_give_what_a_folder_of_those_alone_gives(tmp_path: Path, given: str, options: dict[str, Any]) -> None:
+    counts = {"bird": 20, "cat": 9, "dog": 14, "eel": 11, "fox": 7}
+    folder_of(tmp_path / "all" / given, counts, size=None)
+    if given:
+        folder_of(tmp_path / "all" / "test", dict.fromkeys(counts, 3), size=None)
+    shutil.copytree(tmp_path / "all", tmp_path / "some", ignore=shutil.ignore_patterns("bird", "eel"))
+    some = opened(ImageFolder(root=str(tmp_path / "some"), **options), 8)
+    odd = tmp_path / "all" / given / "bird"
+    (odd / "00.png").write_bytes(b"no picture")
+    (odd.parent / "goat").mkdir()
+    (odd.parent / "hen").symlink_to("nowhere")
+    for classes in (["cat", "dog", "fox"], ["fox", "cat", "dog"]):
+        found = opened(ImageFolder(root=str(tmp_path / "all"), classes=[*classes], **options), 8)
+        assert found.class_names == ["cat", "dog", "fox"]
+        assert names_of(found) == names_of(some)
+        assert found.facts() == some.facts()
+        for split in ("train", "val", "test"):
+            assert torch.equal(found.pictures[split].labels, some.pictures[split].labels)
+            assert torch.equal(found.pictures[split].pixels, some.pictures[split].pixels)
+
+
+def test_pictures_of_classes_that_are_left_out_are_not_looked_for(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"bird": 3, "cat": 9, "dog": 9})
+    seen: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        listing = pictures_below
+        patch.setattr(image_folder, "pictures_below", lambda folder: seen.append(folder.name) or listing(folder))
+        opened(ImageFolder(root=str(tmp_path), classes=["cat", "dog"]))
+    assert seen == ["cat", "dog"]
+
+
+def test_digits_that_are_named_as_numbers_or_text_are_scikit_learns() -> None:
+    data, digits = opened(Digits(classes=[8, "3"]), 8), load_digits()
+    assert data.class_names == ["3", "8"]
+    places = np.flatnonzero(np.isin(digits.target, (3, 8)))
+    assert sorted(flat(names_of(data).values())) == [f"digits/{place:04}" for place in places]
+    for name, split in data.splits.items():
+        numbers = [int(each.removeprefix("digits/")) for each in split.names]
+        assert [(3, 8)[label] for label in split.labels] == digits.target[numbers].tolist()
+        assert_equal(data.pictures[name].pixels, np.round(digits.images[numbers] * 255 / 16)[:, None])
+
+
+def test_some_classes_of_cifar10_have_its_own_pictures_in_its_own_order(tmp_path: Path, archive: bytes) -> None:
+    data = opened(CIFAR10(root=str(tmp_path), classes=["truck", "cat", "bird"]), 32)
+    assert data.class_names == ["bird", "cat", "truck"]
+    pixels, labels = (np.concatenate(each) for each in zip(*(cifar_batch(n) for n in range(5)), strict=True))
+    wanted = {f"train/{n:05}": (2, 3, 9).index(label) for n, label in enumerate(labels) if label in (2, 3, 9)}
+    found: dict[str, int] = {}
+    for split in ("train", "val"):
+        names = data.splits[split].names.tolist()
+        found |= dict(zip(names, data.splits[split].labels.tolist(), strict=True))
+        numbers = [int(name.removeprefix("train/")) for name in names]
+        assert_equal(data.pictures[split].pixels, pixels[numbers].reshape(-1, 3, 32, 32))
+    assert found == wanted
+
+
+def test_a_source_of_ones_own_gives_some_classes_and_few_pictures_too() -> None:
+    data = opened(Coloured(classes=["c", "a"], per_class=5), 8)
+    assert data.class_names == ["a", "c"]
+    assert {int(name) % 3 for name in flat(names_of(data).values())} == {0, 2}
+    assert data.facts()["class_counts"] == [5, 5]
+    assert data.facts()["split_sizes"] == {"train": 10, "val": 12, "test": 12}
+    for name, picture in zip(data.splits["train"].names, data.pictures["train"].pixels, strict=True):
+        assert_equal(picture, chw(noise(90, 8, 8, 3)[int(name)]))
+
+
+def test_all_classes_that_are_not_there_are_named_with_what_was_meant(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"bird": 5, "cat": 5, "dog": 5})
+    with pytest.raises(ViewfinderError) as caught:
+        opened(ImageFolder(root=str(tmp_path), classes=["dgo", "cat", "unicorn"]))
+    (problem,) = caught.value.problems
+    assert problem.key == "data.classes"
+    assert problem.received == "[dgo,cat,unicorn]"
+    assert problem.rule == "there is no class dgo. Did you mean dog?\nthere is no class unicorn."
+    assert problem.remedy == "Classes: bird, cat, dog."
+
+
+@pytest.mark.parametrize(("classes", "said"), [(["cat"], "fewer than two"), ([1, 2, "1"], "names 1 twice")])
+def test_classes_that_are_too_few_or_named_twice_are_refused_before_the_data_are_opened(
+    classes: list[str | int], said: str
+) -> None:
+    with pytest.raises(ViewfinderError, match=said):
+        ImageFolder(root="nowhere", classes=classes)
+
+
+def test_a_given_split_without_pictures_is_refused_before_training(tmp_path: Path) -> None:
+    folder_of(tmp_path / "train", {"bird": 5, "cat": 5, "dog": 5})
+    folder_of(tmp_path / "test", {"bird": 5})
+    assert len(opened(ImageFolder(root=str(tmp_path))).splits["test"]) == 5
+    with pytest.raises(ViewfinderError, match=r"the test split\n +has no pictures"):
+        opened(ImageFolder(root=str(tmp_path), classes=["cat", "dog"]))
+
+
+def drawn(tmp_path: Path, **options: Any) -> tuple[dict[str, list[str]], list[int]]:
+    """Names of each split, and training pictures of each class, of 40 birds, 25 cats and 5 dogs."""
+    if not tmp_path.joinpath("bird").is_dir():
+        folder_of(tmp_path, {"bird": 40, "cat": 25, "dog": 5})
+    data = opened(ImageFolder(root=str(tmp_path), val_fraction=0.2, test_fraction=0.2, stratify=True, **options), 8)
+    return names_of(data), data.facts()["class_counts"]
+
+
+def test_per_class_keeps_at_most_so_many_training_pictures_of_each_class_and_fewer_are_some_of_more(
+    tmp_path: Path,
+) -> None:
+    whole, counts = drawn(tmp_path)
+    assert counts == [24, 15, 3]
+    before: set[str] = set()
+    for most in (1, 2, 3, 10, 20, 24, 1000):
+        found, kept = drawn(tmp_path, per_class=most)
+        assert kept == [min(most, count) for count in counts]
+        assert (found["val"], found["test"]) == (whole["val"], whole["test"])
+        assert before < set(found["train"]) or most == 1000
+        before = set(found["train"])
+    assert before == set(whole["train"])
+
+
+def test_per_class_draws_at_random_from_the_split_seed_alone() -> None:
+    def trained(run_seed: int, split_seed: int) -> list[str]:
+        torch.manual_seed(run_seed)
+        np.random.seed(run_seed)
+        data = Digits(per_class=10, split_seed=split_seed)
+        data.seed = run_seed
+        return names_of(opened(data))["train"]
+
+    first = trained(0, 7)
+    assert trained(1, 7) == first
+    assert len(set(first) & set(trained(0, 8))) < 20  # of 100, some 10 by chance
+    numbers = [int(name.removeprefix("digits/")) for name in first]
+    assert 600 < np.mean(numbers) < 1200  # from all of 1,797, not the first of each class
+
+
+def test_a_limit_leaves_as_many_training_pictures_of_each_class_and_fewer_are_still_some_of_more(
+    tmp_path: Path,
+) -> None:
+    few, counts = drawn(tmp_path, per_class=2, limit=13)
+    assert counts == [2, 2, 2]
+    more, counts = drawn(tmp_path, per_class=10, limit=13)
+    assert counts == [5, 5, 3]
+    assert set(few["train"]) < set(more["train"])
+    assert {name: len(names) for name, names in more.items()} == {"train": 13, "val": 13, "test": 13}
+
+
+def test_per_class_takes_of_what_train_fraction_keeps(tmp_path: Path) -> None:
+    part, _ = drawn(tmp_path, train_fraction=0.5)
+    found, counts = drawn(tmp_path, train_fraction=0.5, per_class=4)
+    assert counts[:2] == [4, 4]
+    assert set(found["train"]) < set(part["train"])
+
+
+def test_a_run_of_some_classes_is_evaluated_predicted_with_and_resumed_as_it_was_trained(
+    pictures: Path, tmp_path: Path, tiny: list[str], viewfinder: Type
+) -> None:
+    wanted = ["data.classes=[owl,'<b>&x']", "data.per_class=6", "model=mlp", "model.widths=[8]"]
+    once = train_into(tmp_path / "once", *tiny, *wanted, "trainer.max_epochs=3")
+    run = train_into(tmp_path / "run", *tiny, *wanted)
+    facts = run.read_data()
+    assert (facts["class_names"], facts["class_counts"]) == (["<b>&x", "owl"], [6, 6])
+    assert facts["split_sizes"] == {"train": 12, "val": 4, "test": 10}
+    assert "fewer than" not in run.log.read_text(encoding="utf-8")
+    for split in ("test", "val"):
+        answer = viewfinder("evaluate", run.path, "--split", split)
+        assert (answer.code, "Equal to scores.json." in answer.out) == (0, True)
+    answer = viewfinder("predict", run.path, pictures / "test", "--csv", tmp_path / "said.csv")
+    assert answer.code == 0
+    heading = (tmp_path / "said.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert heading == "picture,predicted,p_<b>&x,p_owl"
+    assert viewfinder("resume", run.path, "trainer.max_epochs=3").code == 0
+    assert run.metrics.read_bytes() == once.metrics.read_bytes()
+    assert run.predictions.read_bytes() == once.predictions.read_bytes()
+    assert OmegaConf.load(run.config).data.per_class == 6
+
+
+def test_a_run_says_of_which_classes_there_are_fewer_pictures_than_it_asks_for(tmp_path: Path, tiny: list[str]) -> None:
+    folder_of(tmp_path / "in" / "train", {"bird": 9, "cat": 4, "dog": 2})
+    folder_of(tmp_path / "in" / "val", {"bird": 2, "cat": 2, "dog": 2})
+    typed = ["model=mlp", "model.widths=[8]", f"data.root={tmp_path / 'in'}", "data.test_fraction=0.1"]
+    run = train_into(tmp_path / "run", *tiny, *typed, "data.stratify=true", "data.per_class=5")
+    counts = run.read_data()["class_counts"]
+    few, least = sum(count < 5 for count in counts), min(counts)
+    smallest = ("bird", "cat", "dog")[counts.index(least)]
+    said = f"fewer than data.per_class=5 in {few} of 3 classes; the smallest, {smallest}, has {least}"
+    assert said in run.log.read_text(encoding="utf-8")
 
 
 # CIFAR-10, in an archive of the real one's format

@@ -40,6 +40,8 @@ NEEDED = {"data=image_folder": (f"data.root={PICTURES}",)} | {
 # What a key may hold whose YAML holds null, and what a text stands for; by the key's own name.
 KINDS = {
     "limit": "whole number",
+    "per_class": "whole number",
+    "classes": "names of classes",
     "channels": "whole number",
     "gradient_clip_val": "number",
     "early_stopping_patience": "whole number",
@@ -75,6 +77,7 @@ WRONG_TYPES = {
     "word": ("5", "0.5", "true", "[a]", "{a: 1}", "null"),
     "class": ("5", "true", "[a]", "{a: 1}", "null"),
     "packages": ("5", "0.5", "true", "[5]", "[[a]]", "{a: 1}"),
+    "names of classes": ("word", "5", "true", "[true]", "[0.5]", "[[a]]", "{a: 1}"),
     "list of numbers": ("word", "5", "true", "[word]", "[true]", "[[1]]", "{a: 1}", "null"),
     "weights of classes": ("5", "true", "[word]", "[true]", "{a: 1}"),
 }
@@ -87,6 +90,7 @@ OUT_OF_RANGE = {
     "word": ("wrod",),
     "class": ("viewfinder.models.simple_cnn.Nothing", "no_such_module.Nothing", "Nothing", "torch", "math.pi"),
     "packages": ("os", "[timm,builtins]"),
+    "names of classes": ("[]", "[a]", "[a,b,a]", "[1,'1']", "[a,'']"),
     "list of numbers": ("[-1]", "[-1,-1]", "[inf,inf]"),
     "weights of classes": ("[-1,1]", "[inf,1]", "[1,2]", "balancd"),
 }
@@ -96,9 +100,9 @@ SHARES = (
 )  # fmt: skip
 TOO_LARGE = dict.fromkeys(SHARES, "2") | {"channels": "2", "betas": "[2,2]"}
 NEVER_ZERO = (
-    "image_size", "width", "every", "batch_size", "limit", "max_epochs", "devices", "accumulate_grad_batches",
-    "early_stopping_patience", "limit_batches", "gradient_clip_val", "start_divisor", "end_divisor", "val_fraction",
-    "train_fraction", "factor", "threads", "workers", "max_failures", "max_jobs",
+    "image_size", "width", "every", "batch_size", "limit", "per_class", "max_epochs", "devices",
+    "accumulate_grad_batches", "early_stopping_patience", "limit_batches", "gradient_clip_val", "start_divisor",
+    "end_divisor", "val_fraction", "train_fraction", "factor", "threads", "workers", "max_failures", "max_jobs",
 )  # fmt: skip
 TOO_SMALL = dict.fromkeys(NEVER_ZERO, "0") | {"widths": "[0]", "hidden": "[0]"}
 NULL_IS_LEGAL = {"weights", "fused", "checkpoint_every"}  # random weights; torch's own choice; none within an epoch

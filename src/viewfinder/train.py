@@ -69,7 +69,8 @@ def _run(cfg: DictConfig, command: list[str] | None) -> None:
 def _check_single(parsed: Sequence[Override]) -> None:
     """Raises ViewfinderError if one run is asked for what a sweep has."""
     ours = [each for each in parsed if each.key_or_group.partition(".")[0] == "sweep" or each.is_sweep_override()]
-    remedy = {False: "Add -m.", True: "Add -m for a sweep; or put a value with a comma in quotes: 'key=\"a,b\"'."}
+    quotes = "or write a list as 'key=[a,b]', and text with a comma as 'key=\"a,b\"'."
+    remedy = {False: "Add -m.", True: f"Add -m for a sweep; {quotes}"}
     problems = [
         Problem(each.input_line or each.key_or_group, "belongs to a sweep", remedy=remedy[each.is_sweep_override()])
         for each in ours

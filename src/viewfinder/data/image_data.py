@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from viewfinder.build import Count, Share, Whole
 from viewfinder.data.batches import CHUNK, Batch, Chunk, EpochOrder, Pictures, loader
+from viewfinder.data.chosen import Classes, check_wanted, few_of_each, keep_classes
 from viewfinder.data.decode_many import Unread, common_shape, decode_all
 from viewfinder.data.left_out import OnError, Skipped, leave_out
 from viewfinder.data.split import Rows, Split, cut
@@ -42,8 +43,12 @@ class ImageData(pl.LightningDataModule):
         val_fraction, test_fraction: of the training pictures, where the source has no such split.
         split_seed: on which alone the cut depends.
         stratify: cut so that every split has each class's share.
+        classes: names of those to keep, in whatever order: labels follow the source's own. All else is as if the
+            source had no others: they are left out before anything is cut.
         train_fraction: share of the training pictures to keep.
-        limit: keep at most so many pictures of each split.
+        per_class: of those, keep at most so many of each class; which, depends on split_seed alone. Fewer are some of
+            more, and the other splits do not change.
+        limit: keep at most so many pictures of each split; with per_class, as many training pictures of each class.
         channels: 1 (grey) or 3 (colour) to convert to; None keeps the source's.
 
     `pictures` are in memory or on disk, `at_hand` are those or a copy of them on the GPU; batches are taken from there,
@@ -58,7 +63,9 @@ class ImageData(pl.LightningDataModule):
     test_fraction: Share = 0.2
     split_seed: Whole = 42
     stratify: bool = False
+    classes: Classes | None = None
     train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    per_class: Count | None = None
     limit: Count | None = None
     channels: Literal[1, 3] | None = None
 
@@ -83,6 +90,7 @@ class ImageData(pl.LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
+        check_wanted(self.classes)
 
     def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
         """Class names, and the splits that the source has: 'train' at least.
@@ -99,10 +107,14 @@ class ImageData(pl.LightningDataModule):
             stored: (channels, (height, width)) that the pictures had in an earlier run, to read them so again.
 
         Raises:
-            ViewfinderError: if the source cannot be had, contradicts itself or holds a single class; naming every
-                file that is no picture by its header, if it must not be skipped.
+            ViewfinderError: if the source cannot be had, contradicts itself, lacks a class that is to be kept or holds
+                a single one; naming every file that is no picture by its header, if it must not be skipped.
         """
-        self.class_names, given = self.list_pictures()
+        self.class_names, given = keep_classes(*self.list_pictures(), self.classes)
+        if empty := [name for name, split in given.items() if not len(split)]:
+            remedy = "Give it some, of classes that are kept; or remove it, and it is cut from the training pictures."
+            problems = [Problem(f"the {name} split", "has no pictures", remedy=remedy) for name in empty]
+            raise ViewfinderError("the data", problems)
         shares = {"val": self.val_fraction, "test": self.test_fraction}
         given |= cut(
             given["train"], {n: s for n, s in shares.items() if n not in given}, self.split_seed, self.stratify
@@ -111,6 +123,8 @@ class ImageData(pl.LightningDataModule):
             rest = {"rest": 1 - self.train_fraction}
             seed = derive(self.split_seed, "train_fraction")
             given["train"] = cut(given["train"], rest, seed, self.stratify, "data.train_fraction")["train"]
+        if self.per_class is not None:
+            given["train"] = few_of_each(given["train"], self.per_class, self.limit, self.split_seed)
         if self.limit is not None:
             for name, split in given.items():
                 if self.limit < len(split):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from viewfinder.build import Count, Text
+from viewfinder.data.chosen import kept_names
 from viewfinder.data.find import EXTENSIONS, broken_link, pictures_below, readable
 from viewfinder.data.image_data import ImageData
 from viewfinder.data.left_out import OnError
@@ -71,14 +72,19 @@ class ImageFolder(ImageData):
             if folders:
                 raise self._problem(f"has {listed(folders)}/ but no train/", "Add train/ with a folder for each class.")
             folders = {"train": root}
-        classes = {split: _folders(folder) for split, folder in folders.items()}
-        names = classes["train"]
-        broken = [Problem(readable(path), rule) for folder in folders.values() for path, rule in _broken(folder)]
+        there = {split: _folders(folder) for split, folder in folders.items()}
+        broken = [
+            Problem(readable(path), rule)
+            for folder in folders.values() for path, rule in _broken(folder) if self._wants(path.name)
+        ]  # fmt: skip
         if broken:
             raise ViewfinderError("the data", broken)
-        if not names:
+        if not there["train"]:
             inside = "holds pictures but no folders" if pictures_below(folders["train"]) else "is empty"
             raise self._problem(f"{folders['train']} {inside}", "Put each class's pictures in a folder of its own.")
+        kept_names([readable(name) for name in there["train"]], self.classes)
+        classes = {split: [name for name in found if self._wants(name)] for split, found in there.items()}
+        names = classes["train"]
         problems = [
             Problem(
                 readable(folders[split] / name), "is a class that train/ does not have", None,
@@ -98,6 +104,10 @@ class ImageFolder(ImageData):
         if problems:
             raise ViewfinderError("the data", problems)
         return [readable(name) for name in names], {split: _split(root, names, found) for split, found in files.items()}
+
+    def _wants(self, folder: str) -> bool:
+        """Whether pictures of a class are to be kept; those of others are not looked for."""
+        return self.classes is None or readable(folder) in map(str, self.classes)
 
     def _problem(self, rule: str, remedy: str) -> ViewfinderError:
         return ViewfinderError("the data", [Problem("data.root", rule, self.root, remedy)])

@@ -1,0 +1,156 @@
+"""What a network gains that has seen other classes before: CIFAR-10, trained on six classes, transferred to four.
+
+    python bench/transfer.py PICTURES                                 the table and docs/transfer.png
+    python bench/transfer.py PICTURES data.limit=100 trainer.max_epochs=1 --out /tmp/try --chart /tmp/try.png
+
+PICTURES is CIFAR-10 as data=image_folder takes it. custom_cnn is trained on airplane, automobile, bird, cat, deer and
+dog, then on frog, horse, ship and truck, with 50 and with 500 pictures of each for training:
+
+    frozen      a new head on the source run's backbone, which stays as it is
+    fine-tuned  the head first, then everything, at a lower learning rate
+    scratch     the same network with random weights
+
+All have as many epochs, the same pictures, and the same 4,000 to choose the best epoch by; each seed has a source run
+of its own. Every run is one of a sweep of `train.py`: stopped, the same line goes on. Words at the end are typed after
+all others in each of them.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from viewfinder.report.comparison import read_runs, require_finished, summarise_settings
+from viewfinder.report.look import finish
+from viewfinder.report.tables import spread
+from viewfinder.run_folder import RunFolder, find_runs
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = "data.classes=[airplane,automobile,bird,cat,deer,dog]"
+TARGET = "data.classes=[frog,horse,ship,truck]"
+SIZES = (50, 500)
+"""Training pictures of each class."""
+SOURCE_EPOCHS, EPOCHS = 10, 30
+ALIKE = [
+    "model=custom_cnn", "data=image_folder", "trainer.precision=32-true", "trainer.threads=1",
+    "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+]  # fmt: skip
+WAYS = {
+    "frozen": ["model.freeze=true", f"trainer.max_epochs={EPOCHS}"],
+    "fine-tuned": [
+        "phases=fine_tune", "phases.head.epochs=5", f"phases.fine_tune.epochs={EPOCHS - 5}", "phases.fine_tune.lr=3e-4",
+    ],
+    "scratch": [f"trainer.max_epochs={EPOCHS}"],
+}  # fmt: skip
+"""Way -> what is typed for it, beside the weights."""
+LOOK = {
+    "frozen": ("frozen backbone, new head", "#1f5fbf", "o"),
+    "fine-tuned": ("head first, then everything", "#d9822b", "s"),
+    "scratch": ("from scratch", "#5c6675", "^"),
+}
+"""Way -> its name, colour and marker."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "transfer", help="where the sweeps go")
+    parser.add_argument("--chart", type=Path, default=ROOT / "docs" / "transfer.png")
+    args = parser.parse_intermixed_args()
+    out = args.out.resolve()
+    more = [f"data.root={args.pictures.resolve()}", *args.words]
+    runs: dict[str, list[RunFolder]] = {way: [] for way in args.ways}
+    seeds = ",".join(map(str, args.seeds))
+    sizes = f"data.per_class={','.join(map(str, SIZES))}"
+    sources: dict[int, RunFolder] = {}
+    if set(args.ways) != {"scratch"}:
+        line = [SOURCE, f"trainer.max_epochs={SOURCE_EPOCHS}", f"seed={seeds}"]
+        sources = {run.read_config().seed: run for run in sweep(out / "source", line, more)}
+    for way in args.ways:
+        line = [TARGET, sizes, *WAYS[way]]
+        if way == "scratch":
+            runs[way] += sweep(out / way, [*line, f"seed={seeds}"], more)
+            continue
+        for seed in args.seeds:  # each with weights of its own, which no one line can say
+            of_seed = [f"seed={seed}", f"model.weights={sources[seed].path}"]
+            runs[way] += sweep(out / f"{way}_{seed}", [*line, *of_seed], more)
+    table = scores_of(runs)
+    summary = summarise_settings(table.assign(setting=list(zip(table["way"], table["size"], strict=True))))
+    summary[["way", "size"]] = summary["setting"].to_list()
+    print_table(summary)
+    draw(table, summary).savefig(args.chart, dpi=130)
+    print(f"\n{args.chart}")
+
+
+def sweep(folder: Path, line: list[str], more: list[str]) -> list[RunFolder]:
+    """The runs of a sweep, begun or gone on with."""
+    place = [f"output_dir={folder.parent}", f"sweep.name={folder.name}"]
+    words = [sys.executable, str(ROOT / "train.py"), "-m", *place, *ALIKE, *line, *more]
+    print(f"\n{' '.join(words)}", flush=True)
+    if code := subprocess.run(words, check=False).returncode:
+        raise SystemExit(code)
+    return find_runs(folder)
+
+
+def scores_of(runs: Mapping[str, list[RunFolder]]) -> pd.DataFrame:
+    """A row a run: as `read_runs` gives it, with way and size, the training pictures of each class."""
+    tables = []
+    for way, folders in runs.items():
+        compared = read_runs(folders)
+        require_finished(compared)
+        sizes = [RunFolder.open(Path(path)).read_config().data.per_class for path in compared.table["run"]]
+        tables.append(compared.table.assign(way=way, size=sizes))
+    return pd.concat(tables, ignore_index=True)
+
+
+def print_table(summary: pd.DataFrame) -> None:
+    """Test accuracy at the best epoch in percent, mean and standard deviation over the seeds; Markdown."""
+    found = {
+        (row["way"], row["size"]): spread(row["best_test_mean"], row["best_test_std"])
+        for row in summary.to_dict("records")
+    }
+    ways, sizes = dict.fromkeys(way for way in LOOK if way in set(summary["way"])), sorted(set(summary["size"]))
+    print("\n| test accuracy, best epoch | " + " | ".join(f"{size} pictures a class" for size in sizes) + " |")
+    print("|---" * (len(sizes) + 1) + "|")
+    for way in ways:
+        print(f"| {LOOK[way][0]} | " + " | ".join(found.get((way, size), "") for size in sizes) + " |")
+
+
+def draw(table: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+    """Test accuracy against pictures a class: a line a way with its deviation over the seeds, and a faint point a run.
+
+    Args:
+        table: a row a run: way, size, best_test as a share.
+        summary: a row for each way and size: way, size, best_test_mean and best_test_std.
+    """
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for place, way in enumerate(way for way in LOOK if way in set(table["way"])):
+        label, colour, marker = LOOK[way]
+        means, single = summary.loc[summary["way"] == way].sort_values(by="size"), table.loc[table["way"] == way]
+        aside = 1.03 ** (place - 1)  # or their bars would hide each other
+        axes.plot(single["size"] * aside, 100 * single["best_test"], marker, color=colour, ms=4, alpha=0.35, mew=0)
+        axes.errorbar(
+            means["size"] * aside, 100 * means["best_test_mean"], 100 * means["best_test_std"].fillna(0.0), fmt=marker,
+            ls="-", color=colour, ms=6, lw=1.6, capsize=3, label=label,
+        )  # fmt: skip
+    sizes = sorted(set(table["size"]))
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, map(str, sizes))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set(xlabel="training pictures of each of the four classes", ylabel="test accuracy at the best epoch, %")
+    axes.legend(frameon=False, title="mean ± deviation over seeds")
+    finish(axes)
+    return figure
+
+
+if __name__ == "__main__":
+    main()

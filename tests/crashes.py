@@ -194,9 +194,8 @@ def as_if_by_torchrun(rank: int, processes: int, port: int) -> None:
 
 def outcome(folder: Path) -> dict[str, Any]:
     """All of a run that must not depend on what happened to it."""
-    found: dict[str, Any] = {
-        name: (folder / name).read_bytes() for name in ("metrics.csv", "predictions.csv", "scores.json")
-    }
+    names = ["metrics.csv", "predictions.csv", "scores.json", *(path.name for path in folder.glob("projector*"))]
+    found: dict[str, Any] = {name: (folder / name).read_bytes() for name in names}
     for name in ("best.ckpt", "last.ckpt"):
         stored = torch.load(folder / name, weights_only=True)
         kept = {key: stored[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")}

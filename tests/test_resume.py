@@ -83,7 +83,8 @@ def send(*names: str) -> Callable[[], None]:
 
 def assert_same(ours: RunFolder, theirs: RunFolder) -> None:
     """Bit for bit, apart from times and what was resumed."""
-    for name in ("metrics.csv", "predictions.csv", "scores.json", "data.json"):
+    tables = ("metrics.csv", "predictions.csv", "scores.json", "data.json")
+    for name in (*tables, *(path.name for path in theirs.path.glob("projector*"))):
         assert (ours.path / name).read_bytes() == (theirs.path / name).read_bytes(), name
     for name in ("best.ckpt", "last.ckpt"):
         one, two = (torch.load(run.path / name, weights_only=True)["state_dict"] for run in (ours, theirs))

@@ -33,7 +33,8 @@ from viewfinder.run_folder import RunFolder
 
 FILES = {
     "config.yaml", "run.json", "data.json", "metrics.csv", "train.log", "best.ckpt", "last.ckpt", "scores.json",
-    "predictions.csv", "curves.png", "confusion.png", "report.html", ".lock",
+    "predictions.csv", "curves.png", "confusion.png", "report.html", ".lock", "projector_config.pbtxt",
+    "projector_tensors.tsv", "projector_metadata.tsv", "projector_sprite.png",
 }  # fmt: skip
 
 

@@ -156,6 +156,8 @@ def test_two_processes_train_as_one_does_with_their_batches_together(
         torch.testing.assert_close(ours[name], value, atol=1e-6, rtol=1e-5)
     pd.testing.assert_frame_equal(pd.read_csv(two.metrics), pd.read_csv(one.metrics), rtol=1e-4)
     pd.testing.assert_frame_equal(pd.read_csv(two.predictions), pd.read_csv(one.predictions), rtol=1e-4)
+    assert two.metadata.read_bytes() == one.metadata.read_bytes()
+    assert two.sprite.read_bytes() == one.sprite.read_bytes()
 
 
 # TensorBoard, over HTTP

@@ -21,6 +21,7 @@ from viewfinder.logs import logging_to
 from viewfinder.metrics import Predictions
 from viewfinder.preprocess import preprocess_of
 from viewfinder.process import keep_freed_memory
+from viewfinder.projector import write_projector
 from viewfinder.recorder import AfterEpoch, Recorder
 from viewfinder.report.page import save_picture, write_report
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table
@@ -162,7 +163,9 @@ def carry_out(
         write_results(run, data, classifier.predictions["test"], scores)
         if board is not None:
             board.finish(scores["best"])
+            write_projector(run, cfg, data, classifier, device)
         run.previous.unlink(missing_ok=True)
+        say_result(scores, run)
     return scores
 
 
@@ -208,7 +211,7 @@ def head_alone(cfg: DictConfig, parts: Parts, device: torch.device, checkpoint: 
 
 
 def write_results(run: RunFolder, data: ImageData, test: Predictions, scores: Scores) -> None:
-    """predictions.csv, scores.json, the pictures and the report; said on the terminal."""
+    """predictions.csv, scores.json, the pictures and the report."""
     if not run.is_writer:
         return
     table = prediction_table(data.splits["test"].names, test, data.class_names)
@@ -218,4 +221,3 @@ def write_results(run: RunFolder, data: ImageData, test: Predictions, scores: Sc
     if mistakes is not None:
         save_picture(mistakes, run.mistakes)
     write_report(run, "finished")
-    say_result(scores, run)

@@ -50,6 +50,10 @@ class RunFolder:
         self.lock = FileLock(self.path / ".lock")
         self.curves, self.confusion = self.path / "curves.png", self.path / "confusion.png"
         self.mistakes = self.path / "mistakes.png"
+        self.projector = self.path / "projector_config.pbtxt"
+        """what TensorBoard looks for; it names the three that follow"""
+        self.tensors, self.metadata = self.path / "projector_tensors.tsv", self.path / "projector_metadata.tsv"
+        self.sprite = self.path / "projector_sprite.png"
         self.report, self.log = self.path / "report.html", self.path / "train.log"
 
     @classmethod

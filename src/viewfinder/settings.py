@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-HOW = ("trainer.checkpoint_every", "trainer.progress_bar", "data.workers", "data.storage", "data.download")
+HOW = (
+    "trainer.checkpoint_every", "trainer.embeddings", "trainer.progress_bar", "data.workers", "data.storage",
+    "data.download",
+)  # fmt: skip
 """Keys that say how a training is done, and may change when it goes on."""
 NO_MATTER = ("name", "output_dir", "run_dir", "allow", "trainer.keep_freed_memory", *HOW)
 """Keys that cannot change a score."""

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from pytorch_lightning.callbacks import Callback, Checkpoint, early_stopping
 
-from viewfinder.build import Count, Positive
+from viewfinder.build import Count, Positive, Whole
 from viewfinder.checkpoints import CheckpointIO
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.loop import TrainingLoop
@@ -40,6 +40,7 @@ def build_trainer(
     threads: Count | None = None,
     keep_freed_memory: bool = True,
     checkpoint_every: Every | None = None,
+    embeddings: Whole = 1000,
     callbacks: list[Callback] | None = None,
 ) -> pl.Trainer:
     """A trainer without Lightning's own logger, bar and checkpoints: those are `callbacks`.
@@ -61,6 +62,7 @@ def build_trainer(
         keep_freed_memory: with glibc, do not give the system what the next step needs; set by `run_experiment`.
         checkpoint_every: steps, or minutes as in "10min", between checkpoints within an epoch; read by
             `run_experiment`.
+        embeddings: test pictures in TensorBoard's projector, at most; read by `run_experiment`.
 
     Raises:
         ViewfinderError: if there is no such device here, or it cannot do this precision.

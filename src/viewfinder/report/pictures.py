@@ -52,11 +52,11 @@ def captions(predictions: Predictions, class_names: list[str]) -> list[tuple[str
     return found
 
 
-def fitted(picture: Tensor) -> Image.Image:
-    """(C, H, W) uint8 -> the picture with its longer side at SIDE pixels; in squares, where it had fewer."""
+def fitted(picture: Tensor, side: int = SIDE) -> Image.Image:
+    """(C, H, W) uint8 -> the picture with its longer side at `side` pixels; in squares, where it had fewer."""
     height, width = picture.shape[1:]
     image = as_picture(picture)
-    scale = SIDE / max(height, width)
+    scale = side / max(height, width)
     size = max(1, round(scale * width)), max(1, round(scale * height))
     return image.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX)
 

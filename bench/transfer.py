@@ -35,18 +35,16 @@ SOURCE = "data.classes=[airplane,automobile,bird,cat,deer,dog]"
 TARGET = "data.classes=[frog,horse,ship,truck]"
 SIZES = (50, 500)
 """Training pictures of each class."""
-SOURCE_EPOCHS, EPOCHS = 10, 30
+SOURCE_EPOCHS, EPOCHS = 5, 20
 ALIKE = [
-    "model=custom_cnn", "data=image_folder", "trainer.precision=32-true", "trainer.threads=1",
+    "data=image_folder", "trainer.precision=32-true", "trainer.threads=1",
     "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
 ]  # fmt: skip
 WAYS = {
-    "frozen": ["model.freeze=true", f"trainer.max_epochs={EPOCHS}"],
-    "fine-tuned": [
-        "phases=fine_tune", "phases.head.epochs=5", f"phases.fine_tune.epochs={EPOCHS - 5}", "phases.fine_tune.lr=3e-4",
-    ],
-    "scratch": [f"trainer.max_epochs={EPOCHS}"],
-}  # fmt: skip
+    "frozen": ["experiment=custom_cnn", "model.freeze=true", f"trainer.max_epochs={EPOCHS}"],
+    "fine-tuned": ["experiment=transfer", f"trainer.max_epochs={EPOCHS}"],
+    "scratch": ["experiment=custom_cnn", f"trainer.max_epochs={EPOCHS}"],
+}
 """Way -> what is typed for it, beside the weights."""
 LOOK = {
     "frozen": ("frozen backbone, new head", "#1f5fbf", "o"),
@@ -72,7 +70,7 @@ def main() -> None:
     sizes = f"data.per_class={','.join(map(str, SIZES))}"
     sources: dict[int, RunFolder] = {}
     if set(args.ways) != {"scratch"}:
-        line = [SOURCE, f"trainer.max_epochs={SOURCE_EPOCHS}", f"seed={seeds}"]
+        line = ["experiment=custom_cnn", SOURCE, f"trainer.max_epochs={SOURCE_EPOCHS}", f"seed={seeds}"]
         sources = {run.read_config().seed: run for run in sweep(out / "source", line, more)}
     for way in args.ways:
         line = [TARGET, sizes, *WAYS[way]]

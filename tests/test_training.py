@@ -29,6 +29,7 @@ SHIPPED = sorted(f"{path.parent.name}={path.stem}" for path in find_conf().glob(
 PICTURES = "data=image_folder data.root=PICTURES data.batch_size=4"
 SHORT = "trainer.max_epochs=1 trainer.limit_batches=1 trainer.progress_bar=false"
 RANDOM = "model.weights=null trainer.precision=32-true trainer.threads=1"
+TWO = "phases.head.epochs=1 trainer.max_epochs=2"
 SIDES = {
     "alexnet": 63, "vgg16": 32, "mobilenet_v3_large": 32, "densenet121": 32, "efficientnet_b0": 32, "vit_b_16": 32,
     "convnext_tiny": 32, "swin_t": 32, "inception_v3": "75 model.freeze=false",
@@ -45,6 +46,8 @@ WITH = {
     "experiment=quickstart": "data.limit=64",
     **{f"experiment={name}": PICTURES for name in ("simple_cnn", "custom_cnn")},
     "experiment=resnet50": f"{PICTURES} model.weights=WEIGHTS model.image_size=32",
+    "phases=fine_tune": f"{PICTURES} {TWO}",
+    "experiment=transfer": f"{PICTURES} {TWO} model.weights=null",
 }
 """What each choice is trained with; a group whose choices are not here is trained on the pictures."""
 ELSEWHERE = {"data=cifar10", "trainer=ddp"}
@@ -57,7 +60,7 @@ ELSEWHERE = {"data=cifar10", "trainer=ddp"}
 def test_every_shipped_choice_trains(choice: str, pictures: Path, resnet_weights: Path, tmp_path: Path) -> None:
     if choice == "trainer=gpu" and not torch.cuda.is_available():
         pytest.skip("this machine has no GPU")
-    words = f"{WITH.get(choice, PICTURES)} {SHORT} {choice}".split()
+    words = f"{SHORT} {WITH.get(choice, PICTURES)} {choice}".split()
     words = [word.replace("PICTURES", str(pictures)).replace("WEIGHTS", str(resnet_weights)) for word in words]
     run = train_into(tmp_path / "run", *words)
     assert run.read_run()["status"] == "finished"

@@ -163,7 +163,7 @@ def carry_out(
         write_results(run, data, classifier.predictions["test"], scores)
         if board is not None:
             board.finish(scores["best"])
-            write_projector(run, cfg, data, classifier, device)
+            write_projector(run, cfg, data, classifier, trainer.strategy.root_device)
         run.previous.unlink(missing_ok=True)
         say_result(scores, run)
     return scores

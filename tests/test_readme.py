@@ -69,8 +69,11 @@ def test_each_training_command_trains(command: str, tmp_path: Path, monkeypatch:
         network = torchvision.models.get_model(model.variant, weights=None)
         torch.save(network.state_dict(), tmp_path / "weights.pth")
         small += [f"model.weights={tmp_path / 'weights.pth'}", "data.batch_size=2", "model.image_size=64"]
+    if compose_config(typed).phases:
+        small += ["phases.head.epochs=1", "trainer.max_epochs=2"]
     if model.get("weights") == "RUN":
-        run_experiment(compose_config([*typed, *small, f"run_dir={tmp_path / 'RUN'}"]))
+        first = small if model.get("variant") else [*small, "model.weights=null"]
+        run_experiment(compose_config([*typed, *first, f"run_dir={tmp_path / 'RUN'}"]))
         small.append(f"model.weights={tmp_path / 'RUN'}")
     cfg = compose_config([*typed, *small])
     run_experiment(cfg)

@@ -23,8 +23,9 @@ from viewfinder.models.mlp import MLP
 from viewfinder.models.pretrained import Pretrained
 from viewfinder.models.resnet50 import ResNet50
 from viewfinder.models.simple_cnn import SimpleCNN
-from viewfinder.models.transfer import Transferable
+from viewfinder.models.transfer import Transferable, is_within
 from viewfinder.overrides import find_conf
+from viewfinder.phases import Phases
 from viewfinder.preprocess import Preprocess
 from viewfinder.reopen import open_run
 from viewfinder.resize import Resize
@@ -122,6 +123,11 @@ def test_each_family_keeps_torchvisions_features_under_a_head_that_alone_is_trai
         torch.testing.assert_close(network(pictures), features @ linear.weight.T + linear.bias)
     assert moved_by(network, pictures) == ["head.1.weight", "head.1.bias"]
     assert network.backbone.get_submodule(head).__class__ is nn.Identity
+    phases = Phases({"last": {"train": 1}}, network, 1, 1e-2)
+    phases.enter(0)
+    wanted = [name for name in network.state_dict() if is_within(name, ["head", *phases.blocks[-1]])]
+    constant = "relative_position_index"  # a buffer of swin_t
+    assert moved_by(network, pictures) == [name for name in wanted if not name.endswith(constant)]
 
 
 @pytest.mark.parametrize("variant", [*SHIPPED, "mnasnet0_5", "shufflenet_v2_x0_5", "maxvit_t", "efficientnet_v2_s"])

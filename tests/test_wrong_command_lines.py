@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCREEN, WIDTH = 24, 100
 QUICK = ("experiment=quickstart", "trainer=cpu")
 PICTURES = "PICTURES"  # stands for a small folder of pictures in what is typed
-NEEDED = {"data=image_folder": (f"data.root={PICTURES}",)} | {
+NEEDED = {"data=image_folder": (f"data.root={PICTURES}",), "experiment=transfer": ("data=digits",)} | {
     f"model={path.stem}": ("data.channels=3",)
     for path in find_conf().glob("model/*.yaml")
     if "Pretrained" in path.read_text(encoding="utf-8")
@@ -67,6 +67,9 @@ KINDS = {
     "allow": "packages",
     "rerun": "bool",
     "max_failures": "whole number",
+    "epochs": "whole number",
+    "lr": "number",
+    "train": "parts",
 }
 WRONG_TYPES = {
     "whole number": ("word", "1.5", "true", "[1,2]", "{a: 1}", "null"),
@@ -80,6 +83,7 @@ WRONG_TYPES = {
     "names of classes": ("word", "5", "true", "[true]", "[0.5]", "[[a]]", "{a: 1}"),
     "list of numbers": ("word", "5", "true", "[word]", "[true]", "[[1]]", "{a: 1}", "null"),
     "weights of classes": ("5", "true", "[word]", "[true]", "{a: 1}"),
+    "parts": ("1.5", "true", "[5]", "[[a]]", "{a: 1}", "null"),
 }
 OUT_OF_RANGE = {
     "whole number": ("-1", "inf", "nan"),
@@ -92,6 +96,7 @@ OUT_OF_RANGE = {
     "packages": ("os", "[timm,builtins]"),
     "names of classes": ("[]", "[a]", "[a,b,a]", "[1,'1']", "[a,'']"),
     "list of numbers": ("[-1]", "[-1,-1]", "[inf,inf]"),
+    "parts": ("-1", "0", "[]"),
     "weights of classes": ("[-1,1]", "[inf,1]", "[1,2]", "balancd"),
 }
 SHARES = (
@@ -105,7 +110,8 @@ NEVER_ZERO = (
     "end_divisor", "val_fraction", "train_fraction", "factor", "threads", "workers", "max_failures", "max_jobs",
 )  # fmt: skip
 TOO_SMALL = dict.fromkeys(NEVER_ZERO, "0") | {"widths": "[0]", "hidden": "[0]"}
-NULL_IS_LEGAL = {"weights", "fused", "checkpoint_every"}  # random weights; torch's own choice; none within an epoch
+# Random weights; torch's own choice; none within an epoch; the optimizer's.
+NULL_IS_LEGAL = {"weights", "fused", "checkpoint_every", "phases.fine_tune.lr"}
 
 
 class Case(NamedTuple):
@@ -372,7 +378,7 @@ def test_a_key_that_is_there_cannot_be_added(case: Case, place: Path) -> None:
     key.typed(f"{key.name}={value}")
     for key in KEYS
     for value in WRONG_TYPES[key.kind]
-    if value != "null" or not (key.value is None or key.last in NULL_IS_LEGAL)
+    if value != "null" or not (key.value is None or {key.name, key.last} & NULL_IS_LEGAL)
 )
 def test_a_value_of_a_wrong_type_is_refused(case: Case, place: Path, pictures: Path) -> None:
     value_refused(case, pictures)

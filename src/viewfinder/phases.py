@@ -55,7 +55,7 @@ def check_phases(phases: Any, max_epochs: Any) -> list[Problem]:
     for name, before in earlier:
         if before.get("epochs") is None:
             rule = "must be given: the last phase alone has what is left"
-            problems.append(Problem(f"phases.{name}.epochs", rule, remedy="Such as 3."))
+            problems.append(Problem(f"phases.{name}.epochs", rule, "null", "Such as 3."))
     if problems or not isinstance(max_epochs, int):
         return problems
     before = sum(phase["epochs"] for _, phase in earlier)

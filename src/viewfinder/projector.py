@@ -13,7 +13,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from viewfinder.classifier import Classifier
-from viewfinder.data.batches import Features
 from viewfinder.data.image_data import EVALUATION_BATCH, ImageData
 from viewfinder.errors import printable
 from viewfinder.metrics import Predictions
@@ -92,7 +91,7 @@ def look(classifier: Classifier, data: ImageData, positions: Tensor, show: bool)
     network, name = classifier.network, find_head(classifier.network)
     if not name:
         raise ValueError(f"{type(network).__name__} has no linear layer")
-    pictures, at_hand = data.pictures["test"], data.at_hand["test"]
+    pictures, kept = data.pictures["test"], data.features.get("test")
     side = side_of(pictures.shape, len(positions))
     found: list[Tensor] = []
     thumbnails: list[Image.Image] = []
@@ -105,7 +104,7 @@ def look(classifier: Classifier, data: ImageData, positions: Tensor, show: bool)
             pixels, _ = pictures.at(part)
             thumbnails += [thumbnail(picture, side) for picture in pixels]
             # Of a frozen backbone the features are there.
-            batch = at_hand.at(part.to(at_hand.device))[0] if isinstance(at_hand, Features) else pixels
+            batch = pixels if kept is None else kept.at(part.to(kept.device))[0]
             given.clear()
             classifier(batch.to(classifier.device))
             if not given:

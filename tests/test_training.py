@@ -141,17 +141,19 @@ def test_overrides_and_options_come_in_any_order(tiny: list[str], tmp_path: Path
 # Two processes
 
 
+@pytest.mark.parametrize("phases", [[], ["phases=fine_tune", "phases.head.epochs=1", "phases.fine_tune.lr=0.01"]])
 def test_two_processes_train_as_one_does_with_their_batches_together(
-    train: Train, pictures: Path, tmp_path: Path
+    train: Train, pictures: Path, tmp_path: Path, phases: list[str]
 ) -> None:
-    settings = ["trainer.max_epochs=2", "optimizer=sgd", "optimizer.lr=0.01", "data.limit=24"]
+    epochs = 2 + bool(phases)
+    settings = [f"trainer.max_epochs={epochs}", "optimizer=sgd", "optimizer.lr=0.01", "data.limit=24", *phases]
     one = train(tmp_path / "one", "data.batch_size=8", *settings)
     done = typed(
         "model.image_size=8", "data=image_folder", f"data.root={pictures}", "data.batch_size=4", *settings,
         "trainer=ddp", "trainer.accelerator=cpu", f"run_dir={tmp_path / 'two'}",
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert len([line for line in done.stdout.splitlines() if line.startswith("epoch ")]) == 2
+    assert len([line for line in done.stdout.splitlines() if line.startswith("epoch ")]) == epochs
     two = RunFolder.open(tmp_path / "two")
     # Two batches of 4 whose gradients are averaged are one batch of 8: the order is the same, and so are the weights.
     ours, theirs = (torch.load(run.last, weights_only=True)["state_dict"] for run in (two, one))

@@ -155,12 +155,13 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         assert self.make_optimizer is not None
-        groups: list[Any] = [p for p in self.network.parameters() if p.requires_grad]
-        epochs = self.trainer.max_epochs
-        if self.phases is not None:
-            over: Any = self.trainer.fit_loop.epoch_progress
-            groups = self.phases.enter(over.current.processed)
-            epochs = len(self.phases.epochs(self.phases.at(over.current.processed)))
+        groups: list[Any]
+        if self.phases is None:
+            groups, epochs = [p for p in self.network.parameters() if p.requires_grad], self.trainer.max_epochs
+        else:
+            progress: Any = self.trainer.fit_loop.epoch_progress
+            over = progress.current.processed
+            groups, epochs = self.phases.enter(over), len(self.phases.epochs(self.phases.at(over)))
         optimizer = self.make_optimizer(groups)
         if self.make_schedule is None:
             return optimizer

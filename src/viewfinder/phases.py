@@ -73,8 +73,8 @@ def check_phases(phases: Any, max_epochs: Any) -> list[Problem]:
 
 def phases_of(cfg: DictConfig) -> dict[str, dict[str, Any]]:
     """The group `phases` of a configuration: name -> arguments of a Phase; {} for a training without."""
-    values: Any = OmegaConf.to_container(cfg.get("phases") or OmegaConf.create(), resolve=True)
-    return values
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    return values.get("phases") or {}
 
 
 def first_epochs(phases: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:

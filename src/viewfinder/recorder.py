@@ -62,8 +62,6 @@ class Recorder(Checkpoint):
         self.seconds: list[float] = []
         self.best_epoch, self.best_accuracy = 0, -1.0
         self.is_stopped_early = False
-        self.is_said = False
-        """whether the phase has been named since this process began"""
         self.started, self.elapsed, self.is_within = 0.0, 0.0, False
         """when the epoch was; how many of its seconds were before the run was continued; whether it goes on"""
 
@@ -71,6 +69,9 @@ class Recorder(Checkpoint):
         self.signals.listen()
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
         pl_module.loop.between = functools.partial(self._between, trainer)
+        phases = pl_module.phases
+        if phases is not None and not phases.begins(trainer.current_epoch):  # where a run goes on within one
+            self._say_phase(trainer, phases)
         self.hand_on(trainer, is_over=False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -78,19 +79,15 @@ class Recorder(Checkpoint):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.started, self.elapsed, self.is_within = time.perf_counter() - self.elapsed, 0.0, True
-        if pl_module.phases is not None:
-            self._say_phase(pl_module.phases, trainer)
+        phases, epoch = pl_module.phases, trainer.current_epoch
+        if phases is not None and phases.begins(epoch):
+            self._say_phase(trainer, phases)
+            if self.board is not None:
+                self.board.phase(phases.said(epoch), epoch + 1)
 
-    def _say_phase(self, phases: Phases, trainer: pl.Trainer) -> None:
-        """With its first epoch, and on the terminal again where a run goes on within it."""
-        is_begun = not phases.begins(trainer.current_epoch)
-        if is_begun and self.is_said:
-            return
-        said, self.is_said = phases.said(trainer.current_epoch), True
+    def _say_phase(self, trainer: pl.Trainer, phases: Phases) -> None:
         if trainer.is_global_zero:
-            log.info(f"phase    {said}")
-        if self.board is not None and not is_begun:
-            self.board.phase(said, trainer.current_epoch + 1)
+            log.info(f"phase    {phases.said(trainer.current_epoch)}")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if pl_module.device.type == "cpu" and pl_module.losses:

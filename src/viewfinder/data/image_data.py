@@ -192,7 +192,7 @@ class ImageData(pl.LightningDataModule):
             self._leave_out(kept.unread)
             self.pictures |= kept.pictures
             self.kept, self.where = kept.storage, kept.said
-        self.at_hand = dict(self.pictures)
+        self.at_hand, self.features = dict(self.pictures), {}
         self.picture_shape = next(iter(self.pictures.values())).shape
 
     def how_to_keep(self) -> tuple[Storage, int | None]:

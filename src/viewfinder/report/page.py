@@ -40,10 +40,11 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
         raise wrong(run.run, f"says nothing of {listed(lacking)}")
     if list(best["test"]["per_class"]) != names:
         raise wrong(run.scores, "has other classes than data.json")
-    if check_phases(phases_of(cfg), None):
+    phases = phases_of(cfg)
+    if check_phases(phases, None):
         raise wrong(run.config, "has phases that are none")
     counts = np.array(best["test"]["confusion"])
-    save_figure(draw_curves(metrics, best["epoch"], first_epochs(phases_of(cfg))), run.curves)
+    save_figure(draw_curves(metrics, best["epoch"], first_epochs(phases)), run.curves)
     save_figure(draw_confusion(counts, names, "test"), run.confusion)
     per_class = sorted(best["test"]["per_class"].items(), key=lambda item: item[1]["f1"])
     page = render(

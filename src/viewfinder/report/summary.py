@@ -28,10 +28,13 @@ def say_data(data: ImageData) -> None:
     more = f", ... ({len(names)} in all)" if len(names) > 20 else ""
     log.info(f"classes  {printable(listed(names[:20]))}{more}")
     log.info(f"pictures {listed(f'{name} {len(split):,}' for name, split in data.splits.items())}")
-    counts = np.bincount(data.splits["train"].labels, minlength=len(names))
-    if data.per_class is not None and (few := np.count_nonzero(counts < data.per_class)):
-        smallest = f"the smallest, {printable(names[counts.argmin()])}, has {counts.min():,}"
-        log.info(f"         fewer than data.per_class={data.per_class} in {few} of {len(names)} classes; {smallest}")
+    if data.per_class is not None:
+        counts = np.bincount(data.splits["train"].labels, minlength=len(names))
+        if few := np.count_nonzero(counts < data.per_class):
+            smallest = f"the smallest, {printable(names[counts.argmin()])}, has {counts.min():,}"
+            log.info(
+                f"         fewer than data.per_class={data.per_class} in {few} of {len(names)} classes; {smallest}"
+            )
     log.info(f"         {data.where}")
     for line in skipped_lines(data):
         log.info(line)

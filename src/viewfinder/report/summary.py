@@ -82,9 +82,14 @@ def network_facts(network: nn.Module, channels: int, classes: int) -> dict[str, 
     return {
         "name": name,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "trained": count_trained(network),
         "multiply_adds": counter.get_total_flops() // 2,
     }
+
+
+def count_trained(network: nn.Module) -> int:
+    """Of its parameters, those that are trained."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
 def say_network(facts: Mapping[str, Any]) -> None:

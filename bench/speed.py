@@ -2,11 +2,13 @@
 
     python bench/speed.py PICTURES                        the table, bench/speed.json and bench/speed.png
     python bench/speed.py PICTURES --networks simple_cnn  one network
+    python bench/speed.py PICTURES --device cuda          on a GPU: bench/speed_cuda.json and bench/speed_cuda.png
 
 PICTURES holds train/<class>/ and test/<class>/. Each way is a process of its own, and they run in turn, so that a busy
 minute of the machine meets all of them. An epoch is training on 80% of train/ in batches of 32 by Adam, then validating
 on the rest; timed is the last of two. custom_cnn takes a part of the pictures and resnet50, with random weights, a
-small one: their seconds are scaled to all of them.
+small one: their seconds are scaled to all of them. A GPU trains on all pictures, and all ways run in one process; how
+long it is busy in an epoch is what its kernels take together in a turn that torch.profiler records.
 
     tutorial    the tutorial's network, Pillow pictures and ToTensor in a DataLoader, loss.item() each step; workers and
                 threads = cores
@@ -33,10 +35,11 @@ from typing import Any
 WAYS = ("tutorial", "tutorial+", "lightning", "bare", "viewfinder")
 NETWORKS = ("mlp", "simple_cnn", "custom_cnn", "resnet50")
 WHOLE = 40_000
-PART = {"custom_cnn": 4_000, "resnet50": 128}
+PART = {"cpu": {"custom_cnn": 4_000, "resnet50": 128}, "cuda": {"resnet50": 4_000}}
 """Training pictures of the networks whose epoch is long."""
 BATCH = 32
 EPOCHS = 2
+DEVICE = "cpu"
 
 
 def main() -> None:
@@ -46,45 +49,70 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--limit", type=int, help="so many training pictures at most")
+    parser.add_argument("--device", choices=PART, default=DEVICE)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--one", nargs=2, metavar=("WAY", "NETWORK"), help=argparse.SUPPRESS)
     parser.add_argument("--setting", type=int, nargs=2, metavar=("WORKERS", "THREADS"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    globals()["DEVICE"] = args.device
     if args.one:
         way, network = args.one
         print(json.dumps(measure(way, network, args.pictures, args.limit, args.setting)))
         return
     arrays = decoded(args.pictures)
     results = {network: race(network, arrays, args) for network in args.networks}
-    (args.out / "speed.json").write_text(json.dumps(results, indent=2) + "\n")
+    name = "speed" if args.device == "cpu" else f"speed_{args.device}"
+    (args.out / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n")
     table(results)
-    chart(results, args.out / "speed.png")
+    chart(results, args.out / f"{name}.png")
 
 
 def race(network: str, arrays: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Every way in turn, `rounds` times: {way: {"seconds": [...], "accuracy": ..., "memory": MB, ...}}."""
-    count = min(args.limit or WHOLE, PART.get(network, WHOLE))
+    count = min(args.limit or WHOLE, PART[DEVICE].get(network, WHOLE))
 
-    def run(way: str, *more: str) -> dict[str, Any]:
-        typed = [sys.executable, __file__, str(arrays), "--one", way, network, "--limit", str(count), *more]
-        done = subprocess.run(typed, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(done.stderr)
-        found = json.loads(done.stdout.splitlines()[-1])
+    def run(way: str, setting: list[int] | None = None) -> dict[str, Any]:
+        if DEVICE != "cpu":
+            found = measure(way, network, arrays, count, setting)
+        else:
+            typed = [sys.executable, __file__, str(arrays), "--one", way, network, "--limit", str(count)]
+            typed += ["--setting", *map(str, setting)] if setting else []
+            done = subprocess.run(typed, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(done.stderr)
+            found = json.loads(done.stdout.splitlines()[-1])
         return found | {"seconds": found["seconds"] * WHOLE / count}
 
     cores = os.cpu_count() or 1
     best = run("settings")["best"] if set(args.ways) & {"tutorial+", "lightning"} else None
-    settings = {"tutorial": [cores, cores], "tutorial+": best, "lightning": best}
+    settings: dict[str, Any] = {"tutorial": [cores, cores], "tutorial+": best, "lightning": best}
     found: dict[str, Any] = {way: {"seconds": [], "gflops": [], "setting": settings.get(way)} for way in args.ways}
     for number in range(args.rounds):
         for way in args.ways:
-            one = run(way, *(["--setting", *map(str, settings[way])] if way in settings else []))
+            one = run(way, settings.get(way))
             found[way]["seconds"].append(one.pop("seconds"))
             found[way]["gflops"].append(one.pop("gflops"))
             found[way] |= one | {"memory": max(one["memory"], found[way].get("memory", 0))}
             print(f"{network} round {number + 1}: {way} {found[way]['seconds'][-1]:.2f} s", file=sys.stderr, flush=True)
+    if DEVICE != "cpu":
+        for way, each in found.items():
+            few = min(count, 8_000)
+            each["busy"] = busy_seconds(way, network, arrays, few, settings.get(way)) * WHOLE / few
     return found
+
+
+def busy_seconds(way: str, network: str, arrays: Path, count: int, setting: list[int] | None) -> float:
+    """What the GPU's kernels take together in an epoch: what two epochs take and one does not."""
+    import torch
+
+    taken = []
+    for epochs in (1, 2):
+        globals()["EPOCHS"] = epochs
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+            measure(way, network, arrays, count, setting)
+        events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
+        taken.append(sum(each.duration_ns() for each in events if str(each.device_type()).endswith("CUDA")))
+    return (taken[1] - taken[0]) / 1e9
 
 
 def decoded(pictures: Path) -> Path:
@@ -126,14 +154,23 @@ def matmul_rate() -> float:
     """Matrix multiplications of float32 by torch now, in GFLOP/s."""
     import torch
 
-    square = torch.rand(1024, 1024)
-    torch.mm(square, square)
+    size = 1024 if DEVICE == "cpu" else 8192
+    square = torch.rand(size, size, device=DEVICE)
     rates = []
-    for _ in range(5):
+    for _ in range(6):
         started = time.perf_counter()
         torch.mm(square, square)
-        rates.append(2 * 1024**3 / (time.perf_counter() - started) / 1e9)
-    return statistics.median(rates)
+        wait()
+        rates.append(2 * size**3 / (time.perf_counter() - started) / 1e9)
+    return statistics.median(rates[1:])
+
+
+def wait() -> None:
+    """For the GPU."""
+    import torch
+
+    if DEVICE != "cpu":
+        torch.cuda.synchronize()
 
 
 def arrays_of(folder: Path, limit: int) -> tuple[Any, Any]:
@@ -196,7 +233,7 @@ def tutorial(name: str, arrays: Path, limit: int, setting: list[int], most: int 
     workers, threads = setting
     torch.set_num_threads(threads)
     train, val = tutorial_loaders(name, arrays, limit, workers)
-    network = tutorial_network(name)
+    network = tutorial_network(name).to(DEVICE)
     loss_function = torch.nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     started, right = 0.0, 0
@@ -205,6 +242,7 @@ def tutorial(name: str, arrays: Path, limit: int, setting: list[int], most: int 
         network.train()
         total = 0.0
         for number, (pictures, labels) in enumerate(train):
+            pictures, labels = pictures.to(DEVICE), labels.to(DEVICE)
             optimizer.zero_grad()
             logits = network(pictures)
             loss = loss_function(logits, labels)
@@ -217,6 +255,7 @@ def tutorial(name: str, arrays: Path, limit: int, setting: list[int], most: int 
         right = 0
         with torch.no_grad():
             for pictures, labels in val:
+                pictures, labels = pictures.to(DEVICE), labels.to(DEVICE)
                 logits = network(pictures)
                 total += loss_function(logits, labels).item()
                 right += (logits.argmax(1) == labels).sum().item()
@@ -228,6 +267,8 @@ def find_setting(name: str, arrays: Path, limit: int, setting: None) -> dict[str
     cores = os.cpu_count() or 1
     options = [[workers, threads] for workers in (0, 1, cores) for threads in (1, cores)]
     most = {"resnet50": 3, "custom_cnn": 40}.get(name, 150)
+    if DEVICE != "cpu":  # where starting the workers would count for more than what they do
+        options, most = [[workers, cores] for workers in (0, 4, cores)], {"resnet50": 50}.get(name, 1_000)
     seconds = {str(each): [tutorial(name, arrays, limit, each, most)["seconds"] for _ in range(2)] for each in options}
     return {"best": min(options, key=lambda each: min(seconds[str(each)])), "tried": seconds, "seconds": 0.0}
 
@@ -281,7 +322,7 @@ def lightning(name: str, arrays: Path, limit: int, setting: list[int]) -> dict[s
 
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = pl.Trainer(max_epochs=EPOCHS, accelerator="cpu", default_root_dir=folder, callbacks=[clock])
+        trainer = pl.Trainer(max_epochs=EPOCHS, accelerator=DEVICE, default_root_dir=folder, callbacks=[clock])
         trainer.fit(Documented(), *tutorial_loaders(name, arrays, limit, workers))
     return {"seconds": clock.seconds, "accuracy": trainer.callback_metrics["val_accuracy"].item()}
 
@@ -313,30 +354,32 @@ def bare(name: str, arrays: Path, limit: int, setting: None) -> dict[str, Any]:
 
     from viewfinder.assemble import build_network
     from viewfinder.choices import choose
-    from viewfinder.loop import forward_context
+    from viewfinder.loop import forward_context, set_tf32
     from viewfinder.overrides import compose_config
     from viewfinder.process import keep_freed_memory
 
     keep_freed_memory()
-    cpu = torch.device("cpu")
+    device = torch.device(DEVICE)
     torch.manual_seed(0)
     cfg = compose_config(typed(name))
-    network: Any = build_network(cfg, 3, 10).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    precision = choose(network, (BATCH, 3, 32, 32), cpu, cfg.trainer).precision
+    network: Any = build_network(cfg, 3, 10).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    precision = choose(network, (BATCH, 3, 32, 32), device, cfg.trainer).precision
+    set_tf32(precision == "tf32")
     data = open_arrays(arrays, limit)
     preprocess = network.preprocess
     data.load(preprocess.image_size)
+    data.settle(device)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=1e-3, fused=True)
 
     def batches(loader: Any) -> Iterator[Any]:
-        return (batch for chunk in loader for batch in chunk)
+        return (batch for chunk in loader for batch in chunk.to(device))
 
     started, right = 0.0, 0
     for _ in range(EPOCHS):
         started = time.perf_counter()
         network.train()
         for batch in batches(data.train_dataloader()):
-            with forward_context(precision, cpu):
+            with forward_context(precision, device):
                 loss = torch.nn.functional.cross_entropy(network(preprocess(batch.pixels)), batch.labels)
             loss.backward()
             optimizer.step()
@@ -353,7 +396,7 @@ def bare(name: str, arrays: Path, limit: int, setting: None) -> dict[str, Any]:
 def typed(name: str) -> list[str]:
     return [
         f"model={name}",
-        "trainer=cpu",
+        "trainer=cpu" if DEVICE == "cpu" else "trainer=gpu",
         f"trainer.max_epochs={EPOCHS}",
         *["model.weights=null"] * (name == "resnet50"),
     ]
@@ -397,8 +440,10 @@ def table(results: dict[str, Any]) -> None:
         for way, found in ways.items():
             times = [theirs / own for theirs, own in zip(found["seconds"], ours["seconds"], strict=True)]
             setting = "{} workers, {} threads; ".format(*found["setting"]) if found["setting"] else ""
+            busy = f"GPU busy {found['busy'] / statistics.median(found['seconds']):.0%}; " if "busy" in found else ""
             print(
-                f"  {way:11} {statistics.median(times):5.3f} times viewfinder's time (medians of turns); {setting}"
+                f"  {way:11} {statistics.median(times):5.3f} times viewfinder's time (medians of turns); "
+                f"{busy}{setting}"
                 f"accuracy after {EPOCHS} epochs {found['accuracy']:.3f}; {found['memory']} MB at most"
             )
 

@@ -42,7 +42,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def found(monkeypatch: pytest.MonkeyPatch, *speedups: float) -> list[float]:
     """Let trying find these, one after the other; what is left of them."""
     left = list(speedups)
-    monkeypatch.setattr(choices, "_gain_of_bfloat16", lambda _: left.pop(0))
+    monkeypatch.setattr(choices, "_gains", lambda _: {choices.FAST: left.pop(0)})
     return left
 
 

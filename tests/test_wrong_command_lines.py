@@ -55,6 +55,7 @@ KINDS = {
     "class_weights": "weights of classes",
     "accelerator": "word",
     "precision": "word",
+    "cuda_graph": "word",
     "weights": "word",
     "variant": "word",
     "preprocess": "word",

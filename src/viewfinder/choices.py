@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import hashlib
 import os
 import platform
@@ -14,11 +15,13 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
+from torch import Tensor, nn
 
 from viewfinder.cache import cache_folder
-from viewfinder.loop import forward_context
+from viewfinder.errors import listed
+from viewfinder.loop import TF32, forward_context, step_context
 from viewfinder.preprocess import preprocess_of
+from viewfinder.step_graph import why_no_graph
 from viewfinder.whole_files import read_json, write_json
 
 CPU = torch.device("cpu")
@@ -31,7 +34,7 @@ MOST_THREADS = 256
 EXACT = "32-true"
 FAST = "bf16-mixed"
 MARGIN = 1.2
-"""How many times as fast fewer threads, or bfloat16, must be before all threads, or float32, are left for it."""
+"""How many times as fast fewer threads, or a lower precision, must be before all threads, or a higher one, are left."""
 BUDGET = 0.25
 """Seconds that trying one against another may take, about."""
 STEP = 0.04
@@ -47,6 +50,8 @@ class Choices(NamedTuple):
     """such as 'cpu, 2 threads' or 'cuda, NVIDIA H200'"""
     threads: int
     precision: str
+    is_graphed: bool
+    """whether training steps are a CUDA graph"""
     said: str
     """all of these and why, for a person"""
 
@@ -58,8 +63,11 @@ def choose(
     trainer: Mapping[str, Any],
     before: Mapping[str, Any] | None = None,
     head_alone: bool = False,
+    loss: nn.Module | None = None,
 ) -> Choices:
     """Torch's threads, which this sets, and the precision of training: as asked, or what is faster by a clear margin.
+
+    Also whether training steps are a CUDA graph.
 
     A network is tried once on a machine, so that equal commands make equal choices: what was found is kept in
     choices.json in the cache folder, which may be removed. With `deterministic` or several devices nothing is tried.
@@ -70,6 +78,7 @@ def choose(
         before: `threads` and `precision` of a run that is continued, and keeps them.
         head_alone: whether the head alone is trained, on features that were computed beforehand: in float32, since so
             small a network gains little.
+        loss: a graph of a step has one, too.
     """
     asked = "as asked"
     if before is not None and "threads" in before:
@@ -85,16 +94,18 @@ def choose(
     if devices != 1:  # or Lightning would set what it thinks best when training begins
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     torch.set_num_threads(threads)
+    graph = why_no_graph([network, loss], device, trainer)
     precision, why = trainer.get("precision", "auto"), asked
     if precision == "auto" and fixed:
         precision, why = EXACT, "as always with several devices or deterministic"
     elif precision == "auto" and head_alone:
         precision, why = EXACT, "as always where the head alone is trained"
     elif precision == "auto":
-        precision, why = _choose_precision(network, batch, device)
+        precision, why = _choose_precision(network, batch, device, graph == "")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} thread{'s' * (threads > 1)}"
     name = f"{device.type}, {name}"
-    return Choices(name, threads, precision, f"{name}{why_threads}; {precision}, {why}")
+    steps = "" if graph is None else f"; no CUDA graph, since {graph}" if graph else "; a CUDA graph"
+    return Choices(name, threads, precision, graph == "", f"{name}{why_threads}; {precision}, {why}{steps}")
 
 
 def _choose_threads(network: nn.Module, batch: tuple[int, ...]) -> tuple[int, str]:
@@ -109,37 +120,72 @@ def _choose_threads(network: nn.Module, batch: tuple[int, ...]) -> tuple[int, st
     return threads, f" ({times:.2f} times as fast as {ALL_THREADS})" if threads != ALL_THREADS else ""
 
 
-def _choose_precision(network: nn.Module, batch: tuple[int, ...], device: torch.device) -> tuple[str, str]:
+def _choose_precision(
+    network: nn.Module, batch: tuple[int, ...], device: torch.device, is_graphed: bool
+) -> tuple[str, str]:
+    what = f"precision{', graph' * is_graphed}"
     try:
-        times = float(_kept(FAST, network, batch, device, lambda: _gain_of_bfloat16(Trial(network, batch, device))))
+        times = dict(_kept(what, network, batch, device, lambda: _gains(Trial(network, batch, device, is_graphed))))
     except Exception as error:  # a network that bfloat16, or being copied, does not suit
         return EXACT, f"{FAST} could not be tried: {type(error).__name__}"
-    if times >= MARGIN:
-        return FAST, f"{times:.2f} times as fast as {EXACT} here"
-    return EXACT, f"{FAST} is {times:.2f} times as fast here"
+    chosen = EXACT
+    for precision, gain in times.items():
+        if gain >= MARGIN * times.get(chosen, 1.0):
+            chosen = precision
+    if chosen != EXACT:
+        return chosen, f"{times[chosen]:.2f} times as fast as {EXACT} here"
+    if not times:
+        return EXACT, "since this GPU is slow in others"
+    return EXACT, f"{listed(f'{each} is {gain:.2f}' for each, gain in times.items())} times as fast here"
 
 
 class Trial:
-    """A copy of the network, forward and backward on pictures of nothing; `count` of them at once, at most a batch."""
+    """A copy of the network, forward and backward on pictures of nothing; `count` of them at once, at most a batch.
 
-    def __init__(self, network: nn.Module, batch: tuple[int, ...], device: torch.device):
+    Args:
+        is_graphed: time a step as a CUDA graph, without the launching of its operations.
+    """
+
+    def __init__(self, network: nn.Module, batch: tuple[int, ...], device: torch.device, is_graphed: bool = False):
         self.network, self.device, self.shape = copy.deepcopy(network).to(device).train(), device, batch[1:]
+        self.is_graphed = is_graphed
+        self.graphs: dict[str, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+        """by precision, with the pictures that each reads"""
         self.trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.count = 2
         self.step(EXACT)
         self.count = min(batch[0], max(2, int(2 * STEP / self.step(EXACT))))
+        self.graphs = {}
 
     def step(self, precision: str) -> float:
         """Its seconds."""
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []), torch.enable_grad():
+        with (
+            torch.random.fork_rng([self.device] if self.device.type == "cuda" else []),
+            torch.enable_grad(),
+            step_context(precision),
+        ):
             pixels = torch.zeros(self.count, *self.shape, dtype=torch.uint8, device=self.device)
+            if self.is_graphed and precision not in self.graphs:
+                self._work(precision, pixels)
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                    self._work(precision, pixels)
+                self.graphs[precision] = graph, pixels
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
             started = time.perf_counter()
-            with forward_context(precision, self.device):
-                loss = self.network(preprocess_of(self.network)(pixels)).float().square().mean()
-            torch.autograd.grad(loss, self.trained, allow_unused=True)
+            if self.is_graphed:
+                self.graphs[precision][0].replay()
+            else:
+                self._work(precision, pixels)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             return time.perf_counter() - started
+
+    def _work(self, precision: str, pixels: Tensor) -> None:
+        with forward_context(precision, self.device):
+            loss = self.network(preprocess_of(self.network)(pixels)).float().square().mean()
+        torch.autograd.grad(loss, self.trained, allow_unused=True)
 
 
 def times_as_fast(
@@ -155,10 +201,12 @@ def times_as_fast(
     return round(one / two, 3)
 
 
-def _gain_of_bfloat16(trial: Trial) -> float:
-    if trial.device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        return 0.0
-    return times_as_fast(lambda: trial.step(EXACT), lambda: trial.step(FAST))
+def _gains(trial: Trial) -> dict[str, float]:
+    """How many times as fast as exact float32 each lower precision is that the device has, the highest first."""
+    lower = [FAST]
+    if trial.device.type == "cuda":  # TF32 came with Ampere, and bfloat16
+        lower = [TF32, FAST] if torch.cuda.get_device_capability(trial.device) >= (8, 0) else []
+    return {each: times_as_fast(lambda: trial.step(EXACT), functools.partial(trial.step, each)) for each in lower}
 
 
 def _fewer_threads(trial: Trial, batch_size: int) -> tuple[int, float] | None:

@@ -18,6 +18,7 @@ from viewfinder.data.image_data import ImageData
 from viewfinder.features.cache import has_frozen_backbone, use_features, why_not
 from viewfinder.limits import explained
 from viewfinder.logs import logging_to
+from viewfinder.loop import set_tf32
 from viewfinder.metrics import Predictions
 from viewfinder.preprocess import preprocess_of
 from viewfinder.process import keep_freed_memory
@@ -88,6 +89,7 @@ def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
     torch.set_num_threads(cfg.trainer.get("threads") or ALL_THREADS)
     if cfg.trainer.get("keep_freed_memory", True):
         keep_freed_memory()
+    set_tf32(False)
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")
     network = (rebuild_network if is_begun else build_network)(cfg, data.in_channels, len(data.class_names))
@@ -143,8 +145,9 @@ def carry_out(
         choices = settle(cfg, parts, trainer, start and start.before)
         log.info(f"run      {run.path}")
         run.update_run(
-            network=parts.network_facts, device=choices.device, threads=choices.threads, precision=choices.precision
-        )
+            network=parts.network_facts, device=choices.device, threads=choices.threads, precision=choices.precision,
+            cuda_graph=choices.is_graphed,
+        )  # fmt: skip
         for line in start.said if start else []:
             log.info(line)
         if start and start.before.get("device", choices.device) != choices.device:
@@ -183,8 +186,9 @@ def settle(cfg: DictConfig, parts: Parts, trainer: pl.Trainer, before: Mapping[s
     batch = (data.batch_size, *data.picture_shape)
     network = parts.classifier.network
     on_features = has_frozen_backbone(network) and not why_not(cfg)
-    choices = choose(network, batch, device, cfg.trainer, before, on_features)
-    loop_of(trainer).precision = choices.precision
+    choices = choose(network, batch, device, cfg.trainer, before, on_features, parts.classifier.loss)
+    loop = loop_of(trainer)
+    loop.precision, loop.is_graphed = choices.precision, choices.is_graphed
     say_choices(choices)
     return choices
 

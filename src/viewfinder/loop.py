@@ -1,29 +1,52 @@
 """The training loop: many steps in each call by Lightning, so that what Lightning does around a call costs little."""
 
 import contextlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
 from viewfinder.data.batches import Batch, Chunk
 from viewfinder.seeds import seed_everything
+from viewfinder.step_graph import WARM, StepGraph, constants_of
 
+log = logging.getLogger("viewfinder")
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+TF32 = "tf32"
+"""Float32 whose products a GPU's tensor cores make of 10 bits' fractions."""
 
 
 def forward_context(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Where a forward pass runs in a precision, as Lightning names it; the weights are float32."""
+    """Where a forward pass runs in a precision of `trainer.precision`; the weights are float32."""
     # For one step: autocast keeps its copies of the weights until it ends, and a step changes the weights.
     dtype = AUTOCAST.get(precision)
     return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+@contextlib.contextmanager
+def step_context(precision: str) -> Iterator[None]:
+    """Where training steps run in a precision, backward passes too; outside, float32 is exact."""
+    set_tf32(precision == TF32)
+    try:
+        yield
+    finally:
+        set_tf32(False)
+
+
+def set_tf32(is_on: bool) -> None:
+    """Whether a GPU may take TF32 for float32, in matrix products and convolutions."""
+    if torch.cuda.is_available():
+        kind = "tf32" if is_on else "ieee"
+        torch.backends.cuda.matmul.fp32_precision = kind
+        torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
 
 
 class TrainingLoop(Callback):
@@ -33,7 +56,7 @@ class TrainingLoop(Callback):
     accumulation and schedules are kept here, since Lightning applies them to what it takes for a step.
 
     Args:
-        precision: of the forward pass in training, as Lightning names it, or "auto" until `run_experiment` has chosen.
+        precision: of training, or "auto" until `run_experiment` has chosen.
         gradient_clip_val: largest norm of all gradients together.
         accumulate_grad_batches: batches an optimizer step; the epoch's last step may have fewer.
         progress_bar: draw one, on a terminal.
@@ -59,6 +82,11 @@ class TrainingLoop(Callback):
         """of this process's in the epoch, those whose step is done"""
         self.between: Callable[[], None] | None = None
         """called after every step, and after every batch of validation"""
+        self.is_graphed = False
+        """whether steps may be a CUDA graph"""
+        self.graph: StepGraph | None = None
+        self.warm: tuple[Optimizer, Any, int] | None = None
+        """the optimizer, its constants when it was new, and how many steps it has been asked for since"""
 
     def steps_an_epoch(self, trainer: pl.Trainer) -> int:
         """The optimizer's."""
@@ -72,38 +100,85 @@ class TrainingLoop(Callback):
         """A step for each batch: forward by `module.step(batch, "train")`, backward, update."""
         trainer = module.trainer
         (optimizer,) = trainer.optimizers
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs if config.interval == "step"]
         steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
-        for index, batch in enumerate(chunk, chunk.part.first + 1):
-            loss = self._forward(module, batch)
-            if self.accumulate_grad_batches > 1:
-                loss = loss / self.accumulate_grad_batches
-            if trainer.world_size > 1:
-                module.manual_backward(self.scaler.scale(loss))
-            else:
-                self.scaler.scale(loss).backward()
-            if index % self.accumulate_grad_batches == 0 or index == chunk.part.total:
-                if self.gradient_clip_val is not None:
-                    self.scaler.unscale_(optimizer)
-                    clip_grad_norm_(parameters, self.gradient_clip_val)
-                steps.ready += 1
-                self.scaler.step(optimizer)
-                self.scaler.update()
-                steps.completed += 1
-                optimizer.zero_grad()
-                self.lr = optimizer.param_groups[0]["lr"]
-                for scheduler in schedulers:
-                    scheduler.step()  # type: ignore[call-arg]
-                self.batches = index
-                if self.between is not None:
-                    self.between()
-            self._advance()
+        with step_context(self.precision):
+            for index, batch in enumerate(chunk, chunk.part.first + 1):
+                seed_everything(module.seed, "step", module.current_epoch, batch.number)  # type: ignore[arg-type]
+                graph = self._graph_for(module, optimizer, batch)
+                is_due = index % self.accumulate_grad_batches == 0 or index == chunk.part.total
+                if graph is None:
+                    self._backward(module, batch)
+                if is_due:
+                    steps.ready += 1
+                    if graph is None:
+                        self._update(optimizer)
+                    else:
+                        module.outputs["train"].append(graph.take(batch))  # type: ignore[index]
+                    steps.completed += 1
+                    self.lr = optimizer.param_groups[0]["lr"]
+                    for scheduler in schedulers:
+                        scheduler.step()  # type: ignore[call-arg]
+                    self.batches = index
+                    if self.between is not None:
+                        self.between()
+                self._advance()
 
-    def _forward(self, module: Any, batch: Batch) -> Tensor:
-        seed_everything(module.seed, "step", module.current_epoch, batch.number)
+    def _graph_for(self, module: Any, optimizer: Optimizer, batch: Batch) -> StepGraph | None:
+        """What takes a whole step with a batch; None where its operations are to be launched one by one."""
+        if not self.is_graphed:
+            return None
+        if self.graph is None or self.graph.optimizer is not optimizer:
+            if self.warm is None or self.warm[0] is not optimizer:
+                self.warm = (optimizer, constants_of(optimizer), 0)
+            _, constants, taken = self.warm
+            self.warm = (optimizer, constants, taken + 1)
+            if taken < WARM:
+                return None
+        elif len(batch.labels) < len(self.graph.batch.labels):  # an epoch's last
+            return None
+        elif self.graph.fits(batch):
+            return self.graph
+        self.graph = self._captured(module, optimizer, batch)
+        return self.graph
+
+    def _captured(self, module: Any, optimizer: Optimizer, batch: Batch) -> StepGraph | None:
+        outputs: list[Any] = module.outputs["train"]
+        before = len(outputs)
+
+        def backward(batch: Batch) -> Any:
+            self._backward(module, batch)
+            return outputs.pop()
+
+        assert self.warm is not None
+        try:
+            return StepGraph(backward, self._update, optimizer, batch, self.warm[1])
+        except Exception as error:  # whatever a network does that a graph cannot hold
+            del outputs[before:]
+            self.is_graphed = False
+            what = str(error).partition("\n")[0]
+            log.info(f"         no CUDA graph, since a step cannot be one: {type(error).__name__}: {what}")
+            return None
+
+    def _backward(self, module: Any, batch: Batch) -> None:
         with forward_context(self.precision, batch.pixels.device):
-            return module.step(batch, "train")
+            loss = module.step(batch, "train")
+        if self.accumulate_grad_batches > 1:
+            loss = loss / self.accumulate_grad_batches
+        if module.trainer.world_size > 1:
+            module.manual_backward(self.scaler.scale(loss))
+        else:
+            self.scaler.scale(loss).backward()
+
+    def _update(self, optimizer: Optimizer) -> None:
+        if self.gradient_clip_val is not None:
+            self.scaler.unscale_(optimizer)
+            clip_grad_norm_(
+                [each for group in optimizer.param_groups for each in group["params"]], self.gradient_clip_val
+            )
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        optimizer.zero_grad()
 
     def tick(self) -> None:
         """One more batch of an evaluation is done."""

@@ -17,6 +17,7 @@ from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.features.cache import has_frozen_backbone, use_features
 from viewfinder.kept_config import check_keys
+from viewfinder.loop import set_tf32
 from viewfinder.report.summary import network_facts
 from viewfinder.run_folder import RunFolder
 from viewfinder.scoring import load_weights
@@ -45,6 +46,7 @@ class OpenedRun:
         load_weights(self.classifier, folder.best if weights == "best" else folder.last)
         network_facts(network, self.facts["channels"], len(self.class_names))
         check_loss(self.classifier.loss, len(self.class_names))
+        set_tf32(False)
         self.trainer: pl.Trainer = build(cfg.trainer, "trainer")
         used = folder.read_run().get("threads", ALL_THREADS)
         asked = cfg.trainer.get("threads") or min(used, ALL_THREADS)  # or the last bits would differ

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, early_stopping
 from viewfinder.build import Count, Positive, Whole
 from viewfinder.checkpoints import CheckpointIO
 from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.loop import TrainingLoop
+from viewfinder.loop import TF32, TrainingLoop
 
 Every = Count | Annotated[str, Field(pattern=r"^[0-9]*\.?[0-9]+min$")]
 """Steps, or minutes with their unit."""
@@ -30,7 +30,8 @@ def build_trainer(
     max_epochs: Count = 10,
     accelerator: Literal["auto", "cpu", "gpu"] = "auto",
     devices: Count | Literal["auto"] = 1,
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto",
+    precision: Literal["auto", "32-true", "tf32", "bf16-mixed", "16-mixed"] = "auto",
+    cuda_graph: Literal["auto", "always", "never"] = "auto",
     gradient_clip_val: Positive | None = None,
     accumulate_grad_batches: Count = 1,
     early_stopping_patience: Count | None = None,
@@ -49,8 +50,12 @@ def build_trainer(
         max_epochs: passes over the training pictures.
         accelerator: auto takes a GPU where there is one.
         devices: GPUs, or processes on a CPU; more than one means DistributedDataParallel.
-        precision: of training, as Lightning names it; auto takes what is faster here by a clear margin, and 32-true
-            with `deterministic` or several devices. Evaluation is always in 32-true.
+        precision: of training, as Lightning names it, or tf32, a GPU's float32 of fewer bits; auto takes what is
+            faster here by a clear margin, and 32-true with `deterministic` or several devices. Evaluation is always in
+            32-true.
+        cuda_graph: launch a training step's operations on a GPU at once, where one process trains, not
+            `deterministic`, without accumulation; auto leaves out networks with layers of other packages, which may
+            decide something in Python, and always does not; set by `run_experiment`.
         gradient_clip_val: largest norm of all gradients together.
         accumulate_grad_batches: batches an optimizer step.
         early_stopping_patience: stop after so many epochs without a better val/accuracy; with phases, of the last.
@@ -102,6 +107,9 @@ def check_device(accelerator: str, devices: int | str, precision: str) -> None:
     if isinstance(devices, int) and gpus and accelerator != "cpu" and devices > gpus:
         rule = f"this machine has {gpus} GPU{'s' * (gpus > 1)}"
         raise ViewfinderError("the machine", [Problem("trainer.devices", rule, str(devices), "Ask for at most that.")])
+    if precision == TF32 and (accelerator == "cpu" or not gpus):
+        rule, remedy = "is a GPU's kind of float32", "Use trainer.precision=32-true or bf16-mixed."
+        raise ViewfinderError("the machine", [Problem("trainer.precision", rule, precision, remedy)])
     if precision == "16-mixed" and (accelerator == "cpu" or not gpus):
         rule = "needs a GPU: half precision on a CPU is many times slower than 32-true"
         remedy = "Use trainer.precision=32-true or bf16-mixed."

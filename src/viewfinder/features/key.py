@@ -39,7 +39,6 @@ def facts_of_network(network: Transferable, probe: Tensor, device: torch.device,
     with network.without_head():
         structure, weights = repr(network), network.state_dict()
     made = preprocess(probe)
-    backends = (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic)
     chip = f"{platform.processor() or platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     if device.type == "cuda":
         chip = torch.cuda.get_device_name(device)
@@ -49,7 +48,7 @@ def facts_of_network(network: Transferable, probe: Tensor, device: torch.device,
         "preprocessing": _hash([repr((type(preprocess), made.shape, made.dtype)).encode(), *_bytes({"": made})]),
         "code": _code([preprocess, *network.modules()]),
         "device": f"{device.type}, {chip}, {torch.get_num_threads()} threads",
-        "pass": ("float32", "channels_last", batch, torch.get_float32_matmul_precision(), *backends),
+        "pass": ("float32", "channels_last", batch, torch.backends.cudnn.deterministic),
         "versions": tuple(versions()[name] for name in ("torch", "torchvision")),
     }
 

@@ -1,0 +1,202 @@
+"""Training steps as CUDA graphs: the training that launches each operation by itself, or a reason why not."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import Train, Type
+from torch import Tensor, nn
+
+import viewfinder.choices as choices
+from viewfinder.choices import choose
+from viewfinder.loss import CrossEntropy
+from viewfinder.models.simple_cnn import SimpleCNN
+from viewfinder.step_graph import StepGraph, why_no_graph
+
+GPU = torch.device("cuda")
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+DROPOUT = [
+    "trainer=gpu", "model=custom_cnn", "model.widths=[4,8]", "model.hidden=[16]", "augment=basic", "augment.padding=1",
+    "data.batch_size=4",
+]  # fmt: skip
+STEPS = 8
+"""An epoch: 30 pictures make seven batches of four and one of two."""
+WARM = 3
+
+
+class Deciding(SimpleCNN):
+    """A network of one's own."""
+
+
+@pytest.mark.parametrize(
+    ("network", "device", "trainer", "said"),
+    [
+        (SimpleCNN, "cuda", {}, ""),
+        (SimpleCNN, "cuda", {"cuda_graph": "always"}, ""),
+        (Deciding, "cuda", {"cuda_graph": "always"}, ""),
+        (Deciding, "cuda", {"cuda_graph": "auto"}, "Deciding may decide"),
+        (SimpleCNN, "cuda", {"accumulate_grad_batches": 2}, "accumulated"),
+        (SimpleCNN, "cuda", {"precision": "16-mixed"}, "16-mixed"),
+        (SimpleCNN, "cuda", {"cuda_graph": "never"}, None),
+        (SimpleCNN, "cuda", {"deterministic": True}, None),
+        (SimpleCNN, "cuda", {"devices": 2}, None),
+        (SimpleCNN, "cpu", {"cuda_graph": "always"}, None),
+    ],
+)
+def test_a_step_is_a_graph_where_that_cannot_change_it(
+    network: type[SimpleCNN], device: str, trainer: dict[str, Any], said: str | None
+) -> None:
+    found = why_no_graph([network(3, 2, 16), CrossEntropy([1, 1])], torch.device(device), trainer)
+    assert found == said if not said else said in (found or "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [
+        ({"32-true": 1.0, "tf32": 0.9, "bf16-mixed": 0.9}, "32-true"),
+        ({"32-true": 1.0, "tf32": 0.5, "bf16-mixed": 0.45}, "tf32"),  # bfloat16 gains too little over it
+        ({"32-true": 1.0, "tf32": 0.5, "bf16-mixed": 0.4}, "bf16-mixed"),
+        ({"32-true": 1.0, "tf32": 0.95, "bf16-mixed": 0.8}, "bf16-mixed"),
+        ({"32-true": 1.0, "tf32": 0.5, "bf16-mixed": 0.6}, "tf32"),
+    ],
+)
+def test_on_a_gpu_each_lower_precision_must_be_clearly_faster_than_the_one_above(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seconds: dict[str, float], chosen: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    trial = SimpleNamespace(device=GPU, step=lambda precision: seconds[precision])
+    monkeypatch.setattr(choices, "Trial", lambda *_: trial)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
+    found = choose(SimpleCNN(3, 2, 16), (8, 3, 16, 16), GPU, {"precision": "auto", "threads": 1})
+    assert found.precision == chosen
+    assert found.is_graphed
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For each step that a graph takes from now on, whether it updates the weights too."""
+    taken: list[bool] = []
+    take = StepGraph.take
+
+    def counting(self: StepGraph, batch: Any) -> Any:
+        taken.append(self.updates)
+        return take(self, batch)
+
+    monkeypatch.setattr(StepGraph, "take", counting)
+    return taken
+
+
+@on_gpu
+@pytest.mark.parametrize(
+    ("settings", "updates"),
+    [
+        ([], True),
+        (["scheduler=cosine", "trainer.gradient_clip_val=0.1", "optimizer=adamw"], True),
+        (["optimizer=sgd", "optimizer.lr=0.01"], True),
+        (["scheduler=one_cycle"], False),  # which turns the momentum too
+        (["optimizer.fused=false"], False),
+        (["trainer.precision=bf16-mixed"], True),
+        (["trainer.precision=tf32"], True),
+        (["loss.class_weights=balanced", "loss.label_smoothing=0.1"], True),
+    ],
+)
+def test_a_graph_trains_what_steps_launched_one_by_one_train(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: list[str], updates: bool
+) -> None:
+    runs = {}
+    for graph in ("never", "auto"):
+        taken = counted(monkeypatch)
+        words = [*DROPOUT, "trainer.max_epochs=4", *settings, f"trainer.cuda_graph={graph}"]
+        runs[graph] = train(tmp_path / graph, *words)
+        assert taken == ([updates] * (4 * (STEPS - 1) - WARM) if graph == "auto" else [])
+        assert runs[graph].read_run()["cuda_graph"] is (graph == "auto")
+    ours, theirs = (pd.read_csv(runs[graph].metrics) for graph in ("auto", "never"))
+    np.testing.assert_allclose(ours, theirs, rtol=2e-3)
+    assert ours["lr"].equals(theirs["lr"])
+    ours, theirs = (torch.load(runs[graph].last, weights_only=True) for graph in ("auto", "never"))
+    assert ours["global_step"] == theirs["global_step"] == 4 * STEPS
+    for name, value in ours["state_dict"].items():
+        torch.testing.assert_close(value, theirs["state_dict"][name], rtol=1e-2, atol=1e-3)
+
+
+@on_gpu
+def test_each_phase_has_a_graph_of_its_own(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [*DROPOUT, "augment=none", "phases=fine_tune", "phases.head.epochs=2", "trainer.max_epochs=4"]
+    losses = {}
+    for graph in ("never", "auto"):
+        taken = counted(monkeypatch)
+        run = train(tmp_path / graph, *settings, f"trainer.cuda_graph={graph}")
+        losses[graph] = pd.read_csv(run.metrics)["val/loss"]
+    assert len(taken) == 2 * (2 * (STEPS - 1) - WARM)
+    np.testing.assert_allclose(losses["auto"], losses["never"], rtol=2e-3)
+
+
+@on_gpu
+def test_a_step_that_cannot_be_a_graph_is_taken_without_one(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forward = SimpleCNN.forward
+
+    def waiting(self: SimpleCNN, pictures: Tensor) -> Tensor:
+        assert pictures.max().item() <= 1  # for which Python waits for the GPU
+        return forward(self, pictures)
+
+    expected = train(tmp_path / "expected", "trainer=gpu", "trainer.cuda_graph=never")
+    monkeypatch.setattr(SimpleCNN, "forward", waiting)
+    run = train(tmp_path / "run", "trainer=gpu", "trainer.cuda_graph=always")
+    assert "no CUDA graph, since a step cannot be one" in capsys.readouterr().out
+    ours, theirs = (pd.read_csv(each.metrics) for each in (run, expected))
+    np.testing.assert_allclose(ours, theirs, rtol=2e-3)
+
+
+@on_gpu
+def test_tf32_is_used_in_training_and_never_in_evaluation(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[tuple[bool, str, str]] = set()
+    forward = nn.Conv2d.forward
+
+    def noting(self: nn.Conv2d, pictures: Tensor) -> Tensor:
+        if pictures.is_cuda:
+            kinds = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+            seen.add((self.training, *(kind.fp32_precision for kind in kinds)))
+        return forward(self, pictures)
+
+    monkeypatch.setattr(nn.Conv2d, "forward", noting)
+    train(tmp_path / "run", "trainer=gpu", "trainer.precision=tf32", "trainer.cuda_graph=never")
+    assert seen == {(True, "tf32", "tf32"), (False, "ieee", "ieee")}
+
+
+@on_gpu
+def test_a_deterministic_run_that_is_continued_on_a_gpu_ends_bit_identical(
+    train: Train, tmp_path: Path, viewfinder: Type
+) -> None:
+    settings = [*DROPOUT, "trainer.deterministic=true", "scheduler=step"]
+    whole = train(tmp_path / "whole", *settings, "trainer.max_epochs=4")
+    run = train(tmp_path / "run", *settings, "trainer.max_epochs=2")
+    assert viewfinder("resume", run.path, "trainer.max_epochs=4").code == 0
+    assert run.metrics.read_bytes() == whole.metrics.read_bytes()
+    assert run.predictions.read_bytes() == whole.predictions.read_bytes()
+
+
+@on_gpu
+def test_what_a_run_on_a_gpu_scored_is_scored_again(train: Train, tmp_path: Path, viewfinder: Type) -> None:
+    run = train(tmp_path / "run", *DROPOUT, "trainer.precision=auto")
+    answer = viewfinder("evaluate", run.path)
+    assert answer.code == 0
+    assert "Equal to scores.json." in answer.out
+
+
+@on_gpu
+def test_a_range_test_on_a_gpu_tries_the_rates_it_says(tmp_path: Path, tiny: list[str], viewfinder: Type) -> None:
+    losses = []
+    for graph in ("never", "always"):
+        words = [*tiny, *DROPOUT, f"trainer.cuda_graph={graph}", f"run_dir={tmp_path / graph}"]
+        assert viewfinder("lr-range", *words, "--steps", "40", "--from", "1e-5", "--to", "0.1").code == 0
+        losses.append(pd.read_csv(tmp_path / graph / "lr_range.csv"))
+    np.testing.assert_allclose(losses[1]["lr"], losses[0]["lr"], rtol=1e-6)
+    np.testing.assert_allclose(losses[1]["loss"], losses[0]["loss"], rtol=2e-2)

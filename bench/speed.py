@@ -88,12 +88,14 @@ def race(network: str, arrays: Path, args: argparse.Namespace) -> dict[str, Any]
     settings: dict[str, Any] = {"tutorial": [cores, cores], "tutorial+": best, "lightning": best}
     found: dict[str, Any] = {way: {"seconds": [], "gflops": [], "setting": settings.get(way)} for way in args.ways}
     for number in range(args.rounds):
+        # In a process that knows the way, the first epoch is as fast as the second.
+        globals()["EPOCHS"] = 1 if DEVICE != "cpu" and number else 2
         for way in args.ways:
-            one = run(way, settings.get(way))
-            found[way]["seconds"].append(one.pop("seconds"))
-            found[way]["gflops"].append(one.pop("gflops"))
-            found[way] |= one | {"memory": max(one["memory"], found[way].get("memory", 0))}
-            print(f"{network} round {number + 1}: {way} {found[way]['seconds'][-1]:.2f} s", file=sys.stderr, flush=True)
+            one, known = run(way, settings.get(way)), found[way]
+            known["seconds"].append(one.pop("seconds"))
+            known["gflops"].append(one.pop("gflops"))
+            found[way] = one | known | {"memory": max(one["memory"], known.get("memory", 0))}
+            print(f"{network} round {number + 1}: {way} {known['seconds'][-1]:.2f} s", file=sys.stderr, flush=True)
     if DEVICE != "cpu":
         for way, each in found.items():
             few = min(count, 8_000)

@@ -175,6 +175,8 @@ def test_features_of_a_resnet50_are_those_of_its_backbone(pictures: Path, resnet
     torch.testing.assert_close(rows, expected, rtol=1e-4, atol=1e-4)
     # Of its 53 convolutions each has taken up the batch norm after it.
     assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.module.modules())
+    # One that inference_mode had made would be refused by its layer once it is on a GPU.
+    assert not any(value.is_inference() for value in backbone.module.state_dict().values())
 
 
 def test_evaluate_scores_a_run_on_kept_features_as_the_run_did(run: Run, viewfinder: Type) -> None:

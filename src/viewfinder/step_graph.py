@@ -75,6 +75,7 @@ class StepGraph:
                     self._captured_update()
         except BaseException:
             optimizer.zero_grad()
+            _draw_again(batch.pixels.device)
             raise
         self.gradients = [(each, each.grad) for group in optimizer.param_groups for each in group["params"]]
 
@@ -119,6 +120,12 @@ class StepGraph:
             if group["lr"] != self.known[index]:
                 self.known[index] = group["lr"]
                 self.rates[index].fill_(group["lr"])
+
+
+def _draw_again(gpu: torch.device) -> None:
+    """Mend a GPU's random numbers, which after a capture that failed still wait for its end."""
+    generator = torch.cuda.default_generators[gpu.index or 0]
+    generator.graphsafe_set_state(generator.clone_state())
 
 
 def constants_of(optimizer: Optimizer) -> list[dict[str, Any]]:

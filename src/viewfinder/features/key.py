@@ -48,7 +48,7 @@ def facts_of_network(network: Transferable, probe: Tensor, device: torch.device,
         "preprocessing": _hash([repr((type(preprocess), made.shape, made.dtype)).encode(), *_bytes({"": made})]),
         "code": _code([preprocess, *network.modules()]),
         "device": f"{device.type}, {chip}, {torch.get_num_threads()} threads",
-        "pass": ("float32", "channels_last", batch, torch.backends.cudnn.deterministic),
+        "pass": ("float32", batch, torch.backends.cudnn.deterministic),
         "versions": tuple(versions()[name] for name in ("torch", "torchvision")),
     }
 

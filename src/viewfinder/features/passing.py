@@ -12,6 +12,8 @@ from viewfinder.preprocess import preprocess_of
 
 BATCH = {"cpu": 16, "cuda": 128}
 """Pictures at once: on a CPU, more of them are no faster and take more memory."""
+FORMAT = {"cpu": torch.channels_last, "cuda": torch.contiguous_format}
+"""On a GPU, channels_last is made for TF32 and half precision; in exact float32 the other is a fifth faster."""
 CLOSE = 1e-4
 """Of the largest value, what two ways to the same numbers may differ by in float32."""
 
@@ -31,9 +33,9 @@ class Backbone:
 
     def __init__(self, network: Transferable, probe: Tensor, device: torch.device):
         self.preprocess, self.device = preprocess_of(network), device
-        self.batch = BATCH[device.type]
+        self.batch, self.format = BATCH[device.type], FORMAT[device.type]
         training = network.training
-        with torch.inference_mode():
+        with torch.no_grad():  # a module that is made in inference_mode fails once it is on a GPU
             network.eval()
             pictures = self.preprocess(probe)
             logits = network(pictures)
@@ -47,14 +49,15 @@ class Backbone:
                 raise ValueError("its logits are not its head's, of its backbone's features")
             network.train(training)
         self.width = features.shape[1]
-        self.module = chosen.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module = chosen.eval().to(device=device, memory_format=self.format)  # type: ignore[call-overload]
 
     def blocks(self, data: ImageData, split: str, done: int) -> Iterator[Tensor]:
         """Features of a split's pictures, but for the first `done` batches: (n, D) float32 on the CPU."""
         for chunk in data.whole(split, self.batch, done):
             for batch in chunk.to(self.device):
-                with torch.inference_mode():
-                    yield self.module(self.preprocess(batch.pixels)).cpu()
+                with torch.no_grad():
+                    pictures = self.preprocess(batch.pixels).contiguous(memory_format=self.format)
+                    yield self.module(pictures).cpu()
 
 
 def _fused(network: nn.Module) -> nn.Module | None:

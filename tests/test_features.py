@@ -48,6 +48,8 @@ class Frozen(Transferable):
         weights: int = 1,
         cache_features: bool = True,
         is_bent: bool = False,
+        power: int = 1,
+        is_looked_at: bool = False,
     ):
         super().__init__()
         self.preprocess = Preprocess(image_size, [mean] * 3, [std] * 3)
@@ -61,11 +63,15 @@ class Frozen(Transferable):
         self.backbone[0].weight.data.normal_(generator=generator)
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(24, classes))
         self.cache_features, self.is_bent = cache_features, is_bent
+        self.power, self.is_looked_at = power, is_looked_at
         self.head_name = "head"
         self.train_only(["head"])
 
     def forward(self, pictures: Tensor) -> Tensor:
-        logits = self.head(self.backbone(pictures))
+        features = self.backbone(pictures) ** self.power
+        if self.is_looked_at:
+            features = features.to(self.head[1].weight.dtype)
+        logits = self.head(features)
         return logits * 2 if self.is_bent else logits
 
 
@@ -191,7 +197,7 @@ def test_evaluate_scores_a_run_on_kept_features_as_the_run_did(run: Run, viewfin
 def test_features_of_another_network_preprocessing_or_thread_count_are_computed(run: Run) -> None:
     short = "trainer.max_epochs=1"
     run("first", short)
-    for number, other in enumerate(({"weights": 2}, {"mean": 0.4}, {"std": 0.3}, {"image_size": 9})):
+    for number, other in enumerate(({"weights": 2}, {"mean": 0.4}, {"std": 0.3}, {"image_size": 9}, {"power": 2})):
         assert features_of(run(f"run{number}", short, **other))["computed"] == ALL, other
     assert features_of(run("threads", short, "trainer.threads=2"))["computed"] == ALL
     assert features_of(run("seed", short, "seed=7"))["computed"] == 0
@@ -220,10 +226,20 @@ def test_features_are_computed_every_epoch_where_pictures_are_augmented_and_that
     assert not cache.exists()
 
 
-def test_a_network_that_is_not_its_head_on_its_backbone_is_trained_the_plain_way(run: Run, cache: Path) -> None:
-    bent = run("run", is_bent=True)
-    assert "Frozen cannot be taken apart: its logits are not its head's" in said(bent)
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"is_bent": True}, "its logits are not its head's"),
+        ({"is_looked_at": True}, "TypeError: 'Identity' object is not subscriptable"),
+    ],
+)
+def test_a_network_that_is_not_its_head_on_its_backbone_is_trained_the_plain_way(
+    run: Run, cache: Path, other: dict[str, Any], why: str
+) -> None:
+    plain, whole = run("run", **other), run("whole", cache_features=False, **other)
+    assert f"Frozen cannot be taken apart: {why}" in said(plain)
     assert not cache.exists()
+    assert_same(plain, whole)  # of which dropout is a part
 
 
 # Whatever happens to them

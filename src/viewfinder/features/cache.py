@@ -70,7 +70,7 @@ def use_features(
     except ValueError as error:
         return _decline(f"{type(network).__name__} cannot be taken apart: {error}")
     folder = cache_folder() / "features"
-    facts = facts_of_network(network, probe, device, backbone.batch)
+    facts = facts_of_network(network, probe, backbone.features, device, backbone.batch)
     kept = {}
     for split, fingerprint in fingerprints.items():
         known = facts | facts_of_pictures(data, split, fingerprint)

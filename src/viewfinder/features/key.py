@@ -26,12 +26,15 @@ def key_of(facts: dict[str, Any]) -> str:
     return _hash([repr(sorted(facts.items())).encode()])
 
 
-def facts_of_network(network: Transferable, probe: Tensor, device: torch.device, batch: int) -> dict[str, Any]:
+def facts_of_network(
+    network: Transferable, probe: Tensor, features: Tensor, device: torch.device, batch: int
+) -> dict[str, Any]:
     """What features depend on but for the pictures.
 
     Args:
         network: whose head does not count.
         probe: (N, C, H, W) uint8, of the pictures' shape: what is made of it tells one preprocessing from another.
+        features: (N, D) float32, of the probe: they tell networks apart that differ in neither modules nor weights.
         device: of the pass.
         batch: pictures of it at once, which can change the last bits as threads can.
     """
@@ -45,6 +48,7 @@ def facts_of_network(network: Transferable, probe: Tensor, device: torch.device,
     return {
         "structure": _hash([structure.encode()]),
         "weights": _hash(_bytes(weights)),
+        "function": _hash(_bytes({"": features})),
         "preprocessing": _hash([repr((type(preprocess), made.shape, made.dtype)).encode(), *_bytes({"": made})]),
         "code": _code([preprocess, *network.modules()]),
         "device": f"{device.type}, {chip}, {torch.get_num_threads()} threads",

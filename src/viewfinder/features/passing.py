@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from viewfinder.build import said
 from viewfinder.data.image_data import ImageData
 from viewfinder.models.transfer import Transferable
 from viewfinder.preprocess import preprocess_of
@@ -27,6 +28,8 @@ class Backbone:
         network: whose head is left out.
         probe: (n, C, H, W) uint8, of the pictures' shape.
 
+    `features` are those of the probe, (n, D) float32.
+
     Raises:
         ValueError: if the network is something else than its head on (n, D) features of its backbone.
     """
@@ -36,19 +39,23 @@ class Backbone:
         self.batch, self.format = BATCH[device.type], FORMAT[device.type]
         training = network.training
         with torch.no_grad():  # a module that is made in inference_mode fails once it is on a GPU
-            network.eval()
             pictures = self.preprocess(probe)
-            logits = network(pictures)
-            with network.without_head():
-                features, fused = network(pictures), _fused(network)
-                is_same = fused is not None and _close(fused(pictures), features)
-                chosen = fused if fused is not None and is_same else copy.deepcopy(network)
-            if features.ndim != 2 or features.dtype != torch.float32:
-                raise ValueError(f"its backbone gives {tuple(features.shape)} {features.dtype}")
-            if not _close(network.classify(features), logits):
-                raise ValueError("its logits are not its head's, of its backbone's features")
-            network.train(training)
-        self.width = features.shape[1]
+            try:
+                logits = network.eval()(pictures)
+                with network.without_head():
+                    features, fused = network(pictures), _fused(network)
+                    is_same = fused is not None and _close(fused(pictures), features)
+                    chosen = fused if fused is not None and is_same else copy.deepcopy(network)
+                again = network.classify(features)
+            except Exception as error:  # whatever a network comes to that wants more of its head than its logits
+                raise ValueError(said(error)) from error
+            finally:
+                network.train(training)
+        if features.ndim != 2 or features.dtype != torch.float32:
+            raise ValueError(f"its backbone gives {tuple(features.shape)} {features.dtype}")
+        if not _close(again, logits):
+            raise ValueError("its logits are not its head's, of its backbone's features")
+        self.features, self.width = features, features.shape[1]
         self.module = chosen.eval().to(device=device, memory_format=self.format)  # type: ignore[call-overload]
 
     def blocks(self, data: ImageData, split: str, done: int) -> Iterator[Tensor]:

@@ -141,7 +141,19 @@ def test_overrides_and_options_come_in_any_order(tiny: list[str], tmp_path: Path
 # Two processes
 
 
-@pytest.mark.parametrize("phases", [[], ["phases=fine_tune", "phases.head.epochs=1", "phases.fine_tune.lr=0.01"]])
+@pytest.mark.parametrize(
+    "phases",
+    [
+        [],
+        ["phases=fine_tune", "phases.head.epochs=1", "phases.fine_tune.lr=0.01"],
+        [
+            "phases=fine_tune",
+            "phases.head.epochs=1",
+            "phases.head.train=[head.1.weight]",
+            "phases.fine_tune.train=head",
+        ],
+    ],
+)
 def test_two_processes_train_as_one_does_with_their_batches_together(
     train: Train, pictures: Path, tmp_path: Path, phases: list[str]
 ) -> None:

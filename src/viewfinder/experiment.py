@@ -204,12 +204,13 @@ def head_alone(cfg: DictConfig, parts: Parts, device: torch.device, checkpoint: 
     """
     network, phases = parts.classifier.network, parts.classifier.phases
     splits = dict(parts.data_facts["fingerprint"])
-    if phases is not None and not has_frozen_backbone(network):  # as it will be scored
+    if not has_frozen_backbone(network):  # but trained in some phase: then it is scored on pictures
+        del splits["test"]
+    if phases is not None:
         epochs = checkpoint.epochs if checkpoint else 0
-        phases.enter(epochs)
+        phases.enter(epochs)  # of what is trained then, DistributedDataParallel averages the gradients
         if not phases.is_backbone_as_given(epochs):
             return None
-        del splits["test"]
     if checkpoint and has_frozen_backbone(network):  # whose weights are not those that it was built with
         load_weights(parts.classifier, checkpoint.path)
     return use_features(cfg, parts.data, network, device, splits)

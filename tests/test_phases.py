@@ -20,7 +20,7 @@ from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.pretrained import Pretrained
 from viewfinder.models.transfer import Transferable, is_within
 from viewfinder.overrides import compose_config
-from viewfinder.phases import Phases
+from viewfinder.phases import Phases, check_phases
 from viewfinder.preprocess import preprocess_of
 from viewfinder.report.curves import draw_curves
 from viewfinder.run_folder import RunFolder
@@ -299,6 +299,13 @@ def test_a_phase_that_cannot_be_is_refused_with_what_to_type(
     found = refused(tmp_path / "run", [*SMALL, *TWO, *words], tiny)
     assert list(found) == [key]
     assert said in found[key]
+
+
+@pytest.mark.parametrize("key", ["_target_", "_partial_", "_args_", "train"])
+def test_a_phase_is_no_class(key: str) -> None:
+    phase = {"train": "all", key: {"_target_": "os.system", "train": 1}}
+    (problem,) = check_phases({"head": {"train": "head", "epochs": 1}, "rest": phase}, 5)
+    assert (problem.key, problem.remedy) == (f"phases.rest.{key}", "Leave it out.")
 
 
 def test_torchvisions_own_names_of_parts_are_taken() -> None:

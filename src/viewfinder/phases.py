@@ -46,7 +46,14 @@ def check_phases(phases: Any, max_epochs: Any) -> list[Problem]:
         return []
     if not isinstance(phases, dict) or not all(isinstance(phase, dict) for phase in phases.values()):
         return [Problem("phases", "must hold phases by name", remedy="See conf/phases/fine_tune.yaml.")]
+    rule, remedy = "names a class or how it is made, and a phase is none", "Leave it out."
     problems = [
+        Problem(f"phases.{name}.{key}", rule, remedy=remedy)
+        for name, phase in phases.items()
+        for key, value in phase.items()
+        if str(key).startswith("_") or (isinstance(value, dict) and "_target_" in value)
+    ]
+    problems = problems or [
         problem
         for name, phase in phases.items()
         for problem in check(f"phases.{name}", {"_target_": "Phase", **phase}, set(), lambda *_: Phase)

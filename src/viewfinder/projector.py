@@ -20,11 +20,10 @@ from viewfinder.models.transfer import find_head
 from viewfinder.report.page import save_picture
 from viewfinder.report.thumbnails import draw_sheet, side_of, thumbnail
 from viewfinder.run_folder import RunFolder
+from viewfinder.trainer import EMBEDDINGS
 from viewfinder.whole_files import replace_text, replacing
 
 log = logging.getLogger("viewfinder")
-MOST = 1000
-"""Pictures, where a configuration does not say how many."""
 COLUMNS = 128
 """Of more features than that, so many principal components are written in their place."""
 HEADER = ("true", "predicted", "right or wrong", "picture")
@@ -50,7 +49,7 @@ def write_projector(
         path.unlink(missing_ok=True)
     predictions, names = classifier.predictions["test"], data.splits["test"].names
     count = len(predictions.labels)
-    most = min(cfg.trainer.get("embeddings", MOST), count)
+    most = min(cfg.trainer.get("embeddings", EMBEDDINGS), count)
     if not most:
         return
     positions = torch.arange(most) * count // most

@@ -16,6 +16,8 @@ from viewfinder.loop import TF32, TrainingLoop
 
 Every = Count | Annotated[str, Field(pattern=r"^[0-9]*\.?[0-9]+min$")]
 """Steps, or minutes with their unit."""
+EMBEDDINGS = 1000
+"""Test pictures in TensorBoard's projector, where a configuration does not say how many."""
 
 
 class EarlyStopping(early_stopping.EarlyStopping):
@@ -41,7 +43,7 @@ def build_trainer(
     threads: Count | None = None,
     keep_freed_memory: bool = True,
     checkpoint_every: Every | None = None,
-    embeddings: Whole = 1000,
+    embeddings: Whole = EMBEDDINGS,
     callbacks: list[Callback] | None = None,
 ) -> pl.Trainer:
     """A trainer without Lightning's own logger, bar and checkpoints: those are `callbacks`.

@@ -245,7 +245,7 @@ def test_terminal_tensorboard_and_curves_mark_where_a_phase_begins(train: Train,
     assert [line.split()[0] for line in lines] == ["phase", "epoch", "phase", "epoch", "epoch"]
     trained = sum(p.numel() for p in CustomCNN(3, 3, 8, [4, 8], hidden=[16]).parameters())
     head = "phase    head, epoch 1: head, 51 parameters, lr 0.001"
-    rest = f"phase    fine_tune, epoch 2 to 3: all, {trained:,} parameters, lr 0.0001, times 0.5 a block"
+    rest = f"phase    fine_tune, epochs 2 to 3: all, {trained:,} parameters, lr 0.0001, times 0.5 a block"
     assert [line for line in lines if line.startswith("phase")] == [head, rest]
     events = EventAccumulator(str(run.path))
     events.Reload()

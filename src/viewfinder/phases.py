@@ -166,7 +166,8 @@ class Phases:
         what = listed(phase.train) if isinstance(phase.train, list) else phase.train
         what = f"head and the last {what} blocks" if isinstance(what, int) else what
         decay = f", times {phase.layer_decay:g} a block" if phase.layer_decay != 1 else ""
-        when = f"epoch {epochs[0] + 1}" + (f" to {epochs[-1] + 1}" if len(epochs) > 1 else "")
+        first, last = epochs[0] + 1, epochs[-1] + 1
+        when = f"epochs {first} to {last}" if last > first else f"epoch {first}"
         return f"{name}, {when}: {what}, {trained:,} parameters, lr {self.rates[name]:g}{decay}"
 
     def _rate(self, name: str, lr: float | None) -> float:

@@ -142,7 +142,7 @@ def _say(facts: dict[str, Any]) -> dict[str, Any]:
     if computed:
         done.append(f"{computed:,} computed in {facts['seconds']:.1f} s, {facts['pictures_per_second']:.1f} pictures/s")
     log.info(f"features {facts['width']:,} a picture: {listed(done)}")
-    log.info(f"         {facts['where']}; the head alone is trained")
+    log.info(f"         {facts['where']}; used while the head alone is trained")
     return facts
 
 

@@ -644,6 +644,18 @@ def test_pictures_of_classes_that_are_left_out_are_not_looked_for(tmp_path: Path
     assert seen == ["cat", "dog"]
 
 
+def test_a_misspelt_class_of_a_given_split_is_named_and_another_class_is_not(tmp_path: Path) -> None:
+    folder_of(tmp_path / "train", {"bird": 5, "cat": 9, "dog": 9})
+    folder_of(tmp_path / "test", {"bird": 2, "cat": 3, "dgo": 3, "zebra": 3})
+    with pytest.raises(ViewfinderError) as caught:
+        opened(ImageFolder(root=str(tmp_path), classes=["cat", "dog"]))
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.remedy) == (f"{tmp_path}/test/dgo", "Did you mean dog?")
+    (tmp_path / "test" / "dgo").rename(tmp_path / "test" / "dog")
+    (tmp_path / "test" / "bird").rename(tmp_path / "test" / "dogs")  # beside it, a class that is left out
+    assert len(opened(ImageFolder(root=str(tmp_path), classes=["cat", "dog"])).splits["test"]) == 6
+
+
 def test_digits_that_are_named_as_numbers_or_text_are_scikit_learns() -> None:
     data, digits = opened(Digits(classes=[8, "3"]), 8), load_digits()
     assert data.class_names == ["3", "8"]

@@ -26,20 +26,23 @@ def check_wanted(wanted: Classes | None) -> None:
         raise _problem(wanted, STAGE, rule, "Such as 'data.classes=[cat,dog]'; null keeps all there are.")
 
 
+def is_wanted(name: str, wanted: Classes | None) -> bool:
+    """Whether a class is to be kept."""
+    return wanted is None or name in map(str, wanted)
+
+
 def kept_names(names: Sequence[str], wanted: Classes | None) -> list[str]:
     """Those of a source's classes that are wanted, all by default, in the source's order.
 
     Raises:
         ViewfinderError: naming all that are wanted and not there.
     """
-    if wanted is None:
-        return list(names)
-    words = [str(name) for name in wanted]
+    words = [str(name) for name in wanted or []]
     if unknown := [word for word in words if word not in names]:
         rule = "\n".join(f"there is no class {word}. {did_you_mean(word, names)}".rstrip() for word in unknown)
         more = f", ... ({len(names)} in all)" if len(names) > SHOWN else "."
-        raise _problem(wanted, "the data", rule, f"Classes: {listed(names[:SHOWN])}{more}")
-    return [name for name in names if name in words]
+        raise _problem(words, "the data", rule, f"Classes: {listed(names[:SHOWN])}{more}")
+    return [name for name in names if is_wanted(name, wanted)]
 
 
 def keep_classes(
@@ -76,5 +79,5 @@ def few_of_each(split: Split, most: int, limit: int | None, seed: int) -> Split:
     return split.take(in_turn[: np.count_nonzero(turn < most)][:limit])
 
 
-def _problem(wanted: Classes, stage: str, rule: str, remedy: str) -> ViewfinderError:
+def _problem(wanted: Sequence[str | int], stage: str, rule: str, remedy: str) -> ViewfinderError:
     return ViewfinderError(stage, [Problem("data.classes", rule, f"[{','.join(map(str, wanted))}]", remedy)])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from viewfinder.build import Count, Text
-from viewfinder.data.chosen import kept_names
+from viewfinder.data.chosen import is_wanted, kept_names
 from viewfinder.data.find import EXTENSIONS, broken_link, pictures_below, readable
 from viewfinder.data.image_data import ImageData
 from viewfinder.data.left_out import OnError
@@ -83,18 +83,18 @@ class ImageFolder(ImageData):
             inside = "holds pictures but no folders" if pictures_below(folders["train"]) else "is empty"
             raise self._problem(f"{folders['train']} {inside}", "Put each class's pictures in a folder of its own.")
         kept_names([readable(name) for name in there["train"]], self.classes)
-        classes = {split: [name for name in found if self._wants(name)] for split, found in there.items()}
-        names = classes["train"]
-        problems = [
-            Problem(
-                readable(folders[split] / name), "is a class that train/ does not have", None,
-                did_you_mean(name, names) or f"Classes: {listed(names[:20])}.",
-            )
-            for split, found in classes.items() for name in found if name not in names
-        ]  # fmt: skip
+        names = [name for name in there["train"] if self._wants(name)]
+        problems = []
+        for split, found in there.items():
+            lacking = [name for name in names if name not in found]
+            for name in [name for name in found if name not in there["train"]]:
+                near = did_you_mean(name, lacking)
+                if near or self.classes is None:  # or it is one of those that are left out
+                    rule, remedy = "is a class that train/ does not have", near or f"Classes: {listed(names[:20])}."
+                    problems.append(Problem(readable(folders[split] / name), rule, remedy=remedy))
         files = {
             split: {name: pictures_below(folders[split] / name) for name in found if name in names}
-            for split, found in classes.items()
+            for split, found in there.items()
         }
         for name, found in files["train"].items():
             if not found:
@@ -107,7 +107,7 @@ class ImageFolder(ImageData):
 
     def _wants(self, folder: str) -> bool:
         """Whether pictures of a class are to be kept; those of others are not looked for."""
-        return self.classes is None or readable(folder) in map(str, self.classes)
+        return is_wanted(readable(folder), self.classes)
 
     def _problem(self, rule: str, remedy: str) -> ViewfinderError:
         return ViewfinderError("the data", [Problem("data.root", rule, self.root, remedy)])

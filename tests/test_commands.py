@@ -15,8 +15,12 @@ import sklearn.metrics
 import torch
 from conftest import CLASSES, ROOT, SIZES, Page, Train, Type, paint
 from PIL import Image
+from torch import nn
 
+from viewfinder.experiment import run_experiment
 from viewfinder.models.simple_cnn import SimpleCNN
+from viewfinder.overrides import compose_config
+from viewfinder.preprocess import Preprocess
 from viewfinder.report.tables import print_comparison
 from viewfinder.run_folder import RunFolder
 
@@ -122,6 +126,26 @@ def test_a_run_that_needs_its_working_folder_says_where_that_was(
     answer = viewfinder("evaluate", tmp_path / run.path)
     assert answer.code == 2
     assert f"was started in {tmp_path}" in " ".join(answer.err.split())
+
+
+class Lazy(nn.Sequential):
+    """Whose last layer learns from the first picture how many values it takes."""
+
+    def __init__(self, channels: int, classes: int):
+        super().__init__(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(classes))
+        self.preprocess = Preprocess(image_size=8)
+
+
+def test_a_run_of_a_network_with_lazy_layers_is_evaluated_and_goes_on(
+    tiny: list[str], tmp_path: Path, viewfinder: Type
+) -> None:
+    cfg = compose_config([*tiny, "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}"])
+    cfg.model = {"_target_": "test_commands.Lazy"}
+    run_experiment(cfg)
+    answer = viewfinder("evaluate", tmp_path / "run", "allow=test_commands")
+    assert answer.code == 0, answer.err
+    assert "Equal to scores.json." in answer.out
+    assert viewfinder("resume", tmp_path / "run", "trainer.max_epochs=2", "allow=test_commands").code == 0
 
 
 # predict

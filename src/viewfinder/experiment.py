@@ -26,7 +26,7 @@ from viewfinder.projector import write_projector
 from viewfinder.recorder import AfterEpoch, Recorder
 from viewfinder.report.page import save_picture, write_report
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table
-from viewfinder.report.summary import count_trained, network_facts, say_choices, say_data, say_network, say_result
+from viewfinder.report.summary import network_facts, say_choices, say_data, say_network, say_result
 from viewfinder.run_folder import RunFolder
 from viewfinder.scoring import load_weights, score_best_and_last
 from viewfinder.seeds import seed_everything
@@ -95,9 +95,10 @@ def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
     network = (rebuild_network if is_begun else build_network)(cfg, data.in_channels, len(data.class_names))
     data.load(preprocess_of(network))
     data_facts = data.facts()
-    facts = network_facts(network, data.in_channels, len(data.class_names))  # first: lazy layers get their sizes by it
+    facts = network_facts(network, data.in_channels, len(data.class_names))  # before phases look at its parameters
     classifier = build_classifier(cfg, network, data_facts["class_counts"])
-    return Parts(data, classifier, data_facts, facts | {"trained": count_trained(network)})  # as phases have settled
+    facts["trained"] = sum(p.numel() for p in network.parameters() if p.requires_grad)  # in any of them
+    return Parts(data, classifier, data_facts, facts)
 
 
 class Start(NamedTuple):

@@ -39,12 +39,12 @@ class OpenedRun:
         self.class_names: list[str] = self.facts["class_names"]
         self.stored: tuple[int, tuple[int, int]] = (self.facts["channels"], tuple(self.facts["picture_size"]))
         network = rebuild_network(cfg, self.facts["channels"], len(self.class_names))
+        network_facts(network, self.facts["channels"], len(self.class_names))
         self.classifier = build_classifier(cfg, network, self.facts["class_counts"])
         channels, size = self.stored
         preprocess = self.classifier.preprocess
         self.picture_shape = (channels, preprocess.for_files(size) if preprocess.resize.cover else size)
         load_weights(self.classifier, folder.best if weights == "best" else folder.last)
-        network_facts(network, self.facts["channels"], len(self.class_names))
         check_loss(self.classifier.loss, len(self.class_names))
         set_tf32(False)
         self.trainer: pl.Trainer = build(cfg.trainer, "trainer")

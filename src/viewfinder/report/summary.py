@@ -57,7 +57,7 @@ def skipped_lines(data: ImageData) -> list[str]:
 
 
 def network_facts(network: nn.Module, channels: int, classes: int) -> dict[str, Any]:
-    """Parameters, those that are trained, and multiply-adds for one picture; which it is tried with.
+    """Its name, parameters, and multiply-adds for one picture; which it is tried with, and lazy layers take shape by.
 
     Raises:
         ViewfinderError: if the network does not take pictures of so many channels, or give a logit for each class.
@@ -82,14 +82,8 @@ def network_facts(network: nn.Module, channels: int, classes: int) -> dict[str, 
     return {
         "name": name,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "trained": count_trained(network),
         "multiply_adds": counter.get_total_flops() // 2,
     }
-
-
-def count_trained(network: nn.Module) -> int:
-    """Of its parameters, those that are trained."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
 def say_network(facts: Mapping[str, Any]) -> None:

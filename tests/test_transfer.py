@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from viewfinder.data.image_folder import ImageFolder
 from viewfinder.errors import ViewfinderError
+from viewfinder.features.cache import has_frozen_backbone
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.mlp import MLP
 from viewfinder.models.pretrained import Pretrained
@@ -538,6 +539,31 @@ def test_a_network_of_ours_begins_with_anothers_weights_except_the_last_layer(ki
     assert moved_by(network, torch.rand(4, 3, 8, 8)) == head
     fresh.load_state_dict(network.state_dict())
     assert len(moved_by(fresh, torch.rand(4, 3, 8, 8), 1)) == len(fresh.state_dict())
+
+
+class Convolutions(Transferable):
+    """Without a linear layer, and so without a head that could be found."""
+
+    def __init__(self, channels: int, classes: int, has_head: bool = False):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(channels, classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.preprocess = Preprocess(8)
+        if has_head:
+            self.transfer(None, True, True)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.layers(pictures)
+
+
+def test_a_network_without_a_linear_layer_has_no_head_to_transfer() -> None:
+    with pytest.raises(ViewfinderError, match="Convolutions has no linear layer"):
+        Convolutions(3, 4, has_head=True)
+
+
+def test_a_network_that_names_no_head_is_not_taken_for_a_frozen_one_and_has_no_phases() -> None:
+    assert not has_frozen_backbone(Convolutions(3, 4))
+    with pytest.raises(ViewfinderError, match="Convolutions does not say what its head is"):
+        Phases({"only": {"train": "head"}}, Convolutions(3, 4), 1, 1e-2)
 
 
 @pytest.mark.parametrize("kind", [*SMALL, Pretrained])

@@ -104,7 +104,7 @@ class Phases:
     """
 
     def __init__(self, phases: Mapping[str, Mapping[str, Any]], network: nn.Module, max_epochs: int, lr: float | None):
-        if not isinstance(network, Transferable):
+        if not isinstance(network, Transferable) or not network.head_name:
             rule = f"{type(network).__name__} does not say what its head is"
             remedy = "Make it a viewfinder.models.transfer.Transferable whose __init__ ends with self.transfer(...)."
             raise ViewfinderError(STAGE, [Problem("model._target_", rule, remedy=remedy)])

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.models.weights import fill, read_weights, refused
 
 
@@ -22,8 +23,8 @@ def is_within(name: str, parts: Sequence[str]) -> bool:
 class Transferable(nn.Module):
     """A network of a head, which is new for other classes, and what comes before it, the backbone.
 
-    `head_name` is the head's. Of `trained`, names of modules and parameters, all is trained; what is not stays as it
-    is, bit for bit: parameters and batch-norm statistics.
+    `head_name` is the head's; '' until it is known. Of `trained`, names of modules and parameters, all is trained; what
+    is not stays as it is, bit for bit: parameters and batch-norm statistics.
     """
 
     head_name = ""
@@ -39,9 +40,12 @@ class Transferable(nn.Module):
             cache_features: compute a frozen backbone's features once, not every epoch; see viewfinder.features.
 
         Raises:
-            ViewfinderError: if the weights cannot be had or do not fit.
+            ViewfinderError: if there is no linear layer, or the weights cannot be had or do not fit.
         """
         self.head_name, self.cache_features = find_head(self), cache_features
+        if not self.head_name:
+            rule, remedy = f"{self.kind} has no linear layer that could be its head", "End it with a torch.nn.Linear."
+            raise ViewfinderError("the configuration", [Problem("model._target_", rule, remedy=remedy)])
         if weights is not None:
             found = read_weights(weights)
             self.check_same_kind(weights, found.model)
@@ -63,7 +67,7 @@ class Transferable(nn.Module):
 
     def is_of_head(self, name: str) -> bool:
         """Whether a module or parameter is the head, or in it."""
-        return is_within(name, [self.head_name])
+        return bool(self.head_name) and is_within(name, [self.head_name])
 
     def train_only(self, parts: Sequence[str]) -> None:
         """Keep everything but these parts as it is; '' is the whole network."""

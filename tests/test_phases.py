@@ -20,7 +20,8 @@ from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.pretrained import Pretrained
 from viewfinder.models.transfer import Transferable, is_within
 from viewfinder.overrides import compose_config
-from viewfinder.phases import Phases, check_phases
+from viewfinder.phase_config import check_phases
+from viewfinder.phases import Phases
 from viewfinder.preprocess import preprocess_of
 from viewfinder.report.curves import draw_curves
 from viewfinder.run_folder import RunFolder

@@ -11,7 +11,8 @@ from viewfinder.build import STAGE, Text, Whole, build, check, check_values, loc
 from viewfinder.classifier import Classifier
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.phases import Phases, check_phases, phases_of
+from viewfinder.phase_config import check_phases, phases_of
+from viewfinder.phases import Phases
 from viewfinder.preprocess import preprocess_of
 
 GIVEN: dict[str, frozenset[str]] = {

@@ -1,93 +1,17 @@
-"""The phases of a training: which parts of a network are trained, for how many epochs, at what learning rates."""
+"""The phases of a training: parts of a network in turn, each block at its learning rate."""
 
 import bisect
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from pydantic import Field
 from torch import nn
 
-from viewfinder.build import Count, Positive, Text, check
+from viewfinder.build import STAGE
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 from viewfinder.models.blocks import blocks_of
 from viewfinder.models.transfer import Transferable, is_within
-
-STAGE = "the configuration"
-
-
-@dataclass(frozen=True)
-class Phase:
-    """What is trained for some epochs.
-
-    Args:
-        train: all; head; a number of blocks, counted from the last, with the head; or names of modules or parameters.
-        epochs: None, of the last phase alone: what is left of trainer.max_epochs.
-        lr: learning rate; None for the optimizer's.
-        layer_decay: what the learning rate of a block is, times that of the block after it (ULMFiT, arXiv 1801.06146;
-            BEiT, arXiv 2106.08254).
-    """
-
-    train: Text | Count | Annotated[list[Text], Field(min_length=1)]
-    epochs: Count | None = None
-    lr: Positive | None = None
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-
-def check_phases(phases: Any, max_epochs: Any) -> list[Problem]:
-    """What is wrong with the group `phases`: name -> arguments of a Phase, in the order in which they come.
-
-    Args:
-        max_epochs: of the trainer; where it is no number, no sum is compared with it.
-    """
-    if not phases:
-        return []
-    if not isinstance(phases, dict) or not all(isinstance(phase, dict) for phase in phases.values()):
-        return [Problem("phases", "must hold phases by name", remedy="See conf/phases/fine_tune.yaml.")]
-    rule, remedy = "names a class or how it is made, and a phase is none", "Leave it out."
-    problems = [
-        Problem(f"phases.{name}.{key}", rule, remedy=remedy)
-        for name, phase in phases.items()
-        for key, value in phase.items()
-        if str(key).startswith("_") or (isinstance(value, dict) and "_target_" in value)
-    ]
-    problems = problems or [
-        problem
-        for name, phase in phases.items()
-        for problem in check(f"phases.{name}", {"_target_": "Phase", **phase}, set(), lambda *_: Phase)
-    ]
-    *earlier, (last, phase) = phases.items()
-    for name, before in earlier:
-        if before.get("epochs") is None:
-            rule = "must be given: the last phase alone has what is left"
-            problems.append(Problem(f"phases.{name}.epochs", rule, "null", "Such as 3."))
-    if problems or not isinstance(max_epochs, int):
-        return problems
-    before = sum(phase["epochs"] for _, phase in earlier)
-    if (epochs := phase.get("epochs")) is not None and before + epochs != max_epochs:
-        rule = f"the last phase ends with trainer.max_epochs, {max_epochs}, after {before} of the phases before it"
-        remedy = f"Type trainer.max_epochs={before + epochs}, or phases.{last}.epochs=null."
-        problems.append(Problem(f"phases.{last}.epochs", rule, str(epochs), remedy))
-    elif before >= max_epochs:
-        rule = f"leaves no epoch for {last}: the phases before it have {before}"
-        shorter = " ".join(f"phases.{name}.epochs=1" for name, _ in earlier)
-        remedy = f"Type more than {before}; or {shorter} with {len(phases)} or more."
-        problems.append(Problem("trainer.max_epochs", rule, str(max_epochs), remedy))
-    return problems
-
-
-def phases_of(cfg: DictConfig) -> dict[str, dict[str, Any]]:
-    """The group `phases` of a configuration: name -> arguments of a Phase; {} for a training without."""
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
-    return values.get("phases") or {}
-
-
-def first_epochs(phases: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """The epoch, from 1, with which each phase begins, as a checked configuration has them."""
-    firsts = itertools.accumulate((phase["epochs"] for phase in [*phases.values()][:-1]), initial=1)
-    return dict(zip(phases, firsts, strict=False))  # which are one more than phases where there are none
+from viewfinder.phase_config import Phase, first_epochs
 
 
 class Phases:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from viewfinder.errors import listed
 from viewfinder.kept_files import wrong
-from viewfinder.phases import check_phases, first_epochs, phases_of
+from viewfinder.phase_config import check_phases, first_epochs, phases_of
 from viewfinder.report.confusion import draw_confusion, most_confused
 from viewfinder.report.curves import draw_curves
 from viewfinder.run_folder import RunFolder

@@ -28,7 +28,7 @@ class Classifier(pl.LightningModule):
             None for a constant learning rate.
         seed: from which dropout's random numbers follow, with epoch and batch.
         phases: of training; None for one that trains all that the network says. Each has an optimizer of its own, which
-            takes over the state of the parameters that were trained before, and a schedule of its own.
+            takes over the state of the parameters that the one before trained, and a schedule of its own.
 
     `loop` takes the training steps; the trainer brings its own.
     """

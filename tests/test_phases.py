@@ -256,6 +256,15 @@ def test_terminal_tensorboard_and_curves_mark_where_a_phase_begins(train: Train,
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [(1, "head and the last block"), (2, "head and the last 2 blocks"), (["head", "features"], "head, features")],
+)
+def test_a_phase_says_what_it_trains(train: Any, said: str) -> None:
+    network = CustomCNN(3, 4, image_size=8, widths=[4, 8], hidden=[16])
+    assert phases_of(network, train=train).said(0).startswith(f"only, epochs 1 to 5: {said}, ")
+
+
 def test_curves_have_a_line_between_two_phases_and_their_names() -> None:
     columns = ["train/loss", "val/loss", "train/accuracy", "val/accuracy"]
     metrics = pd.DataFrame({"epoch": range(1, 6), **{name: [0.5, 0.4, 0.3, 0.2, 0.1] for name in columns}})

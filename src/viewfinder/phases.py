@@ -88,7 +88,8 @@ class Phases:
         phase, epochs, parts = self.phases[name], self.epochs(name), self.parts[name]
         trained = sum(p.numel() for key, p in self.network.named_parameters() if is_within(key, parts))
         what = listed(phase.train) if isinstance(phase.train, list) else phase.train
-        what = f"head and the last {what} blocks" if isinstance(what, int) else what
+        if isinstance(what, int):
+            what = f"head and the last {what} blocks" if what > 1 else "head and the last block"
         decay = f", times {phase.layer_decay:g} a block" if phase.layer_decay != 1 else ""
         first, last = epochs[0] + 1, epochs[-1] + 1
         when = f"epochs {first} to {last}" if last > first else f"epoch {first}"
@@ -96,7 +97,8 @@ class Phases:
 
     def _rate(self, name: str, lr: float | None) -> float:
         if lr is None:
-            raise ViewfinderError(STAGE, [Problem(f"phases.{name}.lr", "must be given: there is no optimizer.lr")])
+            rule, remedy = "must be given: there is no optimizer.lr", f"Type phases.{name}.lr=1e-3, say."
+            raise ViewfinderError(STAGE, [Problem(f"phases.{name}.lr", rule, "null", remedy)])
         return lr
 
     def _distance(self, name: str) -> int:

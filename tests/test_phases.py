@@ -1,5 +1,6 @@
 """Training in phases: exactly the parts that a phase names are trained, as a plain loop over the phases trains them."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -265,12 +266,19 @@ def test_a_phase_says_what_it_trains(train: Any, said: str) -> None:
     assert phases_of(network, train=train).said(0).startswith(f"only, epochs 1 to 5: {said}, ")
 
 
+def test_a_name_that_would_steer_a_terminal_is_spelt_out() -> None:
+    phases = Phases({"a\x1b[31m": {"train": "head", "lr": 1.0}}, CustomCNN(3, 4, image_size=16), 1, None)
+    assert phases.said(0).startswith("a\\x1b[31m, epoch 1")
+
+
 def test_curves_have_a_line_between_two_phases_and_their_names() -> None:
     columns = ["train/loss", "val/loss", "train/accuracy", "val/accuracy"]
     metrics = pd.DataFrame({"epoch": range(1, 6), **{name: [0.5, 0.4, 0.3, 0.2, 0.1] for name in columns}})
-    for axes in draw_curves(metrics, 5, {"head": 1, "$x_y$": 4}).axes:
-        assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [3.5]  # type: ignore[index]
-        assert [text.get_text() for text in axes.texts] == ["head", "$x_y$"]
+    figure = draw_curves(metrics, 5, {"head": 1, "$x_y$": 4, "日\x1b" + 30 * "a": 5})
+    figure.savefig(io.BytesIO())
+    for axes in figure.axes:
+        assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [3.5, 4.5]  # type: ignore[index]
+        assert [text.get_text() for text in axes.texts] == ["head", "$x_y$", "□\\x1b" + 18 * "a" + "…"]
         assert not any(text.get_parse_math() for text in axes.texts)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from viewfinder.build import STAGE
-from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
+from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed, printable
 from viewfinder.models.blocks import blocks_of
 from viewfinder.models.transfer import Transferable, is_within
 from viewfinder.phase_config import Phase, first_epochs
@@ -93,7 +93,7 @@ class Phases:
         decay = f", times {phase.layer_decay:g} a block" if phase.layer_decay != 1 else ""
         first, last = epochs[0] + 1, epochs[-1] + 1
         when = f"epochs {first} to {last}" if last > first else f"epoch {first}"
-        return f"{name}, {when}: {what}, {trained:,} parameters, lr {self.rates[name]:g}{decay}"
+        return f"{printable(name)}, {when}: {what}, {trained:,} parameters, lr {self.rates[name]:g}{decay}"
 
     def _rate(self, name: str, lr: float | None) -> float:
         if lr is None:

@@ -6,6 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from viewfinder.report.confusion import short
+
 COLOURS = {"train": "#8a94a6", "val": "#1f5fbf"}
 
 
@@ -24,7 +26,7 @@ def draw_curves(metrics: pd.DataFrame, best_epoch: int, phases: Mapping[str, int
             if first > 1:
                 axes.axvline(first - 0.5, color="#1d2430", lw=1, ls=":")
             axes.annotate(
-                name_of, (max(first - 0.5, 1), 1), (3, -3), ("data", "axes fraction"), "offset points", va="top",
+                short(name_of), (max(first - 0.5, 1), 1), (3, -3), ("data", "axes fraction"), "offset points", va="top",
                 fontsize=9, color="#1d2430", parse_math=False,
             )  # fmt: skip
         axes.set(title=name.capitalize(), xlabel="epoch", ylabel=name)

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_loop import Batches
 from torch import nn
 
-from viewfinder.assemble import build_classifier, build_network, open_data
+from viewfinder.assemble import build_classifier, build_network, check_config, open_data
 from viewfinder.errors import ViewfinderError
 from viewfinder.experiment import run_experiment
 from viewfinder.models.blocks import blocks_of
@@ -322,8 +322,19 @@ def test_a_phase_that_cannot_be_is_refused_with_what_to_type(
 @pytest.mark.parametrize("key", ["_target_", "_partial_", "_args_", "train"])
 def test_a_phase_is_no_class(key: str) -> None:
     phase = {"train": "all", key: {"_target_": "os.system", "train": 1}}
-    (problem,) = check_phases({"head": {"train": "head", "epochs": 1}, "rest": phase}, 5)
+    (problem,) = check_phases({"head": {"train": "head", "epochs": 1}, "rest": phase})
     assert (problem.key, problem.remedy) == (f"phases.rest.{key}", "Leave it out.")
+
+
+def test_a_trainer_of_ones_own_that_says_no_number_of_epochs_will_do_without_phases_alone(tiny: list[str]) -> None:
+    for words in ([], TWO[:2]):
+        cfg = compose_config([*tiny, *words])
+        del cfg.trainer["max_epochs"]
+        if words:
+            with pytest.raises(ViewfinderError, match=r"trainer.max_epochs\n +must be given"):
+                check_config(cfg)
+        else:
+            check_config(cfg)
 
 
 def test_torchvisions_own_names_of_parts_are_taken() -> None:

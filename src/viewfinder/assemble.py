@@ -11,7 +11,7 @@ from viewfinder.build import STAGE, Text, Whole, build, check, check_values, loc
 from viewfinder.classifier import Classifier
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.phase_config import check_phases, phases_of
+from viewfinder.phase_config import check_epochs, check_phases, phases_of
 from viewfinder.phases import Phases
 from viewfinder.preprocess import preprocess_of
 
@@ -58,7 +58,8 @@ def check_config(cfg: DictConfig, allowed: Allowed | None = None) -> None:
         found = check(group, node, given, find)
         problems += found or _try(cfg, group)
     if not problems:
-        problems += check_phases(values.get("phases"), cfg.trainer.max_epochs)
+        phases = values.get("phases")
+        problems += check_phases(phases) or check_epochs(phases, cfg.trainer.get("max_epochs"))
     if problems:
         raise ViewfinderError(STAGE, problems)
 

@@ -30,12 +30,8 @@ class Phase:
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
-def check_phases(phases: Any, max_epochs: Any) -> list[Problem]:
-    """What is wrong with the group `phases`: name -> arguments of a Phase, in the order in which they come.
-
-    Args:
-        max_epochs: of the trainer; where it is no number, no sum is compared with it.
-    """
+def check_phases(phases: Any) -> list[Problem]:
+    """What is wrong with the group `phases`: name -> arguments of a Phase, in the order in which they come."""
     if not phases:
         return []
     if not isinstance(phases, dict) or not all(isinstance(phase, dict) for phase in phases.values()):
@@ -52,24 +48,31 @@ def check_phases(phases: Any, max_epochs: Any) -> list[Problem]:
         for name, phase in phases.items()
         for problem in check(f"phases.{name}", {"_target_": "Phase", **phase}, set(), lambda *_: Phase)
     ]
-    *earlier, (last, phase) = phases.items()
-    for name, other in earlier:
-        if other.get("epochs") is None:
-            rule = "must be given: the last phase alone has what is left"
+    rule = "must be given: the last phase alone has what is left"
+    for name in [*phases][:-1]:
+        if phases[name].get("epochs") is None:
             problems.append(Problem(f"phases.{name}.epochs", rule, "null", "Such as 3."))
-    if problems or not isinstance(max_epochs, int):
-        return problems
-    before = sum(other["epochs"] for _, other in earlier)
-    if (epochs := phase.get("epochs")) is not None and before + epochs != max_epochs:
+    return problems
+
+
+def check_epochs(phases: Mapping[str, Mapping[str, Any]] | None, max_epochs: int | None) -> list[Problem]:
+    """Whether phases, which are checked, have the epochs of the trainer between them."""
+    if not phases:
+        return []
+    if max_epochs is None:
+        return [Problem("trainer.max_epochs", "must be given: the last phase ends with it", remedy="Such as 20.")]
+    *earlier, last = phases
+    before = sum(phases[name]["epochs"] for name in earlier)
+    if (epochs := phases[last].get("epochs")) is not None and before + epochs != max_epochs:
         rule = f"the last phase ends with trainer.max_epochs, {max_epochs}, after {before} of the phases before it"
         remedy = f"Type trainer.max_epochs={before + epochs}, or phases.{last}.epochs=null."
-        problems.append(Problem(f"phases.{last}.epochs", rule, str(epochs), remedy))
-    elif before >= max_epochs:
+        return [Problem(f"phases.{last}.epochs", rule, str(epochs), remedy)]
+    if before >= max_epochs:
         rule = f"leaves no epoch for {last}: the phases before it have {before}"
-        shorter = " ".join(f"phases.{name}.epochs=1" for name, _ in earlier)
+        shorter = " ".join(f"phases.{name}.epochs=1" for name in earlier)
         remedy = f"Type more than {before}; or {shorter} with {len(phases)} or more."
-        problems.append(Problem("trainer.max_epochs", rule, str(max_epochs), remedy))
-    return problems
+        return [Problem("trainer.max_epochs", rule, str(max_epochs), remedy)]
+    return []
 
 
 def phases_of(cfg: DictConfig) -> dict[str, dict[str, Any]]:

@@ -41,7 +41,7 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
     if list(best["test"]["per_class"]) != names:
         raise wrong(run.scores, "has other classes than data.json")
     phases = phases_of(cfg)
-    if check_phases(phases, None):
+    if check_phases(phases):
         raise wrong(run.config, "has phases that are none")
     counts = np.array(best["test"]["confusion"])
     save_figure(draw_curves(metrics, best["epoch"], first_epochs(phases)), run.curves)

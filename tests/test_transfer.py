@@ -549,7 +549,7 @@ class Convolutions(Transferable):
         self.layers = nn.Sequential(nn.Conv2d(channels, classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.preprocess = Preprocess(8)
         if has_head:
-            self.transfer(None, True, True)
+            self.transfer(None, True)
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.layers(pictures)

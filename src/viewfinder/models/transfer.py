@@ -31,7 +31,7 @@ class Transferable(nn.Module):
     trained: Sequence[str] = ("",)
     cache_features = True
 
-    def transfer(self, weights: str | None, freeze: bool, cache_features: bool) -> None:
+    def transfer(self, weights: str | None, freeze: bool, cache_features: bool = True) -> None:
         """To be called when all layers are there: the last linear one is the head.
 
         Args:

@@ -99,6 +99,7 @@ def groups_of(parsed: Sequence[Override]) -> dict[str, list[str]]:
     options = {
         key: loader.get_group_options(key, ObjectType.CONFIG, "config", context)
         for key in {o.key_or_group for o in parsed}
+        if "." not in key  # a key within a group; Hydra would search all folders for it
     }
     return {key: names for key, names in options.items() if names}
 

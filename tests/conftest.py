@@ -1,20 +1,29 @@
 """What the end-to-end tests share: small pictures, runs that have finished, and the commands as a person types them."""
 
+import copy
+import os
 import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: pytest's workers share the cores
+
 import numpy as np
 import pytest
 import torch
 import torchvision
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
 from PIL import Image
 
+from viewfinder import overrides
 from viewfinder.commands import app
 from viewfinder.experiment import run_experiment
-from viewfinder.overrides import compose_config
+from viewfinder.overrides import compose_config, find_conf
 from viewfinder.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,6 +87,39 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compose_each_choice_once() -> Iterator[None]:
+    """Hydra takes 65 ms to compose the same choices once more, and 8 to list those of a key.
+
+    Values are put into a copy of what was composed, as Hydra itself does it.
+    """
+    groups = {file.parent.name for file in find_conf().glob("*/*.yaml")}
+    compose, composed = overrides.compose, {}
+    list_options, options_of = ConfigLoaderImpl.get_group_options, {}
+
+    def compose_once(name: str, line: list[str], **how: bool) -> DictConfig:
+        parsed = OverridesParser.create().parse_overrides(line)
+        first = [o for o in parsed if o.key_or_group in groups or o.is_hydra_override() or o.is_sweep_override()]
+        words = [str(o.input_line) for o in first]
+        known = (name, *words, *how.items())
+        if known not in composed:
+            composed[known] = compose(name, words, **how)
+        cfg = copy.deepcopy(composed[known])
+        ConfigLoaderImpl._apply_overrides_to_config([o for o in parsed if o not in first], cfg)
+        return cfg
+
+    def list_once(loader: ConfigLoaderImpl, group: str, kind: ObjectType, name: str, context: list[str]) -> list[str]:
+        known = (group, kind, name, *context)
+        if known not in options_of:
+            options_of[known] = list_options(loader, group, kind, name, context)
+        return options_of[known]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overrides, "compose", compose_once)
+        patch.setattr(ConfigLoaderImpl, "get_group_options", list_once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with given splits, in three classes with awkward names."""
@@ -96,9 +138,9 @@ QUICK = [
 ]  # fmt: skip
 
 
-def train_into(folder: Path, *overrides: str) -> RunFolder:
+def train_into(folder: Path, *words: str) -> RunFolder:
     """Train with these overrides; the run is at `folder`."""
-    typed = [*overrides, f"run_dir={folder}"]
+    typed = [*words, f"run_dir={folder}"]
     run_experiment(compose_config(typed), overrides=typed)
     return RunFolder.open(folder)
 
@@ -106,7 +148,7 @@ def train_into(folder: Path, *overrides: str) -> RunFolder:
 @pytest.fixture
 def train(tiny: list[str]) -> Train:
     """A tiny training: train(folder, "key=value", ...)."""
-    return lambda folder, *overrides: train_into(folder, *tiny, *overrides)
+    return lambda folder, *words: train_into(folder, *tiny, *words)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ Every choice of every group and every key of every choice is typed wrong in each
 from the YAML files themselves; what those cannot tell stands in the tables below, and a key that is in neither fails.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,10 +16,9 @@ import pytest
 import pytorch_lightning
 import torch
 from hydra import initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from PIL import Image
 
-import viewfinder.overrides
 from viewfinder.assemble import check_config
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.experiment import run_experiment
@@ -221,22 +219,6 @@ def each(cases: Iterator[Case]) -> Callable[[Callable[..., None]], Callable[...,
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder_of(tmp_path_factory.mktemp("pictures"), "cat", "dog")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compose_each_choice_once() -> Iterator[None]:
-    """Hydra needs 50 ms to compose the same files once more; nothing here changes what was composed."""
-    compose, composed = viewfinder.overrides.compose, {}
-
-    def remembering(name: str, overrides: list[str], **options: Any) -> DictConfig:
-        known = (name, os.getcwd(), tuple(overrides), tuple(options.items()))  # noqa: PTH109
-        if known not in composed:
-            composed[known] = compose(name, overrides, **options)
-        return composed[known]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(viewfinder.overrides, "compose", remembering)
-        yield
 
 
 @pytest.fixture

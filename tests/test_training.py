@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import QUICK, ROOT, Train, train_into
+from conftest import QUICK, ROOT, Train, Type, train_into
 
 from viewfinder.overrides import find_conf
 from viewfinder.reopen import open_run
@@ -117,12 +117,12 @@ def typed(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.Compl
     return subprocess.run(script, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
-def test_a_loss_that_is_no_number_fails_the_run(tiny: list[str], tmp_path: Path) -> None:
-    done = typed("model=mlp", *tiny, "optimizer.lr=1e30", f"run_dir={tmp_path / 'run'}")
-    assert done.returncode == 2
-    assert "train/loss" in done.stderr
-    assert "smaller optimizer.lr" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_loss_that_is_no_number_fails_the_run(tiny: list[str], tmp_path: Path, viewfinder: Type) -> None:
+    answer = viewfinder("train", "model=mlp", *tiny, "optimizer.lr=1e30", f"run_dir={tmp_path / 'run'}")
+    assert answer.code == 2
+    assert "train/loss" in answer.err
+    assert "smaller optimizer.lr" in answer.err
+    assert "Traceback" not in answer.err
     facts = RunFolder.open(tmp_path / "run").read_run()
     assert facts["status"] == "failed"
     assert "train/loss" in (tmp_path / "run" / "train.log").read_text(encoding="utf-8")

@@ -157,18 +157,22 @@ def check_storage(count: int, seed: int, total: int = 8) -> bool:
             SearchFolder(folder).begin(typed)
             search_in(folder, typed.space, total, seed=seed)
 
+        done, patience = 0, 1
         while True:
             children = [in_child(live, said) for _ in range(1 if alone else 2)]
-            time.sleep(lasts * 10 ** rng.uniform(-2, 0))
+            time.sleep(patience * lasts * 10 ** rng.uniform(-2, 0))
             for child in children:
                 if os.waitpid(child, os.WNOHANG)[0] == 0:
                     os.kill(child, signal.SIGKILL)
                     os.waitpid(child, 0)
                     kills += 1
+            before = done
             if folder.joinpath("search.json").exists():
                 trials = SearchFolder(folder).study().get_trials(deepcopy=False)
-                if sum(each.state.is_finished() for each in trials) == total:
-                    break
+                done = sum(each.state.is_finished() for each in trials)
+            if done == total:
+                break
+            patience = 1 if done > before else 2 * patience  # or on a busy machine none would get anywhere
         live()
         ours = found(Search(SearchFolder(folder), typed.space))
         problem = said.read_text() if said.exists() else ""

@@ -33,6 +33,15 @@ def same_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+BUSY_SECONDS = choices._busy_seconds
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else runs here."""
+    monkeypatch.setattr(choices, "_busy_seconds", lambda: 0.0)
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -59,6 +68,21 @@ def test_float32_is_left_only_by_a_clear_margin(monkeypatch: pytest.MonkeyPatch,
     precision, reason = precision_of(SimpleCNN(3, 2, 16))
     assert precision == chosen
     assert f"{speedup:.2f} times" in reason
+
+
+def test_beside_a_busy_neighbour_float32_stays_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = [0.0]
+
+    def busy() -> float:  # every core, all the time
+        seconds[0] += 1000.0
+        return seconds[0]
+
+    monkeypatch.setattr(choices, "_busy_seconds", busy)
+    precision, reason = precision_of(SimpleCNN(3, 2, 16))
+    assert precision == "32-true"
+    assert "busy" in reason
+    found(monkeypatch)  # a second trial would have nothing to find
+    assert precision_of(SimpleCNN(3, 2, 16)) == (precision, reason)
 
 
 def test_equal_commands_make_equal_choices_and_others_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +180,7 @@ def test_what_other_programs_take_is_all_that_is_taken_less_ones_own(monkeypatch
     monkeypatch.setattr(psutil, "cpu_times", lambda: everyone(10, 1, 2, 500, 50, 0.125, 0.25, 0.5, 3, 1))
     monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(cpu_times=lambda: own))
     # guest and guest_nice are counted in user and nice as well
-    assert choices._busy_seconds() == 10 + 1 + 2 + 0.125 + 0.25 + 0.5 - 1.5 - 0.25
+    assert BUSY_SECONDS() == 10 + 1 + 2 + 0.125 + 0.25 + 0.5 - 1.5 - 0.25
 
 
 def test_a_run_takes_all_threads_again_after_one_that_took_fewer(

@@ -6,9 +6,8 @@ import functools
 import hashlib
 import os
 import platform
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +41,11 @@ STEP = 0.04
 PATIENCE = 60.0
 """Seconds to wait for another run's trial."""
 BUSY = 0.25
-"""Of all cores' time; where other programs take more, a trial of threads says nothing."""
+"""Of all cores' time; where other programs take more, a trial says nothing."""
+TICKS = 0.1
+"""Seconds in which that can be told: it is counted in hundredths."""
+TURNS = 40
+"""Of a step and another, at most."""
 
 
 class Choices(NamedTuple):
@@ -125,9 +128,12 @@ def _choose_precision(
 ) -> tuple[str, str]:
     what = f"precision{', graph' * is_graphed}"
     try:
-        times = dict(_kept(what, network, batch, device, lambda: _gains(Trial(network, batch, device, is_graphed))))
+        times = _kept(what, network, batch, device, lambda: _gains(Trial(network, batch, device, is_graphed)))
+        times = None if times is None else dict(times)
     except Exception as error:  # a network that bfloat16, or being copied, does not suit
         return EXACT, f"{FAST} could not be tried: {type(error).__name__}"
+    if times is None:
+        return EXACT, f"since {FAST} was not tried on a busy machine; remove {_file()} to try it"
     chosen = EXACT
     for precision, gain in times.items():
         if gain >= MARGIN * times.get(chosen, 1.0):
@@ -188,25 +194,28 @@ class Trial:
         torch.autograd.grad(loss, self.trained, allow_unused=True)
 
 
-def times_as_fast(
-    step: Callable[[], float], other: Callable[[], float], of: Callable[[Sequence[float]], float] = statistics.median
-) -> float:
-    """How many times as fast the other is: a ratio `of` their seconds, tried in turn."""
+def times_as_fast(step: Callable[[], float], other: Callable[[], float]) -> float:
+    """How many times as fast the other is, tried in turn: by the shortest of each, since a neighbour only adds."""
     seconds: list[tuple[float, float]] = []
     started = time.perf_counter()
-    while len(seconds) < 2 or (len(seconds) < 9 and time.perf_counter() - started < BUDGET):
+    while len(seconds) < 2 or (len(seconds) < TURNS and time.perf_counter() - started < BUDGET):
         seconds.append((step(), other()))
     # The first of each pays for what is set up once.
-    one, two = (of(column) for column in zip(*seconds[1:], strict=True))
+    one, two = (min(column) for column in zip(*seconds[1:], strict=True))
     return round(one / two, 3)
 
 
-def _gains(trial: Trial) -> dict[str, float]:
-    """How many times as fast as exact float32 each lower precision is that the device has, the highest first."""
+def _gains(trial: Trial) -> dict[str, float] | None:
+    """How many times as fast as exact float32 each lower precision is that the device has, the highest first.
+
+    None on a busy machine.
+    """
     lower = [FAST]
     if trial.device.type == "cuda":  # TF32 came with Ampere, and bfloat16
         lower = [TF32, FAST] if torch.cuda.get_device_capability(trial.device) >= (8, 0) else []
-    return {each: times_as_fast(lambda: trial.step(EXACT), functools.partial(trial.step, each)) for each in lower}
+    is_busy = _watch_others()
+    found = {each: times_as_fast(lambda: trial.step(EXACT), functools.partial(trial.step, each)) for each in lower}
+    return None if trial.device.type == "cpu" and is_busy() else found
 
 
 def _fewer_threads(trial: Trial, batch_size: int) -> tuple[int, float] | None:
@@ -220,17 +229,22 @@ def _fewer_threads(trial: Trial, batch_size: int) -> tuple[int, float] | None:
         return trial.step(EXACT)
 
     def gain(threads: int, fewer: int) -> float:
-        # By the shortest steps: a neighbour who takes one core for a moment holds up all the threads.
-        return times_as_fast(lambda: step(threads), lambda: step(fewer), min)
+        return times_as_fast(lambda: step(threads), lambda: step(fewer))
 
-    busy, started = _busy_seconds(), time.perf_counter()
+    is_busy = _watch_others()
     best, fewer = ALL_THREADS, ALL_THREADS // 2
     while fewer and (times := gain(best, fewer)) > 1 / MARGIN:
         best, fewer = fewer if times > 1 else best, fewer // 2
     times = gain(ALL_THREADS, best) if best != ALL_THREADS else 1.0
-    if _busy_seconds() - busy > BUSY * (os.cpu_count() or 1) * (time.perf_counter() - started):
+    if is_busy():
         return None
     return (best, times) if times >= MARGIN else (ALL_THREADS, 1.0)
+
+
+def _watch_others() -> Callable[[], bool]:
+    """Whether from now on other programs have taken so much that a trial says nothing."""
+    busy, started = _busy_seconds(), time.perf_counter()
+    return lambda: _busy_seconds() - busy > BUSY * (os.cpu_count() or 1) * max(time.perf_counter() - started, TICKS)
 
 
 def _busy_seconds() -> float:

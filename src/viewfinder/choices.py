@@ -56,7 +56,9 @@ class Choices(NamedTuple):
     is_graphed: bool
     """whether training steps are a CUDA graph"""
     said: str
-    """all of these and why, for a person"""
+    """device, threads and precision, and why, for a person"""
+    graph_said: str
+    """the same of the graph; "" where there is nothing to be said"""
 
 
 def choose(
@@ -107,8 +109,8 @@ def choose(
         precision, why = _choose_precision(network, batch, device, graph == "")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{threads} thread{'s' * (threads > 1)}"
     name = f"{device.type}, {name}"
-    steps = "" if graph is None else f"; no CUDA graph, since {graph}" if graph else "; a CUDA graph"
-    return Choices(name, threads, precision, graph == "", f"{name}{why_threads}; {precision}, {why}{steps}")
+    steps = "" if graph is None else f"no CUDA graph, since {graph}" if graph else "a training step is one CUDA graph"
+    return Choices(name, threads, precision, graph == "", f"{name}{why_threads}; {precision}, {why}", steps)
 
 
 def _choose_threads(network: nn.Module, batch: tuple[int, ...]) -> tuple[int, str]:

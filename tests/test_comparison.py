@@ -122,6 +122,14 @@ def test_the_command_repeats_what_was_typed_with_every_seed_and_nothing_of_how_j
     assert repeat_command([installed], [42]) == "viewfinder train model=mlp"
 
 
+def test_the_command_has_what_was_changed_when_the_run_went_on_and_matters(tmp_path: Path) -> None:
+    run = run_that_typed(tmp_path / "run", "+trainer.max_epochs=4", "data=image_folder", "seed=2")
+    later = [["trainer.max_epochs=6", "data.root=/a b"], ["data.workers=2", "allow=tiny"], ["trainer.max_epochs=8"]]
+    run.update_run(resumed=[{"time": "", "epochs": 4, "batches": 0, "overrides": each} for each in later])
+    kept = "+trainer.max_epochs=8 data=image_folder 'data.root=/a b'"
+    assert repeat_command([run], [1, 2]) == f"python train.py -m {kept} seed=1,2"
+
+
 def test_a_strangers_command_is_words_of_train_py_alone(tmp_path: Path) -> None:
     run = run_that_typed(tmp_path / "run", "a=1; rm -rf ~", "b=\x1b[31m", command="rm -rf ~")
     assert repeat_command([run], [1]) == r"python train.py 'a=1; rm -rf ~' 'b=\x1b[31m'"

@@ -4,6 +4,7 @@ import copy
 import os
 import random
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,7 @@ from viewfinder.classifier import Classifier
 from viewfinder.errors import ViewfinderError
 from viewfinder.experiment import run_experiment
 from viewfinder.overrides import compose_config
+from viewfinder.report.repeat import repeat_command
 from viewfinder.resume import resume_experiment
 from viewfinder.run_folder import RunFolder
 from viewfinder.signals import Stopped
@@ -275,7 +277,13 @@ def test_a_finished_run_with_more_epochs_is_the_run_that_was_begun_with_them(
     assert run.read_config().trainer.max_epochs == 5
     (extended,) = run.read_run()["extended"]
     assert (extended["from"], extended["to"]) == (3, 5)
-    assert "extended" in run.report.read_text(encoding="utf-8")
+    page = run.report.read_text(encoding="utf-8")
+    assert "extended" in page
+    assert "\nviewfinder resume run trainer.max_epochs=5</pre>" in page
+    command = repeat_command([run], [42])
+    assert command is not None
+    again = compose_config([*shlex.split(command)[2:], f"run_dir={run.path}"])
+    assert again == run.read_config()
 
 
 def test_a_finished_run_is_left_alone_and_the_way_to_more_epochs_is_named(whole: RunFolder, viewfinder: Type) -> None:

@@ -116,6 +116,7 @@ class Resumed(TypedDict):
     time: str
     epochs: Whole
     batches: Whole
+    overrides: NotRequired[list[str]]
     versions: NotRequired[dict[str, str]]
     code: NotRequired[dict[str, str]]
 

@@ -72,7 +72,7 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = (), after_epoch
             if run.is_writer:
                 for key in {word.partition("=")[0] for word in overrides} & set(CHANGEABLE):
                     OmegaConf.update(cfg, key, OmegaConf.select(wanted, key))
-                facts = _facts(wanted, start, begun_with)
+                facts = _facts(wanted, start, begun_with, overrides)
                 with explained(run):
                     _set_back(run, checkpoint)
                     run.update_run(status="running", error=None, ended=None, **this_process(), **facts)
@@ -149,10 +149,10 @@ def _said(before: Mapping[str, Any], found: Found | None) -> list[str]:
     return said
 
 
-def _facts(cfg: DictConfig, start: Start, was: int) -> dict[str, Any]:
+def _facts(cfg: DictConfig, start: Start, was: int, overrides: Sequence[str]) -> dict[str, Any]:
     """What run.json says of it."""
     batches = start.checkpoint.loop["batches"] if start.checkpoint else 0
-    resumed = {"time": now(), "epochs": start.epochs, "batches": batches}
+    resumed = {"time": now(), "epochs": start.epochs, "batches": batches, "overrides": list(overrides)}
     resumed |= {"versions": versions(), "code": code(targets(cfg))}
     facts: dict[str, Any] = {"resumed": [*start.before.get("resumed", []), resumed]}
     if (epochs := cfg.trainer.max_epochs) != was:

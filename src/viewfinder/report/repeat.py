@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from viewfinder.errors import ViewfinderError, printable
 from viewfinder.run_folder import RunFolder
+from viewfinder.settings import NO_MATTER
 
 PROGRAMS = ("python train.py", "viewfinder train")
 HOW = re.compile(r"[+~]*(?:seed|run_dir|allow|sweep|(?:sweep|hydra)[./@].*)(?:=.*)?", re.DOTALL)
@@ -27,6 +28,7 @@ def repeat_command(runs: Sequence[RunFolder], seeds: Iterable[int]) -> str | Non
         typed, command = facts.get("overrides", []), facts.get("command", "")
         if not typed and command not in PROGRAMS:
             continue  # a configuration that nobody typed
+        typed = _changed(typed, (word for each in facts.get("resumed", []) for word in each.get("overrides", [])))
         if any(word.startswith("-") for word in typed):
             continue  # no override, but an option of Hydra's, one of which runs a file's code
         program = next((name for name in PROGRAMS if command.startswith(f"{name} ")), PROGRAMS[0])
@@ -37,3 +39,13 @@ def repeat_command(runs: Sequence[RunFolder], seeds: Iterable[int]) -> str | Non
         # What others wrote must not steer the terminal on which it is shown.
         return printable(shlex.join([*program.split(), *["-m"] * (len(wanted) > 1), *words]))
     return None
+
+
+def _changed(typed: Iterable[str], later: Iterable[str]) -> list[str]:
+    """Overrides with what was typed for the same keys when the run went on."""
+    words = {word.partition("=")[0].lstrip("+"): word for word in typed}
+    for word in later:
+        key, _, value = word.partition("=")
+        if key not in NO_MATTER:
+            words[key] = f"{words.get(key, word).partition('=')[0]}={value}"
+    return [*words.values()]

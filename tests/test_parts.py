@@ -37,7 +37,7 @@ from viewfinder.report.confusion import ConfusionFrames, draw_confusion, most_co
 from viewfinder.report.page import save_figure, write_report
 from viewfinder.report.pictures import ACROSS, DOWN, captions, draw_pictures
 from viewfinder.report.predictions import DIGITS, draw_mistakes, prediction_table, worst_mistakes
-from viewfinder.report.settings import describe
+from viewfinder.report.settings import describe, with_phases
 from viewfinder.run_folder import RunFolder
 from viewfinder.seeds import derive, generator, seed_everything
 from viewfinder.whole_files import replace_text, write_json
@@ -506,6 +506,29 @@ def test_runs_are_described_by_that_in_which_they_differ() -> None:
     assert describe(clash) == ["gamma=1", "gamma=2"]
     clash.append(config("a.One", **{"model.gamma": 2, "scheduler.gamma": 2}))
     assert describe(clash)[-1] == "model.gamma=2 scheduler.gamma=2"
+
+
+def test_runs_in_phases_are_described_by_their_choice_and_what_differs_within_it() -> None:
+    def phased(lr: float, epochs: int, **more: Any) -> dict[str, Any]:
+        head = {"phases.head.train": "head", "phases.head.epochs": epochs}
+        return config("a.One", **head, **{"phases.fine_tune.train": "all", "phases.fine_tune.lr": lr}, **more)
+
+    none, fine = config("a.One"), "phases=fine_tune"
+    # Whether the choice was typed or an experiment's, it is one.
+    typed = [["phases=none"], [fine], ["phases=none", fine, "phases.fine_tune.lr=0.1"], ["experiment=transfer"]]
+    configs = with_phases([none, phased(0.1, 1), phased(0.1, 1), phased(0.1, 1)], typed)
+    assert describe(configs) == ["phases=none", *3 * [fine]]
+    configs = with_phases([none, phased(0.1, 1), phased(0.2, 1)], [[], [fine], []])
+    assert describe(configs) == ["phases=none", f"{fine} fine_tune.lr=0.1", f"{fine} fine_tune.lr=0.2"]
+    # The optimizer's learning rate is another.
+    configs = with_phases([phased(0.1, 1, **{"optimizer.lr": 1}), phased(0.2, 2, **{"optimizer.lr": 2})], [[], []])
+    assert describe(configs) == [f"lr={n} fine_tune.lr=0.{n} head.epochs={n}" for n in (1, 2)]
+    # What nobody typed, or what was typed for phases of two kinds, names no choice.
+    assert describe(with_phases([none, phased(0.1, 1)], [[], []]))[1] == "phases=head,fine_tune"
+    other = {"phases.only.train": "all"}
+    for word in (fine, "phases=none"):
+        said = describe(with_phases([none, phased(0.1, 1), config("a.One", **other)], [[], [word], [word]]))
+        assert said == ["phases=none", "phases=head,fine_tune", "phases=only"]
 
 
 def test_settings_are_summarised_as_numpy_does_over_their_seeds() -> None:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.report.paired import say_difference
 from viewfinder.report.repeat import repeat_command
-from viewfinder.report.settings import describe, differing
+from viewfinder.report.settings import describe, differing, with_phases
 from viewfinder.run_folder import RunFolder
 from viewfinder.settings import flat
 
@@ -62,6 +62,7 @@ def read_runs(folders: Sequence[RunFolder]) -> Compared:
         config: Any = OmegaConf.to_container(cfg)
         configs.append(flat(config))
         made.append(facts)
+    configs = with_phases(configs, [facts.get("overrides", []) for facts in made])
     table = pd.DataFrame(rows, columns=["run", "seed", "best_epoch", *SCORES])
     table.insert(0, "setting", describe(configs))
     return Compared(table, differing(configs), skipped, _notes(made))

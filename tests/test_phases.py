@@ -222,11 +222,22 @@ def test_a_schedule_begins_anew_with_each_phase_and_the_rates_are_the_phases(tra
         assert rates[epoch] == pytest.approx(rate / 2 * (1 - np.cos(np.pi * last[epoch])), rel=1e-4)
 
 
-def test_early_stopping_counts_in_the_last_phase_alone(train: Train, tmp_path: Path) -> None:
+def test_early_stopping_counts_in_the_last_phase_alone_and_is_said(
+    train: Train, tmp_path: Path, viewfinder: Type
+) -> None:
     words = [*SMALL, "phases=fine_tune", "phases.head.epochs=4", "phases.head.lr=1e-12", "phases.fine_tune.lr=1e-12"]
     run = train(tmp_path / "run", *words, "trainer.early_stopping_patience=2", "trainer.max_epochs=12")
     # Nothing ever gets better: of the last phase its first epoch is the best, and two more are waited for.
     assert len(pd.read_csv(run.metrics)) == 4 + 3
+    said = [line.partition("  ")[2] for line in run.log.read_text().splitlines()]
+    epochs = [place for place, line in enumerate(said) if line.startswith("epoch")]
+    assert said[epochs[-1] + 1] == "stopped  early: no better val/accuracy for 2 epochs of the last phase"
+    # The way to more epochs is one that can be gone.
+    for words in ([], ["trainer.max_epochs=24"]):
+        answer = " ".join(viewfinder("resume", run.path, *words).err.split())
+        assert "early stopping ended the run after epoch 7" in answer
+        assert answer.endswith("a new run with a larger trainer.early_stopping_patience, or null.")
+        assert "viewfinder resume" not in answer
 
 
 def test_a_run_in_phases_can_be_extended_in_its_last(train: Train, tmp_path: Path, viewfinder: Type) -> None:

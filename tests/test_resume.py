@@ -297,9 +297,13 @@ def test_a_finished_run_is_left_alone_and_the_way_to_more_epochs_is_named(whole:
 
 def test_a_schedule_that_ends_with_the_run_is_not_extended(train: Train, tmp_path: Path, viewfinder: Type) -> None:
     run = train(tmp_path / "run", *SETTINGS, "scheduler=cosine")
-    answer = viewfinder("resume", run.path, "trainer.max_epochs=5")
-    assert answer.code == 2
-    assert "schedule of the learning rate was made for 3 epochs" in " ".join(answer.err.split())
+    for words, epochs in (([], 6), (["trainer.max_epochs=5"], 5)):
+        answer = viewfinder("resume", run.path, *words)
+        assert answer.code == 2
+        said = " ".join(answer.err.split())
+        assert "schedule of the learning rate was made for 3 epochs" in said
+        assert f"a new run with trainer.max_epochs={epochs}, or one with scheduler=none, step or plateau" in said
+        assert "viewfinder resume" not in said
 
 
 @pytest.mark.parametrize(
@@ -331,6 +335,8 @@ def test_latest_is_the_run_that_was_written_last(
     assert viewfinder("resume", "latest").code == 0
     assert RunFolder.open(tmp_path / "outputs" / "net" / "new").read_run()["status"] == "finished"
     assert viewfinder("resume", "outputs/net/none").code == 2
+    shutil.rmtree("outputs")
+    assert "RUN = latest\n    is the last run in outputs/, which holds none here" in viewfinder("resume", "latest").err
 
 
 # Damage

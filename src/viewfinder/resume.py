@@ -35,7 +35,12 @@ def find_run(run: str) -> RunFolder:
         return RunFolder.open(agreed_path(None))
     if run != "latest" or Path(run).exists():
         return RunFolder.open(Path(run))
-    return max(find_runs(Path("outputs")), key=lambda each: each.run.stat().st_mtime)
+    try:
+        runs = find_runs(Path("outputs"))
+    except ViewfinderError as error:
+        rule, remedy = "is the last run in outputs/, which holds none here", "Give a run folder."
+        raise ViewfinderError("the run folder", [Problem("RUN", rule, run, remedy)]) from error
+    return max(runs, key=lambda each: each.run.stat().st_mtime)
 
 
 def resume_experiment(run: RunFolder, overrides: Sequence[str] = (), after_epoch: AfterEpoch | None = None) -> Scores:
@@ -95,26 +100,36 @@ def _refuse_other_experiments(overrides: Sequence[str]) -> None:
 
 def _check_length(run: RunFolder, start: Start, was: int, wanted: DictConfig) -> None:
     """Raises ViewfinderError if there are no more epochs to train, or may be none."""
-    epochs = wanted.trainer.max_epochs
+    epochs, anew = wanted.trainer.max_epochs, _why_not_longer(start, was, wanted)
     rule, remedy = "", ""
     if epochs < start.begun:
         rule, remedy = f"must be {start.begun} or more", f"The run is in epoch {start.begun}, or has just ended it."
-    elif epochs != was and takes(wanted.get("scheduler"), "total_steps"):
-        rule = f"cannot change: the schedule of the learning rate was made for {was} epochs"
-        remedy = f"Start a new run with trainer.max_epochs={epochs}, or one with scheduler=none, step or plateau."
-    elif epochs != was and start.is_stopped_early:
-        rule = f"cannot change: early stopping ended the run after epoch {start.epochs}"
-        remedy = "Start a new run with a larger trainer.early_stopping_patience, or null."
+    elif epochs != was and anew:
+        rule, remedy = f"cannot change: {anew[0]}", f"Start a new run with {anew[1]}."
     if rule:
         raise ViewfinderError("the command line", [Problem("trainer.max_epochs", rule, str(epochs), remedy)])
     if start.before.get("status") == "finished":
         rule = "has finished"
         remedy = f"For more epochs than its {was}: {to_resume(run)} trainer.max_epochs={2 * was}"
+        if anew:
+            rule, remedy = f"has finished: {anew[0]}", f"For more epochs, start a new run with {anew[1]}."
         if start.checkpoint is None:
             rule, remedy = "has finished, and has no checkpoint to go on from", ""
         elif epochs > start.epochs and not start.is_stopped_early:
             return
         raise ViewfinderError("the run folder", [Problem("RUN", rule, str(run.path), remedy)])
+
+
+def _why_not_longer(start: Start, was: int, wanted: DictConfig) -> tuple[str, str] | None:
+    """Why a run cannot have more epochs than it was begun with, and with what a new one can; None where it can."""
+    if start.is_stopped_early:
+        remedy = "a larger trainer.early_stopping_patience, or null"
+        return f"early stopping ended the run after epoch {start.epochs}", remedy
+    if takes(wanted.get("scheduler"), "total_steps"):
+        epochs = wanted.trainer.max_epochs if wanted.trainer.max_epochs != was else 2 * was
+        remedy = f"trainer.max_epochs={epochs}, or one with scheduler=none, step or plateau"
+        return f"the schedule of the learning rate was made for {was} epochs", remedy
+    return None
 
 
 def _check_data(run: RunFolder, facts: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from viewfinder.checkpoints import CheckpointIO
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.loop import TF32, TrainingLoop
 
+log = logging.getLogger("viewfinder")
 Every = Count | Annotated[str, Field(pattern=r"^[0-9]*\.?[0-9]+min$")]
 """Steps, or minutes with their unit."""
 EMBEDDINGS = 1000
@@ -21,11 +22,17 @@ EMBEDDINGS = 1000
 
 
 class EarlyStopping(early_stopping.EarlyStopping):
-    """Lightning's; where training has phases, in the last of them alone."""
+    """Lightning's, which says so when it stops a training; where that has phases, in the last of them alone."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if pl_module.phases is None or pl_module.phases.is_last(trainer.current_epoch):
             super().on_train_epoch_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if self.stopped_epoch and trainer.current_epoch != trainer.max_epochs:
+            epochs = f"{self.patience} epoch{'s' * (self.patience > 1)}"
+            where = " of the last phase" if pl_module.phases is not None else ""
+            log.info(f"stopped  early: no better {self.monitor} for {epochs}{where}")
 
 
 def build_trainer(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -243,6 +244,8 @@ def test_a_search_goes_on_after_ctrl_c_a_refused_loss_and_a_killed_trial(tiny: l
     assert f"val accuracy {scores[best]['val']['accuracy']:.4f}" in line
     assert f"test accuracy {scores[line.split()[2].rstrip(':')]['test']['accuracy']:.4f}" in line
     assert (tmp_path / "found" / "search.png").is_file()
+    (repeat,) = re.findall(r"^repeat   (.*)$", rest, flags=re.M)
+    assert compose_config(shlex.split(repeat)[2:]) == runs[line.split()[2].rstrip(":")].read_config()
 
 
 def test_a_search_without_optuna_says_what_to_install(viewfinder: Type, monkeypatch: pytest.MonkeyPatch) -> None:

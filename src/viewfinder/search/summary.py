@@ -98,8 +98,8 @@ def print_summary(search: Search, typed: Typed, table: pd.DataFrame, again: Agai
         terminal.print(f"\nbest     trial {best.number}: val accuracy {val:.4f}, test accuracy {test:.4f}, F1 "
                        f"{scores['test']['f1']:.4f} at epoch {scores['epoch']}", soft_wrap=True)  # fmt: skip
         terminal.print("         chosen by validation alone", style="dim")
-        words = [word for word in typed.words(best.params) if not word.startswith("output_dir=")]
-        terminal.print(f"repeat   {shlex.join(['viewfinder', 'train', *words])}", soft_wrap=True)
+        words = ["viewfinder", "train", *typed.words(best.params)]
+        terminal.print(f"repeat   {shlex.join(words)}", soft_wrap=True)
     terminal.print(f"chart    {search.folder.chart}", soft_wrap=True)
     finished = sum(counts[status] for status in ORDER[:3])
     is_over = finished >= total

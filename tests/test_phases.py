@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Train, Type
+from conftest import Page, Train, Type
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_loop import Batches
 from torch import nn
@@ -251,7 +251,7 @@ def test_a_run_in_phases_can_be_extended_in_its_last(train: Train, tmp_path: Pat
 # What a person sees
 
 
-def test_terminal_tensorboard_and_curves_mark_where_a_phase_begins(train: Train, tmp_path: Path) -> None:
+def test_terminal_report_and_tensorboard_say_what_each_phase_trains(train: Train, tmp_path: Path) -> None:
     run = train(tmp_path / "run", *SMALL, *TWO, "phases.fine_tune.layer_decay=0.5")
     said = [line.partition("  ")[2] for line in run.log.read_text().splitlines()]  # after the time
     lines = [line for line in said if line.startswith(("phase", "epoch"))]
@@ -260,6 +260,10 @@ def test_terminal_tensorboard_and_curves_mark_where_a_phase_begins(train: Train,
     head = "phase    head, epoch 1: head, 51 parameters, lr 0.001"
     rest = f"phase    fine_tune, epochs 2 to 3: all, {trained:,} parameters, lr 0.0001, times 0.5 a block"
     assert [line for line in lines if line.startswith("phase")] == [head, rest]
+    page = " ".join(" ".join(Page(run.report.read_text(encoding="utf-8")).text).split())
+    for line in (head, rest):
+        assert " ".join(line.split()) in page
+    assert f"{trained:,} trained in phases;" in page
     events = EventAccumulator(str(run.path))
     events.Reload()
     texts = events.Tensors("phases/text_summary")
@@ -282,15 +286,39 @@ def test_a_name_that_would_steer_a_terminal_is_spelt_out() -> None:
     assert phases.said(0).startswith("a\\x1b[31m, epoch 1")
 
 
-def test_curves_have_a_line_between_two_phases_and_their_names() -> None:
+@pytest.mark.parametrize(
+    ("phases", "is_upright"),
+    [
+        ({"head": 1, "fine_tune": 3}, False),
+        ({"head": 1, "$x_y$": 4, "日\x1b" + 30 * "a": 5}, True),
+        (
+            {name: 1 + place for place, name in enumerate(["head", "one", "two", "three", "blocks", "all", 30 * "a"])},
+            True,
+        ),
+    ],
+)
+def test_curves_have_a_line_between_two_phases_and_their_names_above_clear_of_each_other_and_of_all_else(
+    phases: dict[str, int], is_upright: bool
+) -> None:
     columns = ["train/loss", "val/loss", "train/accuracy", "val/accuracy"]
-    metrics = pd.DataFrame({"epoch": range(1, 6), **{name: [0.5, 0.4, 0.3, 0.2, 0.1] for name in columns}})
-    figure = draw_curves(metrics, 5, {"head": 1, "$x_y$": 4, "日\x1b" + 30 * "a": 5})
+    metrics = pd.DataFrame({"epoch": range(1, 8), **{name: np.linspace(0.9, 0.1, 7) for name in columns}})
+    figure = draw_curves(metrics, 5, phases)
     figure.savefig(io.BytesIO())
+    shown = [name.replace("日\x1b", "□\\x1b") for name in phases]
+    boxes = []
     for axes in figure.axes:
-        assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [3.5, 4.5]  # type: ignore[index]
-        assert [text.get_text() for text in axes.texts] == ["head", "$x_y$", "□\\x1b" + 18 * "a" + "…"]
-        assert not any(text.get_parse_math() for text in axes.texts)
+        lines = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"]  # type: ignore[index]
+        assert lines == [first - 0.5 for first in [*phases.values()][1:]]
+        (above,) = axes.child_axes
+        names = above.get_xticklabels()
+        assert [text.get_text() for text in names] == [name if len(name) < 25 else f"{name[:23]}…" for name in shown]
+        assert not any(text.get_parse_math() for text in names)
+        assert {text.get_rotation() for text in names} == {90.0 if is_upright else 0.0}
+        boxes += [text.get_window_extent() for text in [*names, axes.title]] + [axes.get_window_extent()]
+    for place, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:place])
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
 
 
 # What is wrong is said before anything begins

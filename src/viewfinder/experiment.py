@@ -147,7 +147,7 @@ def carry_out(
         log.info(f"run      {run.path}")
         run.update_run(
             network=parts.network_facts, device=choices.device, threads=choices.threads, precision=choices.precision,
-            cuda_graph=choices.is_graphed,
+            cuda_graph=choices.is_graphed, phases=classifier.phases.all_said() if classifier.phases else [],
         )  # fmt: skip
         for line in start.said if start else []:
             log.info(line)

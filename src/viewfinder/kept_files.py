@@ -162,6 +162,7 @@ class Run(TypedDict):
     resumed: NotRequired[list[Resumed]]
     extended: NotRequired[list[Extended]]
     network: NotRequired[Network]
+    phases: NotRequired[list[str]]
     machine: NotRequired[Machine]
     git: NotRequired[Git | None]
     versions: NotRequired[dict[str, str]]

@@ -95,6 +95,10 @@ class Phases:
         when = f"epochs {first} to {last}" if last > first else f"epoch {first}"
         return f"{printable(name)}, {when}: {what}, {trained:,} parameters, lr {self.rates[name]:g}{decay}"
 
+    def all_said(self) -> list[str]:
+        """As `said`, of each phase in turn."""
+        return [self.said(epoch) for epoch in self.first]
+
     def _rate(self, name: str, lr: float | None) -> float:
         if lr is None:
             rule, remedy = "must be given: there is no optimizer.lr", f"Type phases.{name}.lr=1e-3, say."

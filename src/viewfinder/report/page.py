@@ -34,7 +34,7 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
     """
     scores, data, facts, cfg = run.read_scores(), run.read_data(), run.read_run(), run.read_config()
     metrics, best, names = run.read_metrics(), scores["best"], data["class_names"]
-    facts = {"resumed": [], "extended": [], **facts, "status": status or facts["status"]}
+    facts = {"phases": [], "resumed": [], "extended": [], **facts, "status": status or facts["status"]}
     lacking = [name for name in NEEDED if name not in facts]
     if lacking:
         raise wrong(run.run, f"says nothing of {listed(lacking)}")
@@ -57,6 +57,7 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
         names=NAMES,
         confused=most_confused(counts, names),
         per_class=per_class,
+        weights=OmegaConf.select(cfg, "model.weights"),
         config=OmegaConf.to_yaml(cfg),
         images={
             path.stem: inline(path) for path in (run.curves, run.confusion, run.mistakes) if path.is_file()

@@ -1,6 +1,7 @@
 """Training in phases: exactly the parts that a phase names are trained, as a plain loop over the phases trains them."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,9 @@ def test_terminal_report_and_tensorboard_say_what_each_phase_trains(train: Train
     trained = sum(p.numel() for p in CustomCNN(3, 3, 8, [4, 8], hidden=[16]).parameters())
     head = "phase    head, epoch 1: head, 51 parameters, lr 0.001"
     rest = f"phase    fine_tune, epochs 2 to 3: all, {trained:,} parameters, lr 0.0001, times 0.5 a block"
-    assert [line for line in lines if line.startswith("phase")] == [head, rest]
+    blocks = re.findall(r"^phase .*(?:\n {9}.*)*", "\n".join(said), flags=re.M)
+    assert [re.sub(r"\n +", " ", block) for block in blocks] == [head, rest]
+    assert max(len(line) for line in said if str(tmp_path.parent.parent) not in line) <= 80  # but for places
     page = " ".join(" ".join(Page(run.report.read_text(encoding="utf-8")).text).split())
     for line in (head, rest):
         assert " ".join(line.split()) in page

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,12 @@ log = logging.getLogger("viewfinder")
 
 ONLY_IN_FILE = {"only_in_file": True}
 """`extra` of what is too long for a terminal."""
+
+
+def say_wrapped(text: str) -> None:
+    """Log what may be longer than a terminal is wide; its first word stands alone in the column before the rest."""
+    for line in textwrap.wrap(text, 80, subsequent_indent=9 * " ", break_long_words=False, break_on_hyphens=False):
+        log.info(line)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import torch.distributed
 from pytorch_lightning.callbacks import Checkpoint
 
 from viewfinder.divergence import check_losses, check_row
+from viewfinder.logs import say_wrapped
 from viewfinder.phases import Phases
 from viewfinder.run_folder import RunFolder
 from viewfinder.signals import Pruned, Signals, Stopped
@@ -87,7 +88,7 @@ class Recorder(Checkpoint):
 
     def _say_phase(self, trainer: pl.Trainer, phases: Phases) -> None:
         if trainer.is_global_zero:
-            log.info(f"phase    {phases.said(trainer.current_epoch)}")
+            say_wrapped(f"phase    {phases.said(trainer.current_epoch)}")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if pl_module.device.type == "cpu" and pl_module.losses:
@@ -123,7 +124,7 @@ class Recorder(Checkpoint):
             self.folder.update_run(epoch_seconds=self.seconds)
             log.info(
                 f"epoch {row['epoch']:3}/{trainer.max_epochs}  "
-                f"train loss {row['train/loss']:.4f} acc {row['train/accuracy']:.4f}  "
+                f"loss {row['train/loss']:.4f} acc {row['train/accuracy']:.4f}  "
                 f"val loss {row['val/loss']:.4f} acc {row['val/accuracy']:.4f}  "
                 f"{self.seconds[-1]:5.1f} s{'  best' if better else ''}"
             )

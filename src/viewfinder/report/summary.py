@@ -13,7 +13,7 @@ from viewfinder.build import said
 from viewfinder.choices import Choices
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError, listed, printable
-from viewfinder.logs import ONLY_IN_FILE
+from viewfinder.logs import ONLY_IN_FILE, say_wrapped
 from viewfinder.preprocess import preprocess_of
 from viewfinder.run_folder import RunFolder
 
@@ -26,16 +26,16 @@ def say_data(data: ImageData) -> None:
     """Class names, split sizes and the shape of a batch."""
     names = data.class_names
     more = f", ... ({len(names)} in all)" if len(names) > 20 else ""
-    log.info(f"classes  {printable(listed(names[:20]))}{more}")
+    say_wrapped(f"classes  {printable(listed(names[:20]))}{more}")
     log.info(f"pictures {listed(f'{name} {len(split):,}' for name, split in data.splits.items())}")
     if data.per_class is not None:
         counts = np.bincount(data.splits["train"].labels, minlength=len(names))
         if few := np.count_nonzero(counts < data.per_class):
             smallest = f"the smallest, {printable(names[counts.argmin()])}, has {counts.min():,}"
-            log.info(
+            say_wrapped(
                 f"         fewer than data.per_class={data.per_class} in {few} of {len(names)} classes; {smallest}"
             )
-    log.info(f"         {data.where}")
+    say_wrapped(f"         {data.where}")
     for line in skipped_lines(data):
         log.info(line)
     for picture, reason in data.skipped[SHOWN:]:
@@ -89,7 +89,7 @@ def network_facts(network: nn.Module, channels: int, classes: int) -> dict[str, 
 def say_network(facts: Mapping[str, Any]) -> None:
     frozen = f" ({facts['trained']:,} trained)" if facts["trained"] != facts["parameters"] else ""
     per_picture = f"{facts['multiply_adds']:,} multiply-adds a picture"
-    log.info(f"network  {facts['name']}, {facts['parameters']:,} parameters{frozen}, {per_picture}")
+    say_wrapped(f"network  {facts['name']}, {facts['parameters']:,} parameters{frozen}, {per_picture}")
 
 
 def say_choices(choices: Choices) -> None:

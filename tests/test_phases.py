@@ -267,6 +267,7 @@ def test_terminal_report_and_tensorboard_say_what_each_phase_trains(train: Train
     for line in (head, rest):
         assert " ".join(line.split()) in page
     assert f"{trained:,} trained in phases;" in page
+    assert "         random weights, frozen in head: model.weights=null" in said
     events = EventAccumulator(str(run.path))
     events.Reload()
     texts = events.Tensors("phases/text_summary")
@@ -377,6 +378,21 @@ def test_a_trainer_of_ones_own_that_says_no_number_of_epochs_will_do_without_pha
                 check_config(cfg)
         else:
             check_config(cfg)
+
+
+def test_the_transfer_experiment_wants_weights_and_without_phases_trains_the_head_alone(
+    tiny: list[str], tmp_path: Path
+) -> None:
+    words = [*tiny, *SMALL, "experiment=transfer"]
+    assert "must be given" in refused(tmp_path / "run", words, [])["model.weights"]
+    donor = build_network(compose_config([*tiny, *SMALL]), 3, 3)
+    torch.save(donor.state_dict(), tmp_path / "w.pth")
+    cfg = compose_config([*words, f"model.weights={tmp_path / 'w.pth'}", "phases=none"])
+    check_config(cfg)
+    network = build_network(cfg, 3, 5)
+    trained = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    assert trained == ["head.2.weight", "head.2.bias"]
+    assert torch.equal(network.get_parameter("features.0.0.weight"), donor.get_parameter("features.0.0.weight"))
 
 
 def test_torchvisions_own_names_of_parts_are_taken() -> None:

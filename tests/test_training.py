@@ -46,7 +46,7 @@ WITH = {
     "experiment=quickstart": "data.limit=64",
     **{f"experiment={name}": PICTURES for name in ("simple_cnn", "custom_cnn")},
     "experiment=resnet50": f"{PICTURES} model.weights=WEIGHTS model.image_size=32",
-    "phases=fine_tune": f"{PICTURES} {TWO}",
+    **{f"phases={name}": f"{PICTURES} {TWO}" for name in ("fine_tune", "transfer")},
     "experiment=transfer": f"{PICTURES} {TWO} model.weights=null",
 }
 """What each choice is trained with; a group whose choices are not here is trained on the pictures."""

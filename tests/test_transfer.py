@@ -314,6 +314,7 @@ def test_a_run_predicts_and_evaluates_photographs_as_its_weights_want(
     root = folder_of_photos(tmp_path / "in", [photo("china.jpg"), photo("flower.jpg", portrait=True)])
     typed = ["model=resnet50", "model.variant=resnet18", "model.preprocess=weights", "model.weights=null"]
     run = train_into(tmp_path / "run", *typed, "data=image_folder", f"data.root={root}", *QUICK, "trainer.max_epochs=1")
+    assert "  frozen with random weights: model.weights=null\n" in run.log.read_text()
     opened = open_run(run.path, (), "best")
     transforms = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
     batch = torch.stack([transforms(photo("china.jpg")), transforms(photo("flower.jpg", portrait=True))])
@@ -591,6 +592,7 @@ def test_a_run_starts_from_the_weights_of_another(train: Train, finished: RunFol
     assert frozen.read_run()["features"]["width"] == 10 * 4 * 4
     assert f"<dt>weights from</dt><dd>{finished.path}</dd>" in frozen.report.read_text(encoding="utf-8")
     assert "weights from" not in finished.report.read_text(encoding="utf-8")
+    assert "random weights" not in frozen.log.read_text()
     before, after = (torch.load(run.best, weights_only=True)["state_dict"] for run in (finished, frozen))
     moved = [name for name in after if not torch.equal(before[name], after[name])]
     assert moved == ["network.head.1.weight", "network.head.1.bias"]

@@ -29,7 +29,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SCREEN, WIDTH = 24, 100
 QUICK = ("experiment=quickstart", "trainer=cpu")
 PICTURES = "PICTURES"  # stands for a small folder of pictures in what is typed
-NEEDED = {"data=image_folder": (f"data.root={PICTURES}",), "experiment=transfer": ("data=digits",)} | {
+NEEDED = {
+    "data=image_folder": (f"data.root={PICTURES}",),
+    "experiment=transfer": ("data=digits", "model.weights=null"),
+} | {
     f"model={path.stem}": ("data.channels=3",)
     for path in find_conf().glob("model/*.yaml")
     if "Pretrained" in path.read_text(encoding="utf-8")
@@ -333,6 +336,12 @@ def test_what_is_no_choice_is_answered_with_the_choices(case: Case, place: Path)
 def test_a_misspelt_group_says_what_was_meant(case: Case, place: Path) -> None:
     problem = problem_of(refused_before_torch(*case.typed), case.typed[-1])
     assert problem.rule == f"Did you mean {case.meant}?"
+
+
+def test_a_group_that_is_taken_away_is_answered_with_the_choice_of_none(place: Path) -> None:
+    problem = problem_of(refused_before_torch(*QUICK, "~phases"), "~phases")
+    assert problem.remedy == "Type phases=none."
+    assert not compose_config([*QUICK, "phases=none"]).phases
 
 
 @each(Case((f"+{group}={choice}",), group) for group in GROUPS for choice in GROUPS[group])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from torch import nn
 
 from viewfinder.assemble import build_classifier, build_network, check_config, open_data, rebuild_network
 from viewfinder.build import build
@@ -20,6 +21,8 @@ from viewfinder.limits import explained
 from viewfinder.logs import logging_to
 from viewfinder.loop import set_tf32
 from viewfinder.metrics import Predictions
+from viewfinder.models.transfer import Transferable
+from viewfinder.phases import Phases
 from viewfinder.preprocess import preprocess_of
 from viewfinder.process import keep_freed_memory
 from viewfinder.projector import write_projector
@@ -186,12 +189,25 @@ def settle(cfg: DictConfig, parts: Parts, trainer: pl.Trainer, before: Mapping[s
     say_network(parts.network_facts)
     batch = (data.batch_size, *data.picture_shape)
     network = parts.classifier.network
+    if kept := kept_random(cfg, network, parts.classifier.phases):
+        log.info(f"         {kept}: model.weights=null")
     on_features = has_frozen_backbone(network) and not why_not(cfg)
     choices = choose(network, batch, device, cfg.trainer, before, on_features, parts.classifier.loss)
     loop = loop_of(trainer)
     loop.precision, loop.is_graphed = choices.precision, choices.is_graphed
     say_choices(choices)
     return choices
+
+
+def kept_random(cfg: DictConfig, network: nn.Module, phases: Phases | None) -> str:
+    """What keeps random weights as they are, for a person; '' where all are trained, or they were given."""
+    if cfg.model.get("weights", "") is not None or not isinstance(network, Transferable):
+        return ""
+    if network.is_backbone_frozen:
+        return "frozen with random weights"
+    if phases is not None and phases.is_backbone_as_given(0):
+        return f"random weights, frozen in {phases.at(0)}"
+    return ""
 
 
 def head_alone(cfg: DictConfig, parts: Parts, device: torch.device, checkpoint: Found | None) -> dict[str, Any] | None:

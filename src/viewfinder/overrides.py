@@ -141,6 +141,9 @@ def _check_choice(options: list[str], override: Override) -> list[Problem]:
     group, problems = override.key_or_group, []
     if override.is_add() or override.is_force_add():
         problems += [_there_already(override)]
+    if override.is_delete() and group != "experiment":
+        remedy = f"Type {group}=none." if "none" in options else f"Choices: {listed(options)}."
+        return [Problem(override.input_line or group, "a run has a choice of each group", remedy=remedy)]
     for value in values_of(override):
         if value in options or (value == "null" and group == "experiment"):
             continue

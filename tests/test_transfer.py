@@ -437,12 +437,15 @@ def test_a_run_without_weights_and_a_damaged_one_are_refused(resnet_run: RunFold
     run = RunFolder.open(shutil.copytree(resnet_run.path, tmp_path / "run"))
     whole = run.best.read_bytes()
     run.best.write_bytes(whole[:-1000])
-    refused(lambda: build(run.path), str(run.best))
+    assert "cannot be read: it is cut off" in refused(lambda: build(run.path), str(run.best))
     damaged = bytearray(whole)
     damaged[len(whole) // 2] ^= 1
     run.best.write_bytes(damaged)
     refused(lambda: build(run.path), str(run.best))
     run.best.unlink()
+    assert f"lacks its best.ckpt Give {run.last}" in refused(lambda: build(run.path))
+    assert build(run.last)
+    run.last.unlink()
     assert "is a run without weights; its status is 'finished'" in refused(lambda: build(run.path))
 
 
@@ -466,14 +469,37 @@ def test_a_file_for_other_classes_fits_since_its_head_is_left_out(resnet18: nn.M
     assert_backbone(build(tmp_path / "w.pth"), state)
 
 
+def test_a_file_of_a_network_in_parallel_or_of_a_script_that_wraps_it_is_taken(
+    resnet18: nn.Module, tmp_path: Path
+) -> None:
+    state, path = resnet18.state_dict(), tmp_path / "w.pth"
+    for saved in (
+        nn.DataParallel(resnet18).state_dict(),
+        {"model": state, "epoch": 3},
+        {"state_dict": nn.DataParallel(resnet18).state_dict(), "optimizer": {}},
+    ):
+        torch.save(saved, path)
+        assert_backbone(build(path), state)
+
+
 def test_a_file_that_is_cut_off_damaged_or_no_file_of_weights_is_refused(weights: Path, tmp_path: Path) -> None:
     whole, path = weights.read_bytes(), tmp_path / "w.pth"
     path.write_bytes(whole[: len(whole) // 2])
-    assert "cannot be read as weights" in refused(lambda: build(path))
+    assert "it is cut off Get it again." in refused(lambda: build(path))
     path.write_bytes(whole[: len(whole) // 2] + b"\x00\x01\x02" + whole[len(whole) // 2 + 3 :])
     assert "another checksum" in refused(lambda: build(path))
-    path.write_text("no weights here")
-    assert "cannot be read as weights" in refused(lambda: build(path))
+    torch.save(torch.load(weights), path, _use_new_zipfile_serialization=False)  # as before torch 1.6
+    path.write_bytes(path.read_bytes()[: len(whole) // 2])
+    assert "it is cut off or damaged Get it again." in refused(lambda: build(path))
+    path.write_bytes(b"")
+    assert "it is empty Get it again." in refused(lambda: build(path))
+    for text in ("no weights here", "width: 3\n"):
+        path.write_text(text)
+        assert "it is no file that torch.save wrote Where the network was made" in refused(lambda: build(path))
+    torch.save(nn.Linear(2, 2), path)
+    said = refused(lambda: build(path))
+    assert "it holds a torch.nn.modules.linear.Linear, and of a file only tensors are taken" in said
+    assert "type torch.save(network.state_dict(), 'weights.pth')" in said
     torch.save([1, 2, 3], path)
     assert "holds a list, not a state_dict" in refused(lambda: build(path))
     assert "is neither a name of weights nor a file or a folder" in refused(lambda: build(tmp_path / "nothing.pth"))
@@ -604,3 +630,10 @@ def test_a_run_starts_from_the_weights_of_another(train: Train, finished: RunFol
 def test_widths_that_differ_are_named(train: Train, finished: RunFolder, tmp_path: Path) -> None:
     said = refused(lambda: train(tmp_path / "run", f"model.weights={finished.path}", "model.width=4"))
     assert "features.0.weight: 10x3x3x3, here 4x3x3x3" in said
+    assert said.endswith("As that run was: model.width=10")
+    said = refused(
+        lambda: train(tmp_path / "run", f"model.weights={finished.path}", "model.image_size=16", "data.channels=1")
+    )
+    assert said.endswith("As that run was: data.channels=3 model.image_size=8")
+    said = refused(lambda: SimpleCNN(1, 3, image_size=8, weights=str(finished.best)))
+    assert "Give weights of the same network, with the same arguments" in said

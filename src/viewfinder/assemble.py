@@ -1,5 +1,6 @@
 """From a checked configuration to the parts of an experiment: data, network, classifier, trainer."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from viewfinder.build import STAGE, Text, Whole, build, check, check_values, loc
 from viewfinder.classifier import Classifier
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.models.weights import UnfitError, to_fit
 from viewfinder.phase_config import check_epochs, check_phases, phases_of
 from viewfinder.phases import Phases
 from viewfinder.preprocess import preprocess_of
@@ -100,7 +102,12 @@ def build_network(cfg: DictConfig, channels: int, classes: int, load_weights: bo
     Raises:
         ViewfinderError: if it cannot be constructed, or is no network.
     """
-    network = build(cfg.model, "model", channels=channels, classes=classes, load_weights=load_weights)
+    try:
+        network = build(cfg.model, "model", channels=channels, classes=classes, load_weights=load_weights)
+    except UnfitError as error:
+        (problem,) = error.problems
+        remedy = to_fit(cfg.model.weights, cfg.model, channels) or problem.remedy
+        raise UnfitError(error.stage, [replace(problem, remedy=remedy)]) from error
     if not isinstance(network, nn.Module):
         rule = f"gives a {type(network).__name__}, not a torch.nn.Module"
         remedy = "Name a class that is a subclass of torch.nn.Module."

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -97,26 +98,61 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content = read_tensors(path)
         if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
             raise ValueError("it holds no state_dict")
-    except Exception as error:  # torch and zipfile raise a dozen kinds for a file that is no checkpoint
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        remedy = "The file may be cut off or damaged; take it from a copy of the run folder."
+    except (OSError, ValueError) as error:
+        remedy = "Take it from a copy of the run folder."
         raise ViewfinderError(
-            "the checkpoint", [Problem(str(path), f"cannot be read: {reason}", remedy=remedy)]
+            "the checkpoint", [Problem(str(path), f"cannot be read: {error}", remedy=remedy)]
         ) from error
     return content
 
 
+class DamagedError(ValueError):
+    """A file is not as it was written."""
+
+
+class CodeError(ValueError):
+    """Reading a file would run code that it names."""
+
+
+ZIP, OLD = b"PK\x03\x04", b"\x80\x02\x8a\n"
+"""With which a file of torch.save begins, and one of before torch 1.6."""
+
+
 def read_tensors(path: Path) -> Any:
-    """What torch.save wrote, on the CPU; raises a dozen kinds of errors if that cannot be read, or runs code."""
+    """What torch.save wrote, on the CPU.
+
+    Raises:
+        DamagedError: if the file is empty, cut off or damaged.
+        CodeError: if it holds more than tensors and plain Python.
+        ValueError: if torch.save wrote no such file.
+        OSError: if it is not there, or may not be opened.
+    """
     if not path.is_file():  # opening what is no file, such as a pipe, might never end
         raise FileNotFoundError("it is missing, or no file")
-    if zipfile.is_zipfile(path):  # older versions of torch wrote another format, without checksums
-        # torch.load takes no notice of those that it writes.
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise zipfile.BadZipFile(f"{broken} in it has another checksum than was written")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with path.open("rb") as file:
+        first = file.read(4)
+    is_torchs = first in (ZIP, OLD)
+    try:
+        if zipfile.is_zipfile(path):  # older versions of torch wrote another format, without checksums
+            # torch.load takes no notice of those that it writes.
+            with zipfile.ZipFile(path) as archive:
+                broken = archive.testzip()
+                is_torchs = any(name.endswith("/data.pkl") for name in archive.namelist())
+            if broken is not None:
+                raise DamagedError(f"{broken} in it has another checksum than was written")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (DamagedError, MemoryError):
+        raise
+    except Exception as error:  # torch and zipfile raise a dozen kinds for a file that is no checkpoint
+        if not first:
+            raise DamagedError("it is empty") from error
+        if first == ZIP and not zipfile.is_zipfile(path):
+            raise DamagedError("it is cut off") from error
+        if not is_torchs:
+            raise ValueError("it is no file that torch.save wrote") from error
+        if named := re.search(r"GLOBAL (\S+)", str(error)):
+            raise CodeError(f"it holds a {named[1]}, and of a file only tensors are taken") from error
+        raise DamagedError("it is cut off or damaged") from error
 
 
 def newest_checkpoint(candidates: tuple[Path, ...]) -> Found | None:

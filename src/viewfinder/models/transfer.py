@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.models.weights import fill, read_weights, refused
 
+ALIKE = "Give weights of the same network, with the same arguments, trained on pictures of as many channels."
+
 
 def find_head(network: nn.Module) -> str:
     """The name of the last linear layer, which is the one that gives the logits; '' if there is none."""
@@ -50,7 +52,7 @@ class Transferable(nn.Module):
             found = read_weights(weights)
             self.check_same_kind(weights, found.model)
             state = {key: value for key, value in found.state.items() if not self.is_of_head(key)}
-            fill(self, state, weights, "Give a run of the same network, with the same widths.", self.is_of_head)
+            fill(self, state, weights, ALIKE, self.is_of_head)
         self.train_only([self.head_name] if freeze else [""])
 
     def check_same_kind(self, weights: str, model: Mapping[str, Any] | None) -> None:

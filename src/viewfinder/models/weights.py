@@ -2,15 +2,18 @@
 
 import contextlib
 import copy
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.error import URLError
 
 import torch
+from omegaconf import OmegaConf
 from torch import nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from viewfinder.checkpoints import read_checkpoint, read_tensors
+from viewfinder.checkpoints import DamagedError, read_checkpoint, read_tensors
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 from viewfinder.run_folder import RunFolder
 
@@ -19,6 +22,11 @@ if TYPE_CHECKING:
 
 PREFIX = "network."
 """Of a network's keys in a run's checkpoint, whose owner is the Classifier."""
+PARALLEL = "module."
+"""Of those of a network that was saved within torch's DataParallel."""
+WRAPPED = ("state_dict", "model")
+"""Where scripts of Lightning and of torchvision keep a state_dict, beside the optimizer's."""
+SAVE = "Where the network was made, type torch.save(network.state_dict(), 'weights.pth'), and give that file."
 
 
 class Weights(NamedTuple):
@@ -26,6 +34,10 @@ class Weights(NamedTuple):
     """a state_dict"""
     model: Mapping[str, Any] | None = None
     """the `model` group of the run that they are of"""
+
+
+class UnfitError(ViewfinderError):
+    """Weights are not those of the network that they were given to."""
 
 
 def read_weights(weights: str, published: "type[WeightsEnum] | None" = None) -> Weights:
@@ -53,17 +65,15 @@ def read_weights(weights: str, published: "type[WeightsEnum] | None" = None) -> 
         raise refused(weights, did_you_mean(weights, names) or rule, remedy)
     try:
         state = read_tensors(path)
-    except Exception as error:  # torch raises a dozen kinds for a file that is not a checkpoint
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (OSError, ValueError) as error:
         where = "" if str(path) == weights else f"{path} "
-        rule, remedy = f"{where}cannot be read as weights: {reason}", "It may be cut off; get it again."
-        raise refused(weights, rule, remedy) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+        remedy = "Get it again." if isinstance(error, DamagedError) else SAVE
+        raise refused(weights, f"{where}cannot be read as weights: {error}", remedy) from error
+    for name in WRAPPED:
+        if isinstance(state, dict) and isinstance(state.get(name), dict):
+            state = state[name]
     if not (isinstance(state, dict) and all(isinstance(key, str) for key in state)):
-        raise refused(
-            weights, f"holds a {type(state).__name__}, not a state_dict", "Save network.state_dict() instead."
-        )
+        raise refused(weights, f"holds a {type(state).__name__}, not a state_dict", SAVE)
     return Weights(_without_prefix(state))
 
 
@@ -108,15 +118,39 @@ def _of_run(path: Path) -> Weights:
     run = RunFolder.open(path)
     model = run.read_config().get("model")
     if not run.best.is_file():
+        if run.last.is_file():
+            rule, remedy = f"lacks its {run.best.name}", f"Give {run.last}, or take it from a copy of the run folder."
+            raise refused(str(path), rule, remedy)
         rule = f"is a run without weights; its status is '{run.read_run().get('status', 'unknown')}'"
         raise refused(str(path), rule, "Give a run that has finished an epoch.")
-    return Weights(
-        _without_prefix(read_checkpoint(run.best)["state_dict"]), model if isinstance(model, Mapping) else {}
-    )
+    state = _without_prefix(read_checkpoint(run.best)["state_dict"])
+    return Weights(state, model if isinstance(model, Mapping) else {})
+
+
+def to_fit(weights: str, model: Mapping[str, Any], channels: int) -> str:
+    """What to type for a network to be that of a run of the same kind; '' where that is not known.
+
+    Args:
+        model: the network's own configuration.
+        channels: of its pictures.
+    """
+    if not (Path(weights) / "config.yaml").is_file():
+        return ""
+    run = RunFolder.open(Path(weights))
+    theirs: Any = OmegaConf.to_container(run.read_config().model)
+    before = run.read_data()["channels"]
+    words = [f"data.channels={before}"] if before != channels else []
+    for key, value in theirs.items():
+        is_shape = isinstance(value, int | list) and not isinstance(value, bool)  # numbers of units, or of pixels
+        if is_shape and key in model and model[key] != value:
+            words.append(f"model.{key}={value}".replace(" ", ""))
+    return f"As that run was: {shlex.join(words)}" if words else ""
 
 
 def _without_prefix(state: dict[str, Any]) -> dict[str, Any]:
-    """Of a Classifier's state_dict, the network's part; any other as it is."""
+    """Of a Classifier's or a DataParallel's state_dict, the network's part; any other as it is."""
+    if state and all(key.startswith(PARALLEL) for key in state):
+        consume_prefix_in_state_dict_if_present(state, PARALLEL)
     if not any(key.startswith(PREFIX) for key in state):
         return state
     return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
@@ -136,8 +170,8 @@ def fill(
         is_new: whether what has this key is the network's own, and no part of the state_dict.
 
     Raises:
-        ViewfinderError: naming keys that are missing, unknown or of another shape; or one with values that are no
-            numbers.
+        UnfitError: naming keys that are missing, unknown or of another shape.
+        ViewfinderError: naming one with values that are no numbers.
     """
     own = network.state_dict()
     reshaped = [key for key in own if key in state and getattr(state[key], "shape", None) != own[key].shape]
@@ -156,7 +190,7 @@ def fill(
         if names
     ]
     if differences:
-        raise refused(weights, f"does not fit: {'; '.join(differences)}", remedy)
+        raise refused(weights, f"does not fit: {'; '.join(differences)}", remedy, UnfitError)
     for key, value in network.state_dict().items():
         if value.is_floating_point() and not is_new(key) and not value.isfinite().all():
             raise refused(weights, f"holds values that are no numbers, in {key}", "Take other weights.")
@@ -166,5 +200,7 @@ def _shape(value: Any) -> str:
     return "x".join(map(str, value.shape)) or "one number" if isinstance(value, torch.Tensor) else type(value).__name__
 
 
-def refused(received: str | None, rule: str, remedy: str) -> ViewfinderError:
-    return ViewfinderError("the weights", [Problem("model.weights", rule, received, remedy)])
+def refused(
+    received: str | None, rule: str, remedy: str, kind: type[ViewfinderError] = ViewfinderError
+) -> ViewfinderError:
+    return kind("the weights", [Problem("model.weights", rule, received, remedy)])

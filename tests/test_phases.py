@@ -328,6 +328,7 @@ def test_curves_have_a_line_between_two_phases_and_their_names_above_clear_of_ea
 # What is wrong is said before anything begins
 
 Answer = dict[str, str]
+MAY_BE = "must be all, head, a number of last blocks from 1 on, or a list of names of parts"
 
 
 def refused(folder: Path, words: list[str], tiny: list[str]) -> Answer:
@@ -343,11 +344,12 @@ def refused(folder: Path, words: list[str], tiny: list[str]) -> Answer:
         (["phases.head.epochs=null"], "phases.head.epochs", "the last phase alone has what is left"),
         (["phases.head.epochs=3"], "trainer.max_epochs", "phases.head.epochs=1 with 2 or more"),
         (["phases.fine_tune.epochs=5"], "phases.fine_tune.epochs", "Type trainer.max_epochs=6, or"),
-        (["phases.head.train=0"], "phases.head.train", "greater than or equal to 1"),
-        (["phases.head.train=[]"], "phases.head.train", "at least 1 item"),
-        (["phases.head.train=true"], "phases.head.train", "must be"),
+        (["phases.head.epochs=-1"], "phases.head.epochs", "Such as phases.head.epochs=3."),
+        *(([f"phases.head.train={no}"], "phases.head.train", MAY_BE) for no in ("0", "[]", "true", "null", "[3]")),
+        (["phases.head.train=[head,head]"], "phases.head.train", "names a part twice"),
         (["phases.head.lr=-1"], "phases.head.lr", "greater than 0"),
         (["phases.fine_tune.layer_decay=1.5"], "phases.fine_tune.layer_decay", "less than or equal to 1"),
+        (["+phases.third.train=all"], "+phases.third.train=all", "Phases are written in a file"),
         (["+phases.head.rate=1"], "+phases.head.rate=1", "Keys of phases.head: train, epochs, lr, layer_decay."),
         (["phases.fine_tune.train=9"], "phases.fine_tune.train", "CustomCNN has 3 blocks before its head"),
         (["phases.fine_tune.train=featuers"], "phases.fine_tune.train", "Did you mean features?"),
@@ -360,6 +362,30 @@ def test_a_phase_that_cannot_be_is_refused_with_what_to_type(
     found = refused(tmp_path / "run", [*SMALL, *TWO, *words], tiny)
     assert list(found) == [key]
     assert said in found[key]
+
+
+def test_a_phase_of_ones_own_takes_what_its_file_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "phases").mkdir(parents=True)
+    (tmp_path / "conf" / "phases" / "mine.yaml").write_text("rest: {train: all}")
+    (tmp_path / "conf" / "phases" / "numbers.yaml").write_text("1: {train: all}")
+    for typed in ("+phases.rest.lr=1e-4", "++phases.rest.lr=1e-4"):
+        cfg = compose_config(["phases=mine", typed])
+        assert cfg.phases == {"rest": {"train": "all", "lr": 1e-4}}
+        check_config(cfg)
+    with pytest.raises(ViewfinderError, match=r"Type \+phases.rest.lr=1e-4"):
+        compose_config(["phases=mine", "phases.rest.lr=1e-4"])
+    with pytest.raises(ViewfinderError, match='Write it in quotes: "1"'):
+        check_config(compose_config(["phases=numbers"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "held", "shown"),
+    [("colour", "red", '"red"'), ("w", None, "null"), ("w", [1], "[1]"), ("_target_", "x", None)],
+)
+def test_what_is_no_phase_is_named(name: str, held: Any, shown: str | None) -> None:
+    (problem,) = check_phases({"head": {"train": "head", "epochs": 1}, name: held})
+    assert (problem.key, problem.received) == (f"phases.{name}", shown)
 
 
 @pytest.mark.parametrize("key", ["_target_", "_partial_", "_args_", "train"])

@@ -41,6 +41,8 @@ WORDS = {
     "a valid array": "a list",
     "a valid string": "text",
     "a valid boolean": "true or false",
+    "String should have at least 1 character": "must not be empty",
+    "List should have at least 1 item after validation, not 0": "must not be empty",
 }
 
 
@@ -240,7 +242,10 @@ def _check_value(key: str, value: Any, hint: Any, default: Any) -> list[Problem]
     except ValidationError as error:
         rules = dict.fromkeys(_rule(each["msg"]) for each in error.errors() if each["type"] not in ONLY_OBJECTS)
         wanted = " or ".join(rules) or f"must be {hint}"
-        return [Problem(key, wanted, _shown(value), _expects(hint, default))]
+        remedy = _expects(hint, default)
+        if wanted == "must be a list" and isinstance(value, str | int) and value != "":
+            remedy = f"Such as '{key}=[{value}]'."
+        return [Problem(key, wanted, _shown(value), remedy)]
     return []
 
 

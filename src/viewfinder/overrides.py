@@ -22,6 +22,8 @@ from yaml import YAMLError
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 
 STAGE = "the command line"
+PHASE = ("train", "epochs", "lr", "layer_decay")
+"""Arguments of viewfinder.phase_config.Phase, of which a phase's file may leave out some."""
 
 
 def find_conf() -> Path:
@@ -203,6 +205,22 @@ def _check_kind(override: Override, there: object) -> list[Problem]:
     return []
 
 
+def _of_phase(override: Override, known: list[str]) -> list[Problem] | None:
+    """What is wrong with a phase, or a key of one, that conf/ does not hold; None for a word that is misspelt."""
+    _, name, *rest = override.key_or_group.split(".")
+    names = [key.removeprefix("phases.") for key in known if key.startswith("phases.") and key.count(".") == 1]
+    typed = override.input_line or override.key_or_group
+    if name not in names and not did_you_mean(name, names):
+        rule = f"there is no phase {name}" + (f"; phases are {listed(names)}" if names else "")
+        remedy = "Phases are written in a file, such as conf/phases/mine.yaml, and taken by phases=mine."
+        return [Problem(typed, rule, remedy=remedy)]
+    if name not in names or ".".join(rest) not in PHASE:
+        return None
+    if override.is_add() or override.is_force_add():
+        return []
+    return [Problem(typed, f"the file of phase {name} leaves it out", remedy=f"Type +{typed.lstrip('+')}")]
+
+
 def _there_already(override: Override) -> Problem:
     typed = override.input_line or override.key_or_group
     remedy = f"Leave out the +: {typed.lstrip('+')}"
@@ -218,7 +236,9 @@ def _keys(cfg: DictConfig) -> list[str]:
     keys: list[str] = []
 
     def visit(node: DictConfig, path: str) -> None:
-        for name in map(str, node):
+        for name in node:
+            if not isinstance(name, str):  # a number, say: nothing that could be typed
+                continue
             keys.append(f"{path}{name}")
             if OmegaConf.is_interpolation(node, name) or OmegaConf.is_missing(node, name):
                 continue
@@ -240,6 +260,8 @@ def _unknown(override: Override, key: str, known: list[str], groups: list[str], 
     takes_more = isinstance(node, DictConfig) and (not parent or "_target_" in node or not len(node))
     if override.is_add() and parent and takes_more and not near:
         return []  # perhaps an argument that the YAML leaves out: known once its class is imported
+    if key.startswith("phases.") and (problems := _of_phase(override, known)) is not None:
+        return problems
     if near:
         rule = near if not parent else near.replace("mean ", f"mean {parent}.")
     elif not parent or parent not in known:

@@ -1,8 +1,9 @@
 """The group `phases` of a configuration: what is trained, for how many epochs, at what learning rates."""
 
 import itertools
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,6 +11,9 @@ from pydantic import Field
 
 from viewfinder.build import Count, Positive, Text, check
 from viewfinder.errors import Problem
+
+CLASS = "names a class or how it is made, and a phase is none"
+EXAMPLE = "{train: head, epochs: 3}"
 
 
 @dataclass(frozen=True)
@@ -34,25 +38,55 @@ def check_phases(phases: Any) -> list[Problem]:
     """What is wrong with the group `phases`: name -> arguments of a Phase, in the order in which they come."""
     if not phases:
         return []
-    if not isinstance(phases, dict) or not all(isinstance(phase, dict) for phase in phases.values()):
-        return [Problem("phases", "must hold phases by name", remedy="See conf/phases/fine_tune.yaml.")]
-    rule, remedy = "names a class or how it is made, and a phase is none", "Leave it out."
+    if not isinstance(phases, dict):
+        return [Problem("phases", "must hold phases by name", str(phases), f"Such as head: {EXAMPLE}.")]
+    problems = [problem for name, phase in phases.items() for problem in _check_entry(name, phase)]
+    if problems:
+        return problems
     problems = [
-        Problem(f"phases.{name}.{key}", rule, remedy=remedy)
+        Problem(f"phases.{name}.{key}", CLASS, remedy="Leave it out.")
         for name, phase in phases.items()
         for key, value in phase.items()
         if str(key).startswith("_") or (isinstance(value, dict) and "_target_" in value)
     ]
     problems = problems or [
-        problem
+        _said(problem, f"phases.{name}")
         for name, phase in phases.items()
         for problem in check(f"phases.{name}", {"_target_": "Phase", **phase}, set(), lambda *_: Phase)
+    ]
+    problems += [
+        Problem(f"phases.{name}.train", "names a part twice", str(parts), "Name each once.")
+        for name, phase in phases.items()
+        if isinstance(parts := phase.get("train"), list) and len({*map(str, parts)}) < len(parts)
     ]
     rule = "must be given: the last phase alone has what is left"
     for name in [*phases][:-1]:
         if phases[name].get("epochs") is None:
             problems.append(Problem(f"phases.{name}.epochs", rule, "null", "Such as 3."))
     return problems
+
+
+def _check_entry(name: Any, phase: Any) -> list[Problem]:
+    """What is wrong with a name and what it holds, before its arguments are looked at."""
+    key = f"phases.{name}"
+    if not isinstance(name, str):
+        return [Problem(key, "is no name of a phase: it must be text", remedy=f'Write it in quotes: "{name}".')]
+    if isinstance(phase, dict):
+        return []
+    if name.startswith("_"):
+        return [Problem(key, CLASS, remedy="Leave it out.")]
+    rule = "is no phase: what it trains, and how, must be given by key"
+    return [Problem(key, rule, json.dumps(phase), f"Such as {name}: {EXAMPLE}")]
+
+
+def _said(problem: Problem, phase: str) -> Problem:
+    """The problem with an argument of a phase, in the words of what it may be."""
+    if problem.received is None or problem.key not in (f"{phase}.train", f"{phase}.epochs"):
+        return problem
+    if problem.key == f"{phase}.epochs":
+        return replace(problem, remedy=f"Such as {phase}.epochs=3.")
+    rule = "must be all, head, a number of last blocks from 1 on, or a list of names of parts"
+    return replace(problem, rule=rule, remedy=f"Such as {phase}.train=head.")
 
 
 def check_epochs(phases: Mapping[str, Mapping[str, Any]] | None, max_epochs: int | None) -> list[Problem]:

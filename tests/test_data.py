@@ -594,6 +594,21 @@ def test_a_train_fraction_that_rounds_to_everything_keeps_everything(tmp_path: P
     assert names_of(opened(ImageFolder(root=str(tmp_path), train_fraction=0.99))) == whole
 
 
+@pytest.mark.parametrize(
+    ("options", "head"),
+    [
+        ({"train_fraction": 0.001}, "data.train_fraction = 0.001"),
+        ({"val_fraction": 0.01}, "data.val_fraction, data.test_fraction = 0.01, 0.2"),
+    ],
+)
+def test_a_share_that_leaves_a_split_empty_is_named_with_its_value(
+    options: dict[str, Any], head: str, tmp_path: Path
+) -> None:
+    folder_of(tmp_path, {"cat": 5, "dog": 5})
+    with pytest.raises(ViewfinderError, match=f"{head}\n +leaves no pictures for"):
+        opened(ImageFolder(root=str(tmp_path), **options))
+
+
 def test_limit_keeps_at_most_so_many_pictures_of_each_split() -> None:
     whole, part = names_of(opened(Digits(test_fraction=0.01))), names_of(opened(Digits(test_fraction=0.01, limit=50)))
     assert {name: len(names) for name, names in part.items()} == {"train": 50, "val": 50, "test": 18}

@@ -264,7 +264,23 @@ def scribble(rows: Path, index: Path) -> None:
     index.write_bytes(b"\xff\x00" * 30)
 
 
-@pytest.mark.parametrize("damage", [cut, flip, reshape, scribble])
+def blot(rows: Path, index: Path) -> None:
+    index.write_text("{" + index.read_text())
+
+
+def smudge(rows: Path, index: Path) -> None:
+    *lines, last = index.read_text().splitlines()
+    index.write_text("\n".join([*lines, "x" + last, ""]))
+
+
+SAID = {
+    cut: "a checksum does not hold", flip: "a checksum does not hold", reshape: "other shape",
+    scribble: "damaged: its index cannot be read", blot: "damaged: its index cannot be read",
+    smudge: "damaged after 24 pictures (a line of its index cannot be read)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", SAID)
 def test_damaged_features_are_computed_again_and_that_is_said(
     run: Run, cache: Path, damage: Callable[[Path, Path], None]
 ) -> None:
@@ -274,8 +290,9 @@ def test_damaged_features_are_computed_again_and_that_is_said(
     damage(rows, rows.with_suffix(".blocks"))
     second = run("second")
     # Of 30 pictures the last block holds 6.
-    assert features_of(second)["computed"] == (6 if damage in (cut, flip) else PICTURES["train"])
-    assert "features of the train split are computed again" in said(second)
+    assert features_of(second)["computed"] == (6 if damage in (cut, flip, smudge) else PICTURES["train"])
+    (line,) = [line for line in said(second).splitlines() if "features of the train split are computed again" in line]
+    assert SAID[damage] in line
     assert {path: path.read_bytes() for path in cache.glob("*.rows")} == written
     assert_same(second, first)
 
@@ -286,7 +303,7 @@ def test_where_no_file_can_be_had_features_are_in_memory_for_the_run_and_that_is
     cache.write_text("a file, where the folder is to be")
     second = run("second")
     assert features_of(second)["computed"] == ALL
-    assert "in memory for this run alone" in said(second)
+    assert f"in memory for this run alone: {cache}: is a file, and no folder" in said(second)
     assert_same(second, whole)
 
 

@@ -1,5 +1,6 @@
 """Pre-trained networks of every family: their head, frozen rest, preprocessing, and where their weights come from."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -431,6 +432,19 @@ def test_a_run_of_another_network_is_refused_by_name(resnet_run: RunFolder, fini
     assert "is a run of resnet18, and this network is resnet50" in said
     assert "is a run of SimpleCNN, and this network is resnet18" in refused(lambda: build(finished.path))
     assert "is a run of SimpleCNN, and this network is MLP" in refused(lambda: MLP(3, 3, weights=str(finished.path)))
+
+
+def test_for_latest_and_for_a_folder_above_runs_the_runs_are_named(
+    finished: RunFolder, resnet_run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(2):
+        shutil.copytree(resnet_run.path, tmp_path / "outputs" / "sweep" / str(number))
+    os.utime("outputs/sweep/0/run.json", (2e9, 2e9))
+    for make in (lambda path: build(path), lambda path: MLP(3, 3, weights=path)):
+        said = refused(lambda make=make: make("outputs/sweep"))
+        assert said.endswith("is no run Runs within are outputs/sweep/0, outputs/sweep/1: give one.")
+    assert refused(lambda: MLP(3, 3, weights="latest")).endswith("of the last run it is outputs/sweep/0.")
 
 
 def test_a_run_without_weights_and_a_damaged_one_are_refused(resnet_run: RunFolder, tmp_path: Path) -> None:

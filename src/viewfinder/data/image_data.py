@@ -122,7 +122,8 @@ class ImageData(pl.LightningDataModule):
         if round((1 - self.train_fraction) * len(given["train"])):
             rest = {"rest": 1 - self.train_fraction}
             seed = derive(self.split_seed, "train_fraction")
-            given["train"] = cut(given["train"], rest, seed, self.stratify, "data.train_fraction")["train"]
+            typed = {"data.train_fraction": self.train_fraction}
+            given["train"] = cut(given["train"], rest, seed, self.stratify, typed)["train"]
         if self.per_class is not None:
             given["train"] = few_of_each(given["train"], self.per_class, self.limit, self.split_seed)
         if self.limit is not None:
@@ -130,7 +131,7 @@ class ImageData(pl.LightningDataModule):
                 if self.limit < len(split):
                     part = {"rest": 1 - self.limit / len(split)}
                     seed = derive(self.split_seed, "limit", name)
-                    given[name] = cut(split, part, seed, self.stratify, "data.limit")["train"]
+                    given[name] = cut(split, part, seed, self.stratify, {"data.limit": self.limit})["train"]
         self.splits = {name: given[name] for name in SPLITS}
         if stored is None:
             self._look()

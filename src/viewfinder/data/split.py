@@ -1,5 +1,6 @@
 """Pictures that are listed but not read yet, and how a split is cut from them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,13 +54,13 @@ class Split:
 
 
 def cut(
-    pool: Split, shares: dict[str, float], seed: int, stratify: bool, key: str = "data.val_fraction, data.test_fraction"
+    pool: Split, shares: dict[str, float], seed: int, stratify: bool, typed: Mapping[str, float] | None = None
 ) -> dict[str, Split]:
     """Cut splits off a pool; what remains is 'train'. Depends on nothing but the seed and the pool's order.
 
     Args:
-        key: what a person typed to have the shares, for the error.
         shares: name of each split to cut -> its share of the pool.
+        typed: key -> value by which a person had them, for the error; by default data.<name>_fraction.
         stratify: keep each class's share in every split, to within one picture.
 
     Raises:
@@ -75,7 +76,9 @@ def cut(
     empty = [name for name, split in splits.items() if not len(split)]
     if empty:
         rule = f"leaves no pictures for {' and '.join(empty)} out of {len(pool)}"
-        raise ViewfinderError("the data", [Problem(key, rule, remedy="Give more pictures, or another value.")])
+        values = typed or {f"data.{name}_fraction": share for name, share in shares.items()}
+        key, received = ", ".join(values), ", ".join(map(str, values.values()))
+        raise ViewfinderError("the data", [Problem(key, rule, received, "Give more pictures, or another value.")])
     return splits
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ from viewfinder.whole_files import replacing
 
 LARGEST = 20 * 2**30
 """Bytes that the folder may hold; beyond, what was used longest ago is removed."""
+BLOCK = re.compile(r"([0-9]{1,18}) ([0-9a-f]{8})\n")
+"""A line of an index: count and CRC-32."""
 LOOK = 1.0
 """Seconds between two looks at how far another process is."""
 
@@ -64,6 +67,8 @@ class KeptFeatures:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._wait()
+        except FileExistsError:
+            self.unwritable = "is a file, and no folder"
         except OSError as error:  # of a folder that cannot be written: what is there may be read all the same
             self.unwritable = str(error.strerror or error)
         try:
@@ -91,26 +96,30 @@ class KeptFeatures:
         """How many rows are there, from the first on, whose checksums hold; `damage` says what is wrong with others."""
         try:
             head, *lines = self.index.read_text(encoding="utf-8").splitlines(keepends=True)
-        except (OSError, ValueError):
+            shape = json.loads(head)["shape"]
+        except (OSError, ValueError, KeyError, TypeError):
             self.damage = "damaged: its index cannot be read" if self.index.exists() else ""
             return 0
         count = 0
         try:
-            if json.loads(head)["shape"] != list(self.shape):
+            if shape != list(self.shape):
                 raise ValueError("other shape")
             with self.path.open("rb") as file:
                 for line in lines:
                     if not line.endswith("\n"):  # a process was killed as it wrote
                         break
-                    rows, checksum = line.split()
+                    if (entry := BLOCK.fullmatch(line)) is None:
+                        raise ValueError("a line of its index cannot be read")
+                    rows, checksum = entry.groups()
                     if int(rows) != min(self.batch, self.shape[0] - count) or count == self.shape[0]:
                         raise ValueError("other blocks")
                     block = file.read(4 * int(rows) * self.shape[1])
                     if len(block) != 4 * int(rows) * self.shape[1] or zlib.crc32(block) != int(checksum, 16):
                         raise ValueError("a checksum does not hold")
                     count += int(rows)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            self.damage = f"damaged after {count:,} pictures ({error})"
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            self.damage = f"damaged after {count:,} pictures ({why})"
         if count == self.shape[0]:
             with contextlib.suppress(OSError):
                 os.utime(self.index)  # by which what was used longest ago is known

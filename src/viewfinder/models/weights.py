@@ -15,7 +15,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from viewfinder.checkpoints import DamagedError, read_checkpoint, read_tensors
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
-from viewfinder.run_folder import RunFolder
+from viewfinder.run_folder import RunFolder, find_runs
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -62,6 +62,9 @@ def read_weights(weights: str, published: "type[WeightsEnum] | None" = None) -> 
         names = list(published.__members__) if published else []
         rule = "is neither a name of weights nor a file or a folder" if names else "is neither a file nor a folder"
         remedy = f"Names: {listed(names)}." if names else "Give the folder of a run of the same network."
+        if weights == "latest" and (runs := runs_in(Path("outputs"))):
+            last = max(runs, key=lambda run: run.run.stat().st_mtime)
+            remedy = f"Give a folder; of the last run it is {last.path}."
         raise refused(weights, did_you_mean(weights, names) or rule, remedy)
     try:
         state = read_tensors(path)
@@ -100,14 +103,17 @@ def _downloaded(weights: str, member: "WeightsEnum") -> Path:
 def _in_folder(folder: Path, published: "type[WeightsEnum] | None") -> Path:
     """The file of the default weights in a folder of downloads, or in TORCH_HOME."""
     places = [folder, folder / "checkpoints", folder / "hub" / "checkpoints"]
+    wanted = Path(published["DEFAULT"].url).name if published else ""
+    for place in places if published else ():
+        if (place / wanted).is_file():
+            return place / wanted
+    if runs := runs_in(folder):
+        some = [*(str(run.path) for run in runs[:3]), *(["..."] if len(runs) > 3 else [])]
+        raise refused(str(folder), "is no run", f"Runs within are {listed(some)}: give one.")
     if published is None:
         raise refused(
             str(folder), "is no run folder", "A run folder looks like outputs/simple_cnn/2026-01-31_12-00-00."
         )
-    wanted = Path(published["DEFAULT"].url).name
-    for place in places:
-        if (place / wanted).is_file():
-            return place / wanted
     others = [place / Path(m.url).name for m in published for place in places if (place / Path(m.url).name).is_file()]
     remedy = f"It holds {others[0]}: give that file." if others else f"Download {published['DEFAULT'].url} into it."
     raise refused(str(folder), f"is no run, and holds no {wanted}", remedy)
@@ -125,6 +131,13 @@ def _of_run(path: Path) -> Weights:
         raise refused(str(path), rule, "Give a run that has finished an epoch.")
     state = _without_prefix(read_checkpoint(run.best)["state_dict"])
     return Weights(state, model if isinstance(model, Mapping) else {})
+
+
+def runs_in(folder: Path) -> list[RunFolder]:
+    """Runs at or below a folder that have weights."""
+    with contextlib.suppress(ViewfinderError):
+        return [run for run in find_runs(folder) if run.best.is_file()]
+    return []
 
 
 def to_fit(weights: str, model: Mapping[str, Any], channels: int) -> str:

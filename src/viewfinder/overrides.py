@@ -211,8 +211,10 @@ def _of_phase(override: Override, known: list[str]) -> list[Problem] | None:
     names = [key.removeprefix("phases.") for key in known if key.startswith("phases.") and key.count(".") == 1]
     typed = override.input_line or override.key_or_group
     if name not in names and not did_you_mean(name, names):
-        rule = f"there is no phase {name}" + (f"; phases are {listed(names)}" if names else "")
-        remedy = "Phases are written in a file, such as conf/phases/mine.yaml, and taken by phases=mine."
+        rule = f"there is no phase {name}; phases are {listed(names) or 'none'}"
+        remedy = "A new one is written in a file of your own, such as conf/phases/mine.yaml, and taken by phases=mine."
+        if not names:
+            remedy = "Add phases=fine_tune, or phases=mine with a file conf/phases/mine.yaml of your own."
         return [Problem(typed, rule, remedy=remedy)]
     if name not in names or ".".join(rest) not in PHASE:
         return None

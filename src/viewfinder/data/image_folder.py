@@ -88,7 +88,7 @@ class ImageFolder(ImageData):
         for split, found in there.items():
             lacking = [name for name in names if name not in found]
             for name in [name for name in found if name not in there["train"]]:
-                near = did_you_mean(name, lacking)
+                near = did_you_mean(name, names if self.classes is None else lacking)
                 if near or self.classes is None:  # or it is one of those that are left out
                     rule, remedy = "is a class that train/ does not have", near or f"Classes: {listed(names[:20])}."
                     problems.append(Problem(readable(folders[split] / name), rule, remedy=remedy))

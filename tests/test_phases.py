@@ -267,7 +267,7 @@ def test_terminal_report_and_tensorboard_say_what_each_phase_trains(train: Train
     for line in (head, rest):
         assert " ".join(line.split()) in page
     assert f"{trained:,} trained in phases;" in page
-    assert "         random weights, frozen in head: model.weights=null" in said
+    assert "         random weights, frozen in phase head: model.weights=null" in said
     events = EventAccumulator(str(run.path))
     events.Reload()
     texts = events.Tensors("phases/text_summary")

@@ -206,7 +206,7 @@ def kept_random(cfg: DictConfig, network: nn.Module, phases: Phases | None) -> s
     if network.is_backbone_frozen:
         return "frozen with random weights"
     if phases is not None and phases.is_backbone_as_given(0):
-        return f"random weights, frozen in {phases.at(0)}"
+        return f"random weights, frozen in phase {phases.at(0)}"
     return ""
 
 

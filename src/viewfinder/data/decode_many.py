@@ -18,6 +18,8 @@ from viewfinder.resize import Size
 T = TypeVar("T")
 Unread = dict[int, Problem]
 """Place of a picture -> why it cannot be read."""
+LOOKING = 4
+"""Threads that read headers, which Python does in one of them at a time: sixteen take twice as long."""
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # or what it says of a malformed file goes to stderr
 
 
@@ -28,7 +30,7 @@ def common_shape(paths: Sequence[Path]) -> tuple[int, tuple[int, int] | None, Un
     def look_at(some: Sequence[Path]) -> Iterator[Any]:
         return (guarded(look, path) for path in some)
 
-    looks = _each(look_at, paths, "looking at the pictures")
+    looks = _each(look_at, paths, "looking at the pictures", LOOKING)
     unread = {place: each for place, each in enumerate(looks) if isinstance(each, Problem)}
     seen = [each for each in looks if not isinstance(each, Problem)]
     sizes = {size for size, _ in seen}
@@ -62,15 +64,23 @@ def try_decode_each(paths: Sequence[Path], channels: int, size: Size) -> dict[Pa
     return dict(zip(paths, decoded, strict=True))
 
 
-def _each(function: Callable[[Sequence[T]], Iterable[Any]], items: Sequence[T], doing: str) -> list[Any]:
+def _each(
+    function: Callable[[Sequence[T]], Iterable[Any]], items: Sequence[T], doing: str, most: int | None = None
+) -> list[Any]:
     """What the function gives for each of some items, several at a time: one by one, threads would wait for each
-    other most of the time."""
-    together = max(1, min(TOGETHER, len(items) // (4 * (os.cpu_count() or 1))))
+    other most of the time.
+
+    Args:
+        most: threads; None for one a core.
+    """
+    cores = os.cpu_count() or 1
+    threads = min(cores, most or cores)
+    together = max(1, min(TOGETHER, len(items) // (4 * threads)))
     parts = [items[start : start + together] for start in range(0, len(items), together)]
     found: list[Any] = []
     with (
         without_warnings(),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(threads) as pool,
         tqdm(desc=doing, total=len(items), leave=False, disable=None, unit=" pictures", delay=1) as bar,
     ):
         for part in pool.map(lambda some: list(function(some)), parts):

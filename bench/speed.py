@@ -358,9 +358,10 @@ def bare(name: str, arrays: Path, limit: int, setting: None) -> dict[str, Any]:
     from viewfinder.choices import choose
     from viewfinder.loop import forward_context, set_tf32
     from viewfinder.overrides import compose_config
-    from viewfinder.process import keep_freed_memory
+    from viewfinder.process import keep_freed_memory, look_for_no_gpu
 
     keep_freed_memory()
+    look_for_no_gpu()
     device = torch.device(DEVICE)
     torch.manual_seed(0)
     cfg = compose_config(typed(name))

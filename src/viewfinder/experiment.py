@@ -24,7 +24,7 @@ from viewfinder.metrics import Predictions
 from viewfinder.models.transfer import Transferable
 from viewfinder.phases import Phases
 from viewfinder.preprocess import preprocess_of
-from viewfinder.process import keep_freed_memory
+from viewfinder.process import keep_freed_memory, look_for_no_gpu
 from viewfinder.projector import write_projector
 from viewfinder.recorder import AfterEpoch, Recorder
 from viewfinder.report.page import save_picture, write_report
@@ -93,6 +93,7 @@ def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
     if cfg.trainer.get("keep_freed_memory", True):
         keep_freed_memory()
     set_tf32(False)
+    look_for_no_gpu()
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")
     network = (rebuild_network if is_begun else build_network)(cfg, data.in_channels, len(data.class_names))

@@ -154,3 +154,21 @@ def test_a_steps_random_numbers_follow_from_seed_epoch_and_batch_in_python_numpy
     assert drawn[0] == drawn[1]
     torch.manual_seed(derive(3, "step", 1, 7))
     assert torch.rand(1).item() == drawn[0][2]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_no_step_looks_for_one(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    def look() -> int:
+        looks.append(1)
+        return -1  # there is no such library
+
+    monkeypatch.setattr(torch.cuda, "_device_count_nvml", look)
+    counts = []
+    for epochs in (1, 3):
+        monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # as Lightning does when it is imported
+        looks.clear()
+        train(tmp_path / str(epochs), f"trainer.max_epochs={epochs}")
+        counts.append(len(looks))
+    assert counts[0] == counts[1] > 0

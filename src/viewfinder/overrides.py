@@ -4,6 +4,7 @@ Hydra stops at the first bad override and lets a misspelt one pass when it begin
 answered at once, each with what was probably meant.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +23,6 @@ from yaml import YAMLError
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 
 STAGE = "the command line"
-PHASE = ("train", "epochs", "lr", "layer_decay")
-"""Arguments of viewfinder.phase_config.Phase, of which a phase's file may leave out some."""
 
 
 def find_conf() -> Path:
@@ -207,6 +206,8 @@ def _check_kind(override: Override, there: object) -> list[Problem]:
 
 def _of_phase(override: Override, known: list[str]) -> list[Problem] | None:
     """What is wrong with a phase, or a key of one, that conf/ does not hold; None for a word that is misspelt."""
+    from viewfinder.phase_config import Phase  # and with it pydantic, for a word that is most likely none
+
     _, name, *rest = override.key_or_group.split(".")
     names = [key.removeprefix("phases.") for key in known if key.startswith("phases.") and key.count(".") == 1]
     typed = override.input_line or override.key_or_group
@@ -216,7 +217,7 @@ def _of_phase(override: Override, known: list[str]) -> list[Problem] | None:
         if not names:
             remedy = "Add phases=fine_tune, or phases=mine with a file conf/phases/mine.yaml of your own."
         return [Problem(typed, rule, remedy=remedy)]
-    if name not in names or ".".join(rest) not in PHASE:
+    if name not in names or ".".join(rest) not in {field.name for field in dataclasses.fields(Phase)}:
         return None
     if override.is_add() or override.is_force_add():
         return []

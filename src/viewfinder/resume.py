@@ -17,7 +17,7 @@ from viewfinder.limits import explained, to_resume
 from viewfinder.logs import is_helper
 from viewfinder.provenance import code, now, this_process, versions
 from viewfinder.recorder import AfterEpoch, metrics_text
-from viewfinder.run_folder import RunFolder, agreed_path, find_runs
+from viewfinder.run_folder import RunFolder, agreed_path, find_runs, latest
 from viewfinder.settings import HOW
 from viewfinder.whole_files import copy, replace_text
 
@@ -40,7 +40,7 @@ def find_run(run: str) -> RunFolder:
     except ViewfinderError as error:
         rule, remedy = "is the last run in outputs/, which holds none here", "Give a run folder."
         raise ViewfinderError("the run folder", [Problem("RUN", rule, run, remedy)]) from error
-    return max(runs, key=lambda each: each.run.stat().st_mtime)
+    return latest(runs)
 
 
 def resume_experiment(run: RunFolder, overrides: Sequence[str] = (), after_epoch: AfterEpoch | None = None) -> Scores:

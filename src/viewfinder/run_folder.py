@@ -356,6 +356,11 @@ def find_runs(path: Path) -> list[RunFolder]:
     return sorted(runs, key=lambda run: [(len(part), part) for part in run.path.parts])
 
 
+def latest(runs: Sequence[RunFolder]) -> RunFolder:
+    """The one whose run.json was written last."""
+    return max(runs, key=lambda run: run.run.stat().st_mtime)
+
+
 def _earlier(sweep: Path) -> list[Path]:
     """Folders of jobs that have left the sweep of a sweep.json; none where it is something else of that name."""
     from viewfinder.kept_files import Sweep, read_kept

@@ -15,7 +15,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from viewfinder.checkpoints import DamagedError, read_checkpoint, read_tensors
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
-from viewfinder.run_folder import RunFolder, find_runs
+from viewfinder.run_folder import RunFolder, find_runs, latest
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -63,8 +63,7 @@ def read_weights(weights: str, published: "type[WeightsEnum] | None" = None) -> 
         rule = "is neither a name of weights nor a file or a folder" if names else "is neither a file nor a folder"
         remedy = f"Names: {listed(names)}." if names else "Give the folder of a run of the same network."
         if weights == "latest" and (runs := runs_in(Path("outputs"))):
-            last = max(runs, key=lambda run: run.run.stat().st_mtime)
-            remedy = f"Give a folder; of the last run it is {last.path}."
+            remedy = f"Give a folder; of the last run it is {latest(runs).path}."
         raise refused(weights, did_you_mean(weights, names) or rule, remedy)
     try:
         state = read_tensors(path)

@@ -21,7 +21,9 @@ import pytest
 import torch
 from conftest import QUICK, ROOT, Train, Type, train_into
 
-from viewfinder.overrides import find_conf
+from viewfinder.experiment import run_experiment
+from viewfinder.models.mlp import MLP
+from viewfinder.overrides import compose_config, find_conf
 from viewfinder.reopen import open_run
 from viewfinder.run_folder import RunFolder
 
@@ -252,6 +254,26 @@ def test_tensorboard_shows_the_confusion_matrix_and_sample_pictures(board: Ask) 
         (tag,) = [tag for tag in tags if re.search(rf"val.*{wanted}", tag)]
         first = board(f"plugin/images/images?run={run}&tag={tag}&sample=0")[0]
         assert board(f"plugin/images/individualImage?{first['query']}").startswith(b"\x89PNG")
+
+
+class Untraceable(MLP):
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        if torch.jit.is_tracing():
+            raise TypeError("a graph cannot hold what I do\nat all")
+        return super().forward(pictures)
+
+
+def test_a_network_that_cannot_be_traced_is_trained_and_its_missing_graph_is_said(
+    tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = compose_config([*tiny, "model=mlp", "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}"])
+    cfg.model._target_ = "test_training.Untraceable"
+    run_experiment(cfg)
+    said = capsys.readouterr().out
+    assert "no graph in TensorBoard, since the network cannot be traced: a graph cannot hold what I do" in " ".join(
+        said.split()
+    )
+    assert "at all" not in said
 
 
 def test_tensorboard_has_the_graph(board: Ask) -> None:

@@ -22,6 +22,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from viewfinder.data.image_data import ImageData
 from viewfinder.events import NAME, rewind
+from viewfinder.logs import say_wrapped
 from viewfinder.metrics import Predictions, confusion
 from viewfinder.preprocess import preprocess_of
 from viewfinder.report.confusion import ConfusionFrames, draw_confusion
@@ -72,14 +73,24 @@ class TensorBoard:
         self.events.add_summary(session)
 
     def graph(self, network: nn.Module, pictures: Tensor) -> None:
-        """The network's graph, traced with float pictures (n, C, H, W); once for equal networks in this process."""
+        """The network's graph, traced with float pictures (n, C, H, W); once for equal networks in this process.
+
+        A network that cannot be traced is said, and has none.
+        """
         key = (type(network), repr(network), pictures.shape)
         if key not in GRAPHS:
             training = network.training
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the tracer is deprecated, and TensorBoard knows no other
-                GRAPHS[key] = graph(network.eval(), pictures)
-            network.train(training)
+                try:
+                    # Here, since TensorBoard would trace it again, to see that chance plays no part in it.
+                    GRAPHS[key] = graph(torch.jit.trace(network.eval(), pictures, check_trace=False), pictures)
+                except Exception as error:  # whatever a network does that a trace cannot hold
+                    what = str(error).strip().partition("\n")[0]
+                    say_wrapped(f"         no graph in TensorBoard, since the network cannot be traced: {what}")
+                    return
+                finally:
+                    network.train(training)
         self.events.add_graph(GRAPHS[key])
 
     def epoch(self, row: Mapping[str, Any], predictions: Predictions) -> None:

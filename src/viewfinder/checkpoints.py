@@ -23,16 +23,17 @@ class CheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Raises OSError if the file cannot be written, or does not read back as it was written."""
         # In memory first: torch, when it writes to a full disk, does not say that the disk is full.
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        content = buffer.getvalue()
         with Path(path).open("wb+") as file:
-            file.write(content.getbuffer())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
             if hasattr(os, "posix_fadvise"):  # so that it is read from the disk, not from the system's memory
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             file.seek(0)
-            if file.read() != content.getbuffer():
+            if file.read() != content:
                 raise OSError(f"{path} does not read back as it was written: the disk is failing")
 
 

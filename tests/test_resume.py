@@ -1,5 +1,6 @@
 """A run that was stopped, killed or cut off goes on as if nothing had happened; or says why it cannot."""
 
+import contextlib
 import copy
 import os
 import random
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -27,6 +29,7 @@ from viewfinder.checkpoints import read_checkpoint
 from viewfinder.classifier import Classifier
 from viewfinder.errors import ViewfinderError
 from viewfinder.experiment import run_experiment
+from viewfinder.models.mlp import MLP
 from viewfinder.overrides import compose_config
 from viewfinder.report.repeat import repeat_command
 from viewfinder.resume import resume_experiment
@@ -208,6 +211,32 @@ def test_a_run_stopped_again_and_again_is_still_the_same(
     resume_experiment(run)
     assert_same(run, whole)
     assert [each["epochs"] for each in run.read_run()["resumed"]] == [0, 0, 1, 1]
+
+
+class Drawing(MLP):
+    """Its logits depend on chance from outside of torch, too."""
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return super().forward(pictures) * (0.5 + random.random() + np.random.rand())
+
+
+def test_a_network_of_ones_own_that_draws_from_python_and_numpy_goes_on_with_the_same_numbers(
+    small: Callable[..., list[str]], at_step: Any, tmp_path: Path
+) -> None:
+    def begin(name: str) -> RunFolder:
+        cfg = compose_config(small(tmp_path / name, "model=mlp", "trainer.max_epochs=1"))
+        cfg.model._target_ = "test_resume.Drawing"
+        with contextlib.suppress(Stopped):
+            run_experiment(cfg)
+        return RunFolder.open(tmp_path / name)
+
+    whole = begin("whole")
+    at_step(3, send("SIGTERM"))
+    stopped = begin("stopped")
+    assert stopped.status == "interrupted"
+    resume_experiment(stopped, ["allow=test_resume"])
+    weights = [torch.load(run.last, weights_only=True)["state_dict"] for run in (whole, stopped)]
+    assert [key for key in weights[0] if not torch.equal(weights[0][key], weights[1][key])] == []
 
 
 def test_a_signal_to_one_of_two_processes_stops_both(tiny: list[str], tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-from viewfinder.build import STAGE, TARGET, locate
+from omegaconf import DictConfig
+
+from viewfinder.build import STAGE, TARGET, locate, targets
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.kinds import KINDS, KNOWN, OURS, TRUSTED
 
@@ -104,6 +106,11 @@ class Allowed:
 def to_allow(names: Sequence[str]) -> str:
     """What to type to allow some names."""
     return f"allow=[{','.join(names)}]" if len(names) > 1 else f"allow={names[0]}"
+
+
+def foreign(cfg: DictConfig) -> list[str]:
+    """Packages and modules that a configuration names and nobody vouches for, such as one's own."""
+    return sorted({target.partition(".")[0] for target in targets(cfg)}.difference(TRUSTED))
 
 
 def names_in(value: Any) -> tuple[str, ...]:

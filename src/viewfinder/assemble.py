@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from viewfinder.allow import Allowed, check_names, names_in
+from viewfinder.allow import Allowed, check_names, foreign, names_in
 from viewfinder.build import STAGE, Text, Whole, build, check, check_values, locate, takes
 from viewfinder.classifier import Classifier
 from viewfinder.data.image_data import ImageData
@@ -16,6 +16,7 @@ from viewfinder.models.weights import UnfitError, to_fit
 from viewfinder.phase_config import check_epochs, check_phases, phases_of
 from viewfinder.phases import Phases
 from viewfinder.preprocess import preprocess_of
+from viewfinder.seeds import seed_everything, seed_torch
 
 GIVEN: dict[str, frozenset[str]] = {
     "model": frozenset({"channels", "classes", "load_weights"}),
@@ -147,5 +148,7 @@ def build_classifier(cfg: DictConfig, network: nn.Module, counts: list[int]) -> 
         make_optimizer=lambda parameters: build(cfg.optimizer, "optimizer", params=list(parameters)),
         make_schedule=make_schedule if cfg.scheduler else None,
         seed=cfg.seed,
+        # Only code of one's own may draw from elsewhere, and in the middle of a step to seed all is no trifle.
+        seed_step=seed_everything if foreign(cfg) else seed_torch,
         phases=Phases(phases, network, cfg.trainer.max_epochs, cfg.optimizer.get("lr")) if phases else None,
     )

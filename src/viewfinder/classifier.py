@@ -15,6 +15,7 @@ from viewfinder.loop import TrainingLoop
 from viewfinder.metrics import Predictions, averaged
 from viewfinder.phases import Phases
 from viewfinder.preprocess import preprocess_of
+from viewfinder.seeds import seed_everything
 
 
 class Classifier(pl.LightningModule):
@@ -27,6 +28,7 @@ class Classifier(pl.LightningModule):
         make_schedule: from the optimizer and the number of optimizer steps, what Lightning calls lr_scheduler_config;
             None for a constant learning rate.
         seed: from which dropout's random numbers follow, with epoch and batch.
+        seed_step: takes those to seed what a training step draws from.
         phases: of training; None for one that trains all that the network says. Each has an optimizer of its own, which
             takes over the state of the parameters that the one before trained, and a schedule of its own.
 
@@ -40,6 +42,7 @@ class Classifier(pl.LightningModule):
         make_optimizer: Callable[[Iterable[Any]], Optimizer] | None = None,
         make_schedule: Callable[[Optimizer, int], Any] | None = None,
         seed: int = 0,
+        seed_step: Callable[[int, str, int, int], None] = seed_everything,
         phases: Phases | None = None,
     ):
         super().__init__()
@@ -49,7 +52,7 @@ class Classifier(pl.LightningModule):
         self.preprocess = preprocess_of(network)
         self.loss = loss
         self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
-        self.seed, self.phases = seed, phases
+        self.seed, self.seed_step, self.phases = seed, seed_step, phases
         self.outputs: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {"train": [], "val": [], "test": []}
         self.losses: list[Tensor] = []
         """of the epoch's training batches so far, each summed over its pictures; (n,) float32 for n batches at once"""
@@ -67,7 +70,7 @@ class Classifier(pl.LightningModule):
     def step(self, batch: Batch, split: str) -> Tensor:
         logits = self(batch.pixels)
         loss = self.loss(logits, batch.labels)
-        first = loss.detach() * len(batch.labels) if split == "train" else batch.positions
+        first = loss.detach() if split == "train" else batch.positions
         self.outputs[split].append((first, logits.detach(), batch.labels))
         return loss
 
@@ -82,7 +85,8 @@ class Classifier(pl.LightningModule):
             return
         losses, logits, labels = zip(*self.outputs["train"], strict=True)
         right = torch.cat(logits).argmax(1) == torch.cat(labels)
-        self.losses.append(torch.stack(losses))
+        counts = torch.tensor([len(each) for each in labels]).to(right.device, non_blocking=True)
+        self.losses.append(torch.stack(losses) * counts)
         self.right = self.right.to(right.device) + right.sum()
         self.count += len(right)
         self.outputs["train"] = []

@@ -11,10 +11,8 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from viewfinder.allow import to_allow
-from viewfinder.build import targets
+from viewfinder.allow import foreign, to_allow
 from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.kinds import TRUSTED
 from viewfinder.run_folder import RunFolder
 from viewfinder.signals import Stopped
 from viewfinder.whole_files import FULL, unwritable
@@ -31,8 +29,8 @@ def to_resume(run: RunFolder) -> str:
 
 def allowing(cfg: DictConfig) -> list[str]:
     """The words that allow all that a configuration names, where it is opened again; none where nothing is needed."""
-    foreign = sorted({target.partition(".")[0] for target in targets(cfg)}.difference(TRUSTED))
-    return [to_allow(foreign)] if foreign else []
+    found = foreign(cfg)
+    return [to_allow(found)] if found else []
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
 from viewfinder.data.batches import Batch, Chunk
-from viewfinder.seeds import seed_everything
 from viewfinder.step_graph import WARM, StepGraph, constants_of
 
 log = logging.getLogger("viewfinder")
@@ -82,6 +81,8 @@ class TrainingLoop(Callback):
         """of this process's in the epoch, those whose step is done"""
         self.between: Callable[[], None] | None = None
         """called after every step, and after every batch of validation"""
+        self.is_shared = False
+        """whether several processes train"""
         self.is_graphed = False
         """whether steps may be a CUDA graph"""
         self.graph: StepGraph | None = None
@@ -94,7 +95,7 @@ class TrainingLoop(Callback):
         return -(-batches // self.accumulate_grad_batches)
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        pl_module.loop = self
+        pl_module.loop, self.is_shared = self, trainer.world_size > 1
 
     def train(self, module: "pl.LightningModule", chunk: Chunk) -> None:
         """A step for each batch: forward by `module.step(batch, "train")`, backward, update."""
@@ -102,9 +103,10 @@ class TrainingLoop(Callback):
         (optimizer,) = trainer.optimizers
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs if config.interval == "step"]
         steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+        seed, epoch = (module.seed, "step"), module.current_epoch
         with step_context(self.precision):
             for index, batch in enumerate(chunk, chunk.part.first + 1):
-                seed_everything(module.seed, "step", module.current_epoch, batch.number)  # type: ignore[arg-type]
+                module.seed_step(*seed, epoch, batch.number)  # type: ignore[operator]
                 graph = self._graph_for(module, optimizer, batch)
                 is_due = index % self.accumulate_grad_batches == 0 or index == chunk.part.total
                 if graph is None:
@@ -165,7 +167,7 @@ class TrainingLoop(Callback):
             loss = module.step(batch, "train")
         if self.accumulate_grad_batches > 1:
             loss = loss / self.accumulate_grad_batches
-        if module.trainer.world_size > 1:
+        if self.is_shared:
             module.manual_backward(self.scaler.scale(loss))
         else:
             self.scaler.scale(loss).backward()

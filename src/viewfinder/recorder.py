@@ -55,7 +55,7 @@ class Recorder(Checkpoint):
         after_epoch: AfterEpoch | None = None,
     ):
         self.folder, self.board, self.signals = folder, board, signals
-        self.every_steps = every if isinstance(every, int) else math.inf
+        self.every_steps = every if isinstance(every, int) else None
         self.every_seconds = 60 * float(every.removesuffix("min")) if isinstance(every, str) else math.inf
         self.saved_step, self.saved_at = 0, time.monotonic()
         self.after_epoch = after_epoch
@@ -69,7 +69,8 @@ class Recorder(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.signals.listen()
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
-        pl_module.loop.between = functools.partial(self._between, trainer)
+        if trainer.world_size == 1:
+            pl_module.loop.between = functools.partial(self._between, trainer)
         phases = pl_module.phases
         if phases is not None and not phases.begins(trainer.current_epoch):  # where a run goes on within one
             self._say_phase(trainer, phases)
@@ -150,10 +151,8 @@ class Recorder(Checkpoint):
 
     def _between(self, trainer: pl.Trainer) -> None:
         """After a step, or a batch of validation: save if that is due, stop if that was asked for."""
-        if trainer.world_size > 1:
-            return
         asked = self.signals.requested is not None
-        due = trainer.global_step - self.saved_step >= self.every_steps
+        due = self.every_steps is not None and trainer.global_step - self.saved_step >= self.every_steps
         if not (asked or due or time.monotonic() - self.saved_at >= self.every_seconds):
             return
         check_losses(trainer, trainer.lightning_module.epoch_losses())  # type: ignore[operator, union-attr]

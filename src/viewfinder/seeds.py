@@ -19,10 +19,16 @@ def generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu"
 
 
 def seed_everything(seed: int, *purpose: str | int) -> None:
-    """Seed Python, NumPy and torch (CPU, and every GPU that is in use) for one purpose."""
+    """Seed Python, NumPy and torch for one purpose."""
     value = derive(seed, *purpose)
     random.seed(value)
     np.random.seed(value % 2**32)
+    seed_torch(seed, *purpose)
+
+
+def seed_torch(seed: int, *purpose: str | int) -> None:
+    """Seed torch (CPU, and every GPU that is in use) for one purpose; its numbers are as after seed_everything."""
+    value = derive(seed, *purpose)
     # torch.manual_seed takes a hundred times as long: it notes its call stack for a GPU that may yet be used.
     torch.default_generator.manual_seed(value)
     if torch.cuda.is_initialized():

@@ -43,7 +43,7 @@ class StepGraph:
     rate and torch's random numbers. Where a schedule changes more, such as momentum, the update is left out of it.
 
     Args:
-        backward: forward and backward of a batch: gives summed loss, (), logits, (N, K), and labels, (N,).
+        backward: forward and backward of a batch: gives loss, (), logits, (N, K), and labels, (N,).
         update: the optimizer's step with the gradients, of which it leaves none.
         batch: an example.
         constants: of the optimizer when training with it began, as `constants_of` gives them.

@@ -16,6 +16,9 @@ from viewfinder.build import Whole
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.kept_files import first_of
 
+BLOCK = 2**20
+"""Bytes that are compared at once."""
+
 
 class CheckpointIO(TorchCheckpointIO):
     """How Lightning writes a checkpoint: to this very file, and compared with what was meant once it is on the disk."""
@@ -33,7 +36,7 @@ class CheckpointIO(TorchCheckpointIO):
             if hasattr(os, "posix_fadvise"):  # so that it is read from the disk, not from the system's memory
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             file.seek(0)
-            if file.read() != content:
+            if any(file.read(BLOCK) != content[start : start + BLOCK] for start in range(0, len(content), BLOCK)):
                 raise OSError(f"{path} does not read back as it was written: the disk is failing")
 
 

@@ -244,9 +244,11 @@ def test_early_stopping_counts_in_the_last_phase_alone_and_is_said(
 def test_a_run_in_phases_can_be_extended_in_its_last(train: Train, tmp_path: Path, viewfinder: Type) -> None:
     longer = train(tmp_path / "longer", *SMALL, *TWO, "trainer.max_epochs=4")
     run = train(tmp_path / "run", *SMALL, *TWO)
+    used = features_of(run)
     assert viewfinder("resume", run.path, "trainer.max_epochs=1").code == 2
     assert viewfinder("resume", run.path, "trainer.max_epochs=4").code == 0
     assert run.metrics.read_bytes() == longer.metrics.read_bytes()
+    assert features_of(run) == used > 0
 
 
 # What a person sees

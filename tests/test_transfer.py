@@ -642,9 +642,10 @@ def test_a_run_starts_from_the_weights_of_another(train: Train, finished: RunFol
 
 
 def test_widths_that_differ_are_named(train: Train, finished: RunFolder, tmp_path: Path) -> None:
-    said = refused(lambda: train(tmp_path / "run", f"model.weights={finished.path}", "model.width=4"))
-    assert "features.0.weight: 10x3x3x3, here 4x3x3x3" in said
-    assert said.endswith("As that run was: model.width=10")
+    for weights in (finished.path, finished.best):
+        said = refused(lambda weights=weights: train(tmp_path / "run", f"model.weights={weights}", "model.width=4"))
+        assert "features.0.weight: 10x3x3x3, here 4x3x3x3" in said
+        assert said.endswith("As that run was: model.width=10")
     said = refused(
         lambda: train(tmp_path / "run", f"model.weights={finished.path}", "model.image_size=16", "data.channels=1")
     )

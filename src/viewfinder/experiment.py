@@ -158,7 +158,9 @@ def carry_out(
         if start and start.before.get("device", choices.device) != choices.device:
             log.info(f"         on {start.before['device']} before, so the last bits may differ")
         checkpoint = start and start.checkpoint
-        run.update_run(features=head_alone(cfg, parts, trainer.strategy.root_device, checkpoint))
+        features = head_alone(cfg, parts, trainer.strategy.root_device, checkpoint)
+        if features or not start:  # else those that were used before stay named
+            run.update_run(features=features)
         if start and checkpoint and (start.is_stopped_early or start.epochs >= cfg.trainer.max_epochs):
             data.trainer = trainer  # which has it from `fit` otherwise
             recorder.load_state_dict(dict(checkpoint.recorded))

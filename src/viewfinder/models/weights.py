@@ -146,9 +146,11 @@ def to_fit(weights: str, model: Mapping[str, Any], channels: int) -> str:
         model: the network's own configuration.
         channels: of its pictures.
     """
-    if not (Path(weights) / "config.yaml").is_file():
+    path = Path(weights)
+    folder = path.parent if path.is_file() else path
+    if not (folder / "config.yaml").is_file():
         return ""
-    run = RunFolder.open(Path(weights))
+    run = RunFolder.open(folder)
     theirs: Any = OmegaConf.to_container(run.read_config().model)
     before = run.read_data()["channels"]
     words = [f"data.channels={before}"] if before != channels else []

@@ -416,6 +416,20 @@ def test_help_answers_without_importing_torch(words: list[str | Path], tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("module", ["torch", "no_such_module"])
+def test_garbage_is_looked_for_again_once_libraries_are_imported(module: str) -> None:
+    script = f"""
+import contextlib, gc
+from viewfinder.process import importing
+with contextlib.suppress(ImportError), importing():
+    print(gc.isenabled())
+    import {module}
+print(gc.isenabled(), gc.get_freeze_count() > 1000)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True"]
+
+
 def test_a_mistyped_key_is_answered_without_importing_torch_and_leaves_nothing(tmp_path: Path) -> None:
     typed = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), "optimizer.lrr=0.1", "modle=mlp"]
     done = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from viewfinder.errors import FAILED, Problem, ViewfinderError
 from viewfinder.overrides import check_overrides, find_conf, own_conf, plain_config
-from viewfinder.process import settle_threads
+from viewfinder.process import importing, settle_threads
 
 
 def main(command: list[str] | None = None) -> None:
@@ -55,7 +55,8 @@ def main(command: list[str] | None = None) -> None:
 
 def _run(cfg: DictConfig, command: list[str] | None) -> None:
     """What Hydra has composed, as one run."""
-    from viewfinder.experiment import run_experiment
+    with importing():
+        from viewfinder.experiment import run_experiment
 
     typed = list(HydraConfig.get().overrides.task)
     plain = plain_config(cfg)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from viewfinder.process import importing
+
 
 class SplitName(StrEnum):
     train = "train"
@@ -29,7 +31,8 @@ def evaluate(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row a picture there.")] = None,
 ) -> None:
     """Score a run's weights on one of its splits, and say whether scores.json says the same."""
-    from viewfinder.reopen import open_run
+    with importing():
+        from viewfinder.reopen import open_run
     from viewfinder.report.predictions import DIGITS, prediction_table
     from viewfinder.report.summary import skipped_lines
     from viewfinder.report.tables import console, score_table

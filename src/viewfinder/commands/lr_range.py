@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from viewfinder.process import importing
+
 FEWEST = 40
 """Steps."""
 HIGHEST = 1e6
@@ -46,9 +48,10 @@ def lr_range(
         raise ViewfinderError(STAGE, problems)
     cfg = compose_config(words)
     sys.path.insert(0, str(Path.cwd()))  # as `train` does, for a network of one's own
-    import numpy as np
+    with importing():
+        import numpy as np
 
-    from viewfinder.lr_range import run_range_test
+        from viewfinder.lr_range import run_range_test
 
     if run_range_test(cfg, np.geomspace(first, last, steps), words).proposal is None:
         raise typer.Exit(2)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from viewfinder.process import importing
+
 CHUNK = 128
 """Pictures that are in memory at once."""
 
@@ -21,6 +23,8 @@ def predict(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every class's probability there.")] = None,
 ) -> None:
     """Name the likeliest classes of pictures; any size, any mode."""
+    with importing():
+        from viewfinder.reopen import open_run
     import torch
     from rich.table import Table
 
@@ -30,7 +34,6 @@ def predict(
     from viewfinder.data.left_out import NAMED
     from viewfinder.errors import Problem, ViewfinderError, printable
     from viewfinder.metrics import Predictions
-    from viewfinder.reopen import open_run
     from viewfinder.report.predictions import DIGITS, prediction_table
     from viewfinder.report.tables import console
     from viewfinder.whole_files import replace_text

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from viewfinder.process import importing
+
 
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder; or latest, the last one in outputs/.")],
@@ -12,6 +14,7 @@ def resume(
     ] = None,
 ) -> None:
     """Go on with a run that was stopped or killed, as if it had not been; or, with more epochs, with a finished one."""
-    from viewfinder.resume import find_run, resume_experiment
+    with importing():
+        from viewfinder.resume import find_run, resume_experiment
 
     resume_experiment(find_run(run), overrides or [])

@@ -25,6 +25,7 @@ from hypothesis import given, settings, strategies
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from viewfinder import checkpoints
 from viewfinder.checkpoints import read_checkpoint
 from viewfinder.classifier import Classifier
 from viewfinder.errors import ViewfinderError
@@ -235,8 +236,7 @@ def test_a_network_of_ones_own_that_draws_from_python_and_numpy_goes_on_with_the
     stopped = begin("stopped")
     assert stopped.status == "interrupted"
     resume_experiment(stopped, ["allow=test_resume"])
-    weights = [torch.load(run.last, weights_only=True)["state_dict"] for run in (whole, stopped)]
-    assert [key for key in weights[0] if not torch.equal(weights[0][key], weights[1][key])] == []
+    assert_same(stopped, whole)
 
 
 def test_a_signal_to_one_of_two_processes_stops_both(tiny: list[str], tmp_path: Path) -> None:
@@ -412,6 +412,25 @@ def test_a_run_whose_checkpoints_are_all_damaged_says_so_and_is_left_as_it_is(
     with pytest.raises(ViewfinderError, match="none can be read"):
         resume_experiment(run)
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
+
+
+@pytest.mark.parametrize("place", [100, 5_000, -1])
+def test_a_disk_that_does_not_keep_what_it_is_given_is_noticed_when_a_checkpoint_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    path, fsync = tmp_path / "last.ckpt", os.fsync
+
+    def flip(descriptor: int) -> None:
+        content = bytearray(path.read_bytes())
+        content[place] ^= 1
+        path.write_bytes(content)
+        fsync(descriptor)
+
+    monkeypatch.setattr(checkpoints, "BLOCK", 4_096)
+    checkpoints.CheckpointIO().save_checkpoint({"weights": torch.ones(4_000)}, path)
+    monkeypatch.setattr(os, "fsync", flip)
+    with pytest.raises(OSError, match="does not read back as it was written"):
+        checkpoints.CheckpointIO().save_checkpoint({"weights": torch.ones(4_000)}, path)
 
 
 def test_a_bit_that_has_flipped_in_a_checkpoint_is_noticed(whole: RunFolder) -> None:

@@ -646,6 +646,13 @@ def test_widths_that_differ_are_named(train: Train, finished: RunFolder, tmp_pat
         said = refused(lambda weights=weights: train(tmp_path / "run", f"model.weights={weights}", "model.width=4"))
         assert "features.0.weight: 10x3x3x3, here 4x3x3x3" in said
         assert said.endswith("As that run was: model.width=10")
+    (tmp_path / "others").mkdir()
+    shutil.copy(finished.best, tmp_path / "others" / "mine.pth")
+    (tmp_path / "others" / "config.yaml").write_text("what: of somebody else's")
+    said = refused(
+        lambda: train(tmp_path / "run", f"model.weights={tmp_path / 'others' / 'mine.pth'}", "model.width=4")
+    )
+    assert "features.0.weight: 10x3x3x3, here 4x3x3x3" in said
     said = refused(
         lambda: train(tmp_path / "run", f"model.weights={finished.path}", "model.image_size=16", "data.channels=1")
     )

@@ -148,7 +148,7 @@ def build_classifier(cfg: DictConfig, network: nn.Module, counts: list[int]) -> 
         make_optimizer=lambda parameters: build(cfg.optimizer, "optimizer", params=list(parameters)),
         make_schedule=make_schedule if cfg.scheduler else None,
         seed=cfg.seed,
-        # Only code of one's own may draw from elsewhere, and in the middle of a step to seed all is no trifle.
+        # What comes with us draws from torch alone, and Python and NumPy take 0.05 ms of each step to seed.
         seed_step=seed_everything if foreign(cfg) else seed_torch,
         phases=Phases(phases, network, cfg.trainer.max_epochs, cfg.optimizer.get("lr")) if phases else None,
     )

@@ -17,7 +17,7 @@ from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.kept_files import first_of
 
 BLOCK = 2**20
-"""Bytes that are compared at once."""
+"""Bytes that are compared at once: all of them would take as much memory again."""
 
 
 class CheckpointIO(TorchCheckpointIO):

@@ -28,7 +28,7 @@ class Classifier(pl.LightningModule):
         make_schedule: from the optimizer and the number of optimizer steps, what Lightning calls lr_scheduler_config;
             None for a constant learning rate.
         seed: from which dropout's random numbers follow, with epoch and batch.
-        seed_step: takes those to seed what a training step draws from.
+        seed_step: called before each training step with seed, "step", epoch and batch.
         phases: of training; None for one that trains all that the network says. Each has an optimizer of its own, which
             takes over the state of the parameters that the one before trained, and a schedule of its own.
 
@@ -86,7 +86,7 @@ class Classifier(pl.LightningModule):
         losses, logits, labels = zip(*self.outputs["train"], strict=True)
         right = torch.cat(logits).argmax(1) == torch.cat(labels)
         counts = torch.tensor([len(each) for each in labels]).to(right.device, non_blocking=True)
-        self.losses.append(torch.stack(losses) * counts)
+        self.losses.append(torch.stack(losses).flatten() * counts)
         self.right = self.right.to(right.device) + right.sum()
         self.count += len(right)
         self.outputs["train"] = []

@@ -159,7 +159,7 @@ def carry_out(
             log.info(f"         on {start.before['device']} before, so the last bits may differ")
         checkpoint = start and start.checkpoint
         features = head_alone(cfg, parts, trainer.strategy.root_device, checkpoint)
-        if features or not start:  # else those that were used before stay named
+        if features or not checkpoint:  # else those that were used before stay named
             run.update_run(features=features)
         if start and checkpoint and (start.is_stopped_early or start.epochs >= cfg.trainer.max_epochs):
             data.trainer = trainer  # which has it from `fit` otherwise

@@ -103,10 +103,10 @@ class TrainingLoop(Callback):
         (optimizer,) = trainer.optimizers
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs if config.interval == "step"]
         steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
-        seed, epoch = (module.seed, "step"), module.current_epoch
+        seed, epoch = module.seed, module.current_epoch
         with step_context(self.precision):
             for index, batch in enumerate(chunk, chunk.part.first + 1):
-                module.seed_step(*seed, epoch, batch.number)  # type: ignore[operator]
+                module.seed_step(seed, "step", epoch, batch.number)  # type: ignore[operator]
                 graph = self._graph_for(module, optimizer, batch)
                 is_due = index % self.accumulate_grad_batches == 0 or index == chunk.part.total
                 if graph is None:

@@ -86,8 +86,8 @@ class TensorBoard:
                     # Here, since TensorBoard would trace it again, to see that chance plays no part in it.
                     GRAPHS[key] = graph(torch.jit.trace(network.eval(), pictures, check_trace=False), pictures)
                 except Exception as error:  # whatever a network does that a trace cannot hold
-                    what = str(error).strip().partition("\n")[0]
-                    say_wrapped(f"         no graph in TensorBoard, since the network cannot be traced: {what}")
+                    what = str(error).strip().partition("\n")[0] or type(error).__name__
+                    say_wrapped(f"graph    none in TensorBoard, since the network cannot be traced: {what}")
                     return
                 finally:
                     network.train(training)

@@ -31,7 +31,7 @@ def evaluate(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row a picture there.")] = None,
 ) -> None:
     """Score a run's weights on one of its splits, and say whether scores.json says the same."""
-    with importing():
+    with importing():  # torch and Lightning come with it
         from viewfinder.reopen import open_run
     from viewfinder.report.predictions import DIGITS, prediction_table
     from viewfinder.report.summary import skipped_lines

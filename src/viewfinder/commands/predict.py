@@ -23,7 +23,7 @@ def predict(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every class's probability there.")] = None,
 ) -> None:
     """Name the likeliest classes of pictures; any size, any mode."""
-    with importing():
+    with importing():  # torch and Lightning come with it
         from viewfinder.reopen import open_run
     import torch
     from rich.table import Table

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from viewfinder.process import importing
+
 
 class Sampler(StrEnum):
     tpe = "tpe"
@@ -42,13 +44,14 @@ def search(
     sys.path.insert(0, str(Path.cwd()))
     from sqlalchemy.exc import OperationalError
 
+    with importing():
+        from viewfinder.search.training import Training, begin
     from viewfinder.report.page import save_figure
     from viewfinder.report.search import draw_search
     from viewfinder.search.run import run_trials
     from viewfinder.search.space import read_typed
     from viewfinder.search.study import Search
     from viewfinder.search.summary import Again, axes_of, print_summary, say_search, trial_table
-    from viewfinder.search.training import Training, begin
 
     typed = read_typed(overrides)
     folder = begin(typed, name)

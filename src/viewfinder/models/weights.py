@@ -147,10 +147,9 @@ def to_fit(weights: str, model: Mapping[str, Any], channels: int) -> str:
         channels: of its pictures.
     """
     path = Path(weights)
-    folder = path.parent if path.is_file() else path
-    if not (folder / "config.yaml").is_file():
+    run = RunFolder(path.parent if path.is_file() else path)
+    if not run.is_begun():
         return ""
-    run = RunFolder.open(folder)
     theirs: Any = OmegaConf.to_container(run.read_config().model)
     before = run.read_data()["channels"]
     words = [f"data.channels={before}"] if before != channels else []

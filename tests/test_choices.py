@@ -16,11 +16,12 @@ import torch
 from conftest import train_into
 from torch import Tensor, nn
 
-import viewfinder.choices as choices
-from viewfinder.choices import Choices, Trial, choose
+from viewfinder import choices, trial
+from viewfinder.choices import Choices, choose
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.simple_cnn import SimpleCNN
 from viewfinder.overrides import compose_config
+from viewfinder.trial import Trial
 
 CPU = torch.device("cpu")
 BATCH = (8, 3, 16, 16)
@@ -33,13 +34,13 @@ def same_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-BUSY_SECONDS = choices._busy_seconds
+BUSY_SECONDS = trial._busy_seconds
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else runs here."""
-    monkeypatch.setattr(choices, "_busy_seconds", lambda: 0.0)
+    monkeypatch.setattr(trial, "_busy_seconds", lambda: 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def found(monkeypatch: pytest.MonkeyPatch, *speedups: float) -> list[float]:
     """Let trying find these, one after the other; what is left of them."""
     left = list(speedups)
-    monkeypatch.setattr(choices, "_gains", lambda _: {choices.FAST: left.pop(0)})
+    monkeypatch.setattr(choices, "gains", lambda _: {trial.FAST: left.pop(0)})
     return left
 
 
@@ -77,7 +78,7 @@ def test_beside_a_busy_neighbour_float32_stays_for_good(monkeypatch: pytest.Monk
         seconds[0] += 1000.0
         return seconds[0]
 
-    monkeypatch.setattr(choices, "_busy_seconds", busy)
+    monkeypatch.setattr(trial, "_busy_seconds", busy)
     precision, reason = precision_of(SimpleCNN(3, 2, 16))
     assert precision == "32-true"
     assert "busy" in reason
@@ -114,8 +115,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, cores: int, seconds: dict[int, floa
 
     monkeypatch.setattr(choices, "ALL_THREADS", cores)
     monkeypatch.setattr(choices, "Trial", Step)
-    monkeypatch.setattr(choices, "_busy_seconds", lambda: others * cores * clock[0])
-    monkeypatch.setattr(choices.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(trial, "_busy_seconds", lambda: others * cores * clock[0])
+    monkeypatch.setattr(trial.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -356,8 +356,8 @@ def bare(name: str, arrays: Path, limit: int, setting: None) -> dict[str, Any]:
 
     from viewfinder.assemble import build_network
     from viewfinder.choices import choose
-    from viewfinder.loop import forward_context, set_tf32
     from viewfinder.overrides import compose_config
+    from viewfinder.precision import forward_context, set_tf32
     from viewfinder.process import keep_freed_memory, look_for_no_gpu
 
     keep_freed_memory()

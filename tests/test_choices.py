@@ -21,6 +21,7 @@ from viewfinder.choices import Choices, choose
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.simple_cnn import SimpleCNN
 from viewfinder.overrides import compose_config
+from viewfinder.precision import FAST
 from viewfinder.trial import Trial
 
 CPU = torch.device("cpu")
@@ -52,7 +53,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def found(monkeypatch: pytest.MonkeyPatch, *speedups: float) -> list[float]:
     """Let trying find these, one after the other; what is left of them."""
     left = list(speedups)
-    monkeypatch.setattr(choices, "gains", lambda _: {trial.FAST: left.pop(0)})
+    monkeypatch.setattr(choices, "gains", lambda _: {FAST: left.pop(0)})
     return left
 
 

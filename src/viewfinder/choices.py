@@ -9,8 +9,9 @@ from torch import nn
 
 from viewfinder.errors import listed
 from viewfinder.kept_trials import choices_file, kept_trial
+from viewfinder.precision import EXACT, FAST
 from viewfinder.step_graph import why_no_graph
-from viewfinder.trial import EXACT, FAST, MARGIN, Trial, fewer_threads, gains
+from viewfinder.trial import MARGIN, Trial, fewer_threads, gains
 
 CPU = torch.device("cpu")
 ALL_THREADS = torch.get_num_threads()

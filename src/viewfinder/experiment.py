@@ -19,10 +19,10 @@ from viewfinder.data.image_data import ImageData
 from viewfinder.features.cache import has_frozen_backbone, use_features, why_not
 from viewfinder.limits import explained
 from viewfinder.logs import logging_to
-from viewfinder.loop import set_tf32
 from viewfinder.metrics import Predictions
 from viewfinder.models.transfer import Transferable
 from viewfinder.phases import Phases
+from viewfinder.precision import set_tf32
 from viewfinder.preprocess import preprocess_of
 from viewfinder.process import keep_freed_memory, look_for_no_gpu
 from viewfinder.projector import write_projector

@@ -1,9 +1,7 @@
 """The training loop: many steps in each call by Lightning, so that what Lightning does around a call costs little."""
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,40 +10,13 @@ from pytorch_lightning.callbacks import Callback
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from tqdm import tqdm
 
 from viewfinder.data.batches import Batch, Chunk
+from viewfinder.precision import forward_context, step_context
+from viewfinder.progress import Progress
 from viewfinder.step_graph import WARM, StepGraph, constants_of
 
 log = logging.getLogger("viewfinder")
-AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-TF32 = "tf32"
-"""Float32 whose products a GPU's tensor cores make of 10 bits' fractions."""
-
-
-def forward_context(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Where a forward pass runs in a precision of `trainer.precision`; the weights are float32."""
-    # For one step: autocast keeps its copies of the weights until it ends, and a step changes the weights.
-    dtype = AUTOCAST.get(precision)
-    return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype)
-
-
-@contextlib.contextmanager
-def step_context(precision: str) -> Iterator[None]:
-    """Where training steps run in a precision, backward passes too; outside, float32 is exact."""
-    set_tf32(precision == TF32)
-    try:
-        yield
-    finally:
-        set_tf32(False)
-
-
-def set_tf32(is_on: bool) -> None:
-    """Whether a GPU may take TF32 for float32, in matrix products and convolutions."""
-    if torch.cuda.is_available():
-        kind = "tf32" if is_on else "ieee"
-        torch.backends.cuda.matmul.fp32_precision = kind
-        torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
 
 
 class TrainingLoop(Callback):
@@ -58,7 +29,7 @@ class TrainingLoop(Callback):
         precision: of training, or "auto" until `run_experiment` has chosen.
         gradient_clip_val: largest norm of all gradients together.
         accumulate_grad_batches: batches an optimizer step; the epoch's last step may have fewer.
-        progress_bar: draw one, on a terminal.
+        progress: is told of each batch that is done.
     """
 
     def __init__(
@@ -66,13 +37,12 @@ class TrainingLoop(Callback):
         precision: str = "32-true",
         gradient_clip_val: float | None = None,
         accumulate_grad_batches: int = 1,
-        progress_bar: bool = False,
+        progress: Progress | None = None,
     ):
         self.precision = precision
         self.gradient_clip_val, self.accumulate_grad_batches = gradient_clip_val, accumulate_grad_batches
-        self.progress_bar = progress_bar
+        self.progress = progress or Progress(False)
         self.scaler = torch.amp.GradScaler("cuda", enabled=precision == "16-mixed")  # type: ignore[attr-defined]
-        self.bar: tqdm | None = None
         self.monitor = "val/loss"
         """what a ReduceLROnPlateau looks at"""
         self.lr = 0.0
@@ -124,7 +94,7 @@ class TrainingLoop(Callback):
                     self.batches = index
                     if self.between is not None:
                         self.between()
-                self._advance()
+                self.progress.advance()
 
     def _graph_for(self, module: Any, optimizer: Optimizer, batch: Batch) -> StepGraph | None:
         """What takes a whole step with a batch; None where its operations are to be launched one by one."""
@@ -184,32 +154,11 @@ class TrainingLoop(Callback):
 
     def tick(self) -> None:
         """One more batch of an evaluation is done."""
-        self._advance()
+        self.progress.advance()
         if self.between is not None:
             self.between()
 
-    def _advance(self) -> None:
-        if self.bar is not None:
-            self.bar.update()
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        done = self.batches
-        self._open(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", trainer.train_dataloader, trainer, done)
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._open("validation", trainer.val_dataloaders, trainer)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._close()
-
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._open("scoring", trainer.test_dataloaders, trainer)
-
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._close()
-
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._close()
         self.batches = 0
         for config in trainer.lr_scheduler_configs:
             if config.interval == "epoch":
@@ -217,24 +166,6 @@ class TrainingLoop(Callback):
                     config.scheduler.step(trainer.callback_metrics[self.monitor])
                 else:
                     config.scheduler.step()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._close()
-
-    def _open(self, description: str, loader: Any, trainer: pl.Trainer, done: int = 0) -> None:
-        """A bar for the batches of a loader; on a terminal only, and only where they take more than a second."""
-        self._close()
-        if self.progress_bar:
-            off = None if trainer.is_global_zero else True
-            count = len(loader.sampler.numbers)
-            self.bar = tqdm(
-                total=count, initial=done, desc=description, unit=" batches", leave=False, disable=off, delay=1
-            )
-
-    def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

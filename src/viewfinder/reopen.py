@@ -17,7 +17,7 @@ from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.features.cache import has_frozen_backbone, use_features
 from viewfinder.kept_config import check_keys
-from viewfinder.loop import set_tf32
+from viewfinder.precision import set_tf32
 from viewfinder.report.summary import network_facts
 from viewfinder.run_folder import RunFolder
 from viewfinder.scoring import load_weights

@@ -12,7 +12,9 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, early_stopping
 from viewfinder.build import Count, Positive, Whole
 from viewfinder.checkpoints import CheckpointIO
 from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.loop import TF32, TrainingLoop
+from viewfinder.loop import TrainingLoop
+from viewfinder.precision import TF32
+from viewfinder.progress import Progress
 
 log = logging.getLogger("viewfinder")
 Every = Count | Annotated[str, Field(pattern=r"^[0-9]*\.?[0-9]+min$")]
@@ -83,8 +85,8 @@ def build_trainer(
     """
     check_device(accelerator, devices, precision)
     has_gpu = torch.cuda.is_available()  # a Mac's own kind has no float64, in which scores are computed
-    loop = TrainingLoop(precision, gradient_clip_val, accumulate_grad_batches, progress_bar)
-    extra: list[Callback] = [loop]
+    progress = Progress(progress_bar)
+    extra: list[Callback] = [TrainingLoop(precision, gradient_clip_val, accumulate_grad_batches, progress), progress]
     if early_stopping_patience is not None:
         extra += [EarlyStopping("val/accuracy", mode="max", patience=early_stopping_patience, min_delta=0.0)]
     quiet_lightning()

@@ -10,11 +10,9 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from viewfinder.loop import TF32, forward_context, step_context
+from viewfinder.precision import EXACT, FAST, TF32, forward_context, step_context
 from viewfinder.preprocess import preprocess_of
 
-EXACT = "32-true"
-FAST = "bf16-mixed"
 MARGIN = 1.2
 """How many times as fast fewer threads, or a lower precision, must be before all threads, or a higher one, are left."""
 BUDGET = 0.25

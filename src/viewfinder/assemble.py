@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from viewfinder.allow import Allowed, check_names, foreign, names_in
-from viewfinder.build import STAGE, Text, Whole, build, check, check_values, locate, takes
+from viewfinder.arguments import Text, Whole, check_values
+from viewfinder.build import STAGE, build, check, locate, takes
 from viewfinder.classifier import Classifier
 from viewfinder.data.image_data import ImageData
 from viewfinder.errors import Problem, ViewfinderError

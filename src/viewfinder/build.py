@@ -2,48 +2,25 @@
 
 `check` compares every node with its class's signature and reports all that is wrong at once; `build` constructs what
 has been checked.
-Types and ranges stand in the signatures, as annotations that pydantic understands.
 """
 
 import functools
 import importlib
 import inspect
-import json
 import traceback
-import typing
 from collections.abc import Callable, Iterator, Mapping, Set
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import hydra.utils
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 
+from viewfinder.arguments import check_value, shown, signature_of, takes_anything
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
-
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Text = Annotated[str, Field(min_length=1)]
 
 Find = Callable[[Any, str], Callable[..., Any]]
 
 STAGE = "the configuration"
 TARGET = "_target_ is a dotted path such as viewfinder.models.simple_cnn.SimpleCNN, or my_file.MyClass."
-ONLY_OBJECTS = ("is_instance_of", "needs_python_object")
-"""Kinds of pydantic's errors about what no YAML can hold, such as a tensor."""
-WORDS = {
-    "Input should be": "must be",
-    "a valid integer": "a whole number",
-    "a valid number": "a number",
-    "a valid array": "a list",
-    "a valid string": "text",
-    "a valid boolean": "true or false",
-    "String should have at least 1 character": "must not be empty",
-    "List should have at least 1 item after validation, not 0": "must not be empty",
-}
 
 
 def build(node: DictConfig | Mapping[str, Any], key: str, **given: Any) -> Any:
@@ -58,7 +35,7 @@ def build(node: DictConfig | Mapping[str, Any], key: str, **given: Any) -> Any:
         ViewfinderError: if the constructor refuses, with what it said.
     """
     cls = locate(node["_target_"])
-    accepted = {name: value for name, value in given.items() if name in _signature(cls)}
+    accepted = {name: value for name, value in given.items() if name in signature_of(cls)}
     try:
         return _construct(_plain(node), accepted)
     except ViewfinderError:
@@ -70,7 +47,7 @@ def build(node: DictConfig | Mapping[str, Any], key: str, **given: Any) -> Any:
 
 def takes(node: Mapping[str, Any] | None, name: str) -> bool:
     """Whether what a node names has such an argument."""
-    return bool(node) and name in _signature(locate(node["_target_"]))  # type: ignore[index]
+    return bool(node) and name in signature_of(locate(node["_target_"]))  # type: ignore[index]
 
 
 def check(group: str, node: Any, given: Set[str], find: Find) -> list[Problem]:
@@ -83,21 +60,11 @@ def check(group: str, node: Any, given: Set[str], find: Find) -> list[Problem]:
     """
     plain = _plain(node)
     if plain and not (isinstance(plain, dict) and "_target_" in plain):
-        return [Problem(group, "must hold _target_ and arguments", _shown(plain), TARGET)]
+        return [Problem(group, "must hold _target_ and arguments", shown(plain), TARGET)]
     return [
         problem
         for key, inner in nodes(group, plain)
         for problem in _check_node(key, inner, given if inner is plain else set(), find)
-    ]
-
-
-def check_values(key: str, function: Callable[..., Any], values: Mapping[str, Any]) -> list[Problem]:
-    """What is wrong with values as arguments of a function; `key` is the prefix of their names."""
-    return [
-        problem
-        for name, (hint, default) in _signature(function).items()
-        if name in values
-        for problem in _check_value(f"{key}{name}", values[name], hint, default)
     ]
 
 
@@ -110,7 +77,7 @@ def locate(target: Any) -> Callable[..., Any]:
     module_name, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     remedy = TARGET
     if not module_name or not all(part.isidentifier() for part in target.split(".")):
-        raise ViewfinderError(STAGE, [Problem("_target_", "names no module", _shown(target), remedy)])
+        raise ViewfinderError(STAGE, [Problem("_target_", "names no module", shown(target), remedy)])
     try:
         found = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # a script that was never meant to be imported may exit
@@ -176,33 +143,13 @@ def targets(cfg: DictConfig) -> set[str]:
     return {str(node["_target_"]) for _, node in nodes("", OmegaConf.to_container(cfg))}
 
 
-@functools.cache
-def _signature(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """Argument name -> (type hint, default or inspect.Parameter.empty); {} for what has no readable signature."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return {}
-    owner = function.__init__ if inspect.isclass(function) else function
-    try:
-        hints = typing.get_type_hints(owner, include_extras=True)
-    except Exception:  # an annotation that cannot be resolved at run time: nothing to compare with
-        hints = {}
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {p.name: (hints.get(p.name, Any), p.default) for p in parameters if p.kind not in kinds}
-
-
-def _takes_anything(function: Callable[..., Any]) -> bool:
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
-
-
 def _check_node(key: str, node: dict[str, Any], given: Set[str], find: Find) -> list[Problem]:
     try:
         function = find(node["_target_"], "" if "." in key or "[" in key else key)
     except ViewfinderError as error:
         problem = error.problems[0]
         return [Problem(f"{key}._target_", problem.rule, problem.received, problem.remedy)]
-    signature, problems = _signature(function), []
+    signature, problems = signature_of(function), []
     names = [name for name in signature if name not in given]
     for name, value in node.items():
         if name in ("_target_", "_partial_", "_convert_", "_recursive_", "_args_"):
@@ -210,67 +157,22 @@ def _check_node(key: str, node: dict[str, Any], given: Set[str], find: Find) -> 
         if value == "???":
             problems.append(Problem(f"{key}.{name}", "must be given", remedy=f"Type {key}.{name}=..."))
         elif name in signature and name in given:
-            problems.append(Problem(f"{key}.{name}", "is handed over by Viewfinder", _shown(value), "Leave it out."))
+            problems.append(Problem(f"{key}.{name}", "is handed over by Viewfinder", shown(value), "Leave it out."))
         elif name in signature:
-            problems += _check_value(f"{key}.{name}", value, *signature[name])
-        elif signature and not _takes_anything(function):
+            problems += check_value(f"{key}.{name}", value, *signature[name])
+        elif signature and not takes_anything(function):
             rule = did_you_mean(name, names) or f"{node['_target_']} takes no such argument"
-            problems.append(Problem(f"{key}.{name}", rule, _shown(value), f"It takes: {listed(names)}."))
+            problems.append(Problem(f"{key}.{name}", rule, shown(value), f"It takes: {listed(names)}."))
     for name, (_, default) in signature.items():
         if default is inspect.Parameter.empty and not (name in node or name in given or node.get("_partial_")):
             problems.append(Problem(f"{key}.{name}", f"{node['_target_']} needs it", remedy=f"Type +{key}.{name}=..."))
     return problems
 
 
-def _check_value(key: str, value: Any, hint: Any, default: Any) -> list[Problem]:
-    if isinstance(value, dict) and "_target_" in value:
-        return []
-    try:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
-    except PydanticUserError:
-        try:
-            adapter = TypeAdapter(hint)
-        except (PydanticUserError, PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
-            return []
-    except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
-        return []  # a type that only Python objects have
-    try:
-        # As JSON, since a YAML list may stand for a tuple, but never "3" for 3 or true for 1.
-        taken = adapter.validate_json(json.dumps(value), strict=True)
-        if isinstance(value, bool) and not isinstance(taken, bool):  # Literal[1, 3] takes true for 1
-            return [Problem(key, "must be a number", _shown(value), _expects(hint, default))]
-    except ValidationError as error:
-        rules = dict.fromkeys(_rule(each["msg"]) for each in error.errors() if each["type"] not in ONLY_OBJECTS)
-        wanted = " or ".join(rules) or f"must be {hint}"
-        remedy = _expects(hint, default)
-        if wanted == "must be a list" and isinstance(value, str | int) and value != "":
-            remedy = f"Such as '{key}=[{value}]'."
-        return [Problem(key, wanted, _shown(value), remedy)]
-    return []
-
-
-def _rule(message: str) -> str:
-    for pydantic, plain in WORDS.items():
-        message = message.replace(pydantic, plain)
-    return message
-
-
-def _shown(value: Any) -> str:
-    return "(empty)" if value == "" else json.dumps(value, ensure_ascii=False, default=repr)
-
-
-def _expects(hint: Any, default: Any) -> str:
-    if default is not inspect.Parameter.empty:
-        return f"The default is {json.dumps(default)}."
-    kinds = {int: "32", float: "0.001", bool: "true or false", str: "a word"}
-    base = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
-    return f"For example {kinds[base]}." if base in kinds else "The documentation of its class says what it takes."
-
-
 def _refused(node: Mapping[str, Any], key: str, cause: BaseException, given: Mapping[str, Any]) -> Problem:
     """A constructor's refusal, traced to one argument where it would not be made with that one at its default."""
     plain, target = _plain(node), node["_target_"]
-    signature = _signature(locate(target))
+    signature = signature_of(locate(target))
     guilty = []
     for name in plain if isinstance(cause, ValueError) else ():
         if name not in signature or signature[name][1] is inspect.Parameter.empty:
@@ -283,7 +185,7 @@ def _refused(node: Mapping[str, Any], key: str, cause: BaseException, given: Map
                 continue
         guilty.append(name)
     place = f"{key}.{guilty[0]}" if len(guilty) == 1 else key
-    received = _shown(plain[guilty[0]]) if len(guilty) == 1 else None
+    received = shown(plain[guilty[0]]) if len(guilty) == 1 else None
     if isinstance(cause, ValueError):
         return Problem(place, f"{target} refuses it: {cause}", received, "Its documentation gives what it accepts.")
     return Problem(place, f"{target} fails: {said(cause)}", received, f"Mend that line, or the arguments in {key}.")

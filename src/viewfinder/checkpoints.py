@@ -12,7 +12,7 @@ from lightning_fabric.plugins.io import TorchCheckpointIO
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from viewfinder.build import Whole
+from viewfinder.arguments import Whole
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.kept_files import first_of
 

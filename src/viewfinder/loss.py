@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from viewfinder.build import Share
+from viewfinder.arguments import Share
 from viewfinder.errors import Problem, ViewfinderError
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
-from viewfinder.build import Count, Positive, Text, check
+from viewfinder.arguments import Count, Positive, Text
+from viewfinder.build import check
 from viewfinder.errors import Problem
 
 CLASS = "names a class or how it is made, and a phase is none"

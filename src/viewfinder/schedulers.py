@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from viewfinder.build import Count, NotNegative, Share, Whole
+from viewfinder.arguments import Count, NotNegative, Share, Whole
 
 Factor = Annotated[float, Field(gt=0, lt=1)]
 Divisor = Annotated[float, Field(gt=1, allow_inf_nan=False)]

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from pytorch_lightning.callbacks import Callback, Checkpoint, early_stopping
 
-from viewfinder.build import Count, Positive, Whole
+from viewfinder.arguments import Count, Positive, Whole
 from viewfinder.checkpoints import CheckpointIO
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.loop import TrainingLoop

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from viewfinder.build import Whole
+from viewfinder.arguments import Whole
 
 
 class Basic:

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from viewfinder.build import STAGE, Text
+from viewfinder.arguments import Text
+from viewfinder.build import STAGE
 from viewfinder.data.split import Split
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 from viewfinder.seeds import derive

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from viewfinder.build import Text
+from viewfinder.arguments import Text
 from viewfinder.data.cifar10_files import published_files
 from viewfinder.data.image_data import ImageData
 from viewfinder.data.split import Rows, Split

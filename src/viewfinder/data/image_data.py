@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
-from viewfinder.build import Count, Share, Whole
+from viewfinder.arguments import Count, Share, Whole
 from viewfinder.data.batches import CHUNK, Batch, Chunk, EpochOrder, Pictures, loader
 from viewfinder.data.chosen import Classes, check_wanted, few_of_each, keep_classes
 from viewfinder.data.decode_many import Unread, common_shape, decode_all

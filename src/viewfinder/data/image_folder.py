@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from viewfinder.build import Count, Text
+from viewfinder.arguments import Count, Text
 from viewfinder.data.chosen import is_wanted, kept_names
 from viewfinder.data.find import EXTENSIONS, broken_link, pictures_below, readable
 from viewfinder.data.image_data import ImageData

@@ -4,7 +4,7 @@ import itertools
 
 from torch import Tensor, nn
 
-from viewfinder.build import Count, Share, Text
+from viewfinder.arguments import Count, Share, Text
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.models.transfer import Transferable
 from viewfinder.preprocess import Preprocess

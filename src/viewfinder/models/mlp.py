@@ -4,7 +4,7 @@ import itertools
 
 from torch import Tensor, nn
 
-from viewfinder.build import Count, Text
+from viewfinder.arguments import Count, Text
 from viewfinder.models.transfer import Transferable
 from viewfinder.preprocess import Preprocess
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from viewfinder.build import Count, Share, Text
+from viewfinder.arguments import Count, Share, Text
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
 from viewfinder.models.transfer import Transferable, find_head
 from viewfinder.models.weights import fill, read_weights

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from viewfinder.build import Share, Text
+from viewfinder.arguments import Share, Text
 from viewfinder.models.pretrained import Pretrained
 
 

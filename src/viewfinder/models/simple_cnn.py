@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from viewfinder.build import Count, Text
+from viewfinder.arguments import Count, Text
 from viewfinder.models.transfer import Transferable
 from viewfinder.preprocess import Preprocess
 

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from viewfinder.build import Count, Text, check_values
+from viewfinder.arguments import Count, Text, check_values
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.overrides import STAGE, find_conf, groups_of, own_conf, values_of
 from viewfinder.sweep.compositions import Compositions

@@ -328,6 +328,12 @@ def test_cosine_is_its_closed_formula(total: int, warmup_fraction: float, min_lr
         np.testing.assert_allclose(found, np.where(step < warmup, rise, fall), rtol=1e-9)
 
 
+def test_cosine_leaves_a_rate_that_is_below_its_lowest_as_it_is() -> None:
+    found = rates_of(lambda optimizer: schedulers.cosine(optimizer, 20, min_lr=1e-4), 21, (1e-5, 1e-3))
+    assert (found[:, 0] == 1e-5).all()
+    assert found[-1, 1] == pytest.approx(1e-4)
+
+
 @pytest.mark.parametrize(("total", "warmup_fraction"), [(40, 0.3), (100, 0.05), (21, 0.5)])
 def test_one_cycle_is_its_closed_formula(total: int, warmup_fraction: float) -> None:
     def make(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -346,6 +346,7 @@ def refused(folder: Path, words: list[str], tiny: list[str]) -> Answer:
         (["phases.head.epochs=null"], "phases.head.epochs", "the last phase alone has what is left"),
         (["phases.head.epochs=3"], "trainer.max_epochs", "phases.head.epochs=1 with 2 or more"),
         (["phases.fine_tune.epochs=5"], "phases.fine_tune.epochs", "Type trainer.max_epochs=6, or"),
+        (["scheduler=cosine", "scheduler.min_lr=1e-3"], "scheduler.min_lr", "is more than the learning rate, 0.0001,"),
         (["phases.head.epochs=-1"], "phases.head.epochs", "Such as phases.head.epochs=3."),
         *(([f"phases.head.train={no}"], "phases.head.train", MAY_BE) for no in ("0", "[]", "true", "null", "[3]")),
         (["phases.head.train=[head,head]"], "phases.head.train", "names a part twice"),

@@ -303,6 +303,17 @@ def test_every_choice_is_right_as_it_ships(chosen: str, place: Path) -> None:
     check_config(compose_config([*QUICK, chosen, *NEEDED.get(chosen, ())]))
 
 
+@pytest.mark.parametrize(
+    ("typed", "received", "lr"), [("min_lr=0.01", "0.01", "0.001"), ("min_lr=0.5 optimizer.lr=0.2", "0.5", "0.2")]
+)
+def test_a_schedule_that_would_raise_the_learning_rate_is_refused(
+    typed: str, received: str, lr: str, place: Path
+) -> None:
+    problem = problem_of(refused(*QUICK, "scheduler=cosine", *f"scheduler.{typed}".split()), "scheduler.min_lr")
+    assert f"more than the learning rate, {lr}, which would rise to it" in problem.rule
+    assert problem.received == received
+
+
 @each(
     Case((*QUICK, f"{prefix}{group}={word}"), group, choice)
     for group in GROUPS

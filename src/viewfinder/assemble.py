@@ -1,5 +1,6 @@
 """From a checked configuration to the parts of an experiment: data, network, classifier, trainer."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -73,12 +74,23 @@ def _try(cfg: DictConfig, group: str) -> list[Problem]:
     if group in ("model", "loss") or not cfg.get(group):
         return []
     parameter = nn.Parameter(torch.zeros(1))
-    stand_in = torch.optim.SGD([parameter], lr=0.1)
     try:
-        build(cfg[group], group, params=[parameter], optimizer=stand_in, total_steps=10)
+        for rate in _rates(cfg) if group == "scheduler" else [0.1]:
+            stand_in = torch.optim.SGD([parameter], lr=rate)
+            build(cfg[group], group, params=[parameter], optimizer=stand_in, total_steps=10)
     except ViewfinderError as error:
         return error.problems
     return []
+
+
+def _rates(cfg: DictConfig) -> list[float]:
+    """The learning rates with which schedules begin, one a phase, of a configuration that may be wrong."""
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    optimizer, phases = (values.get(group) for group in ("optimizer", "phases"))
+    first = optimizer.get("lr") if isinstance(optimizer, dict) else None
+    entries = [*phases.values()] if isinstance(phases, dict) and phases else [{}]
+    own = [each.get("lr") or first for each in entries if isinstance(each, dict)]
+    return [float(rate) for rate in own if isinstance(rate, int | float) and 0 < rate < math.inf] or [0.1]
 
 
 def open_data(cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None) -> ImageData:

@@ -3,12 +3,14 @@
 `total_steps` is the number of optimizer steps in the whole training.
 """
 
+import math
+from collections.abc import Callable
 from typing import Annotated, NotRequired, TypedDict
 
 from pydantic import Field
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
-    CosineAnnealingLR,
+    LambdaLR,
     LinearLR,
     LRScheduler,
     OneCycleLR,
@@ -33,9 +35,24 @@ class Schedule(TypedDict):
 
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup_fraction: Share = 0.0, min_lr: NotNegative = 0.0) -> Schedule:
-    """Half a cosine down to `min_lr` (Loshchilov and Hutter 2017), after a linear rise over a share of the steps."""
+    """Half a cosine down to `min_lr` (Loshchilov and Hutter 2017), after a linear rise over a share of the steps.
+
+    What is trained at less than `min_lr` from the beginning, such as a low block, stays at its own.
+
+    Raises:
+        ValueError: if all is.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]
+    if min_lr > max(rates):
+        raise ValueError(f"min_lr is more than the learning rate, {max(rates):g}, which would rise to it")
     warmup = round(warmup_fraction * total_steps)
-    decay = CosineAnnealingLR(optimizer, max(total_steps - warmup, 1), eta_min=min_lr)
+    steps = max(total_steps - warmup, 1)
+
+    def fall(rate: float) -> Callable[[int], float]:
+        lowest = min(min_lr / rate, 1.0) if rate else 0.0
+        return lambda step: lowest + (1 - lowest) * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
+
+    decay = LambdaLR(optimizer, [fall(rate) for rate in rates])
     if not warmup:
         return {"scheduler": decay, "interval": "step"}
     rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)

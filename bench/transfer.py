@@ -28,7 +28,8 @@ from matplotlib.ticker import NullLocator
 from viewfinder.report.comparison import read_runs, require_finished, summarise_settings
 from viewfinder.report.look import finish
 from viewfinder.report.tables import spread
-from viewfinder.run_folder import RunFolder, find_runs
+from viewfinder.run_folder import RunFolder
+from viewfinder.runs import find_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "data.classes=[airplane,automobile,bird,cat,deer,dog]"

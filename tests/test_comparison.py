@@ -25,7 +25,8 @@ from viewfinder.report.repeat import repeat_command
 from viewfinder.report.settings import describe, differing
 from viewfinder.report.sweep_chart import draw_sweep
 from viewfinder.report.sweep_page import write_sweep_report
-from viewfinder.run_folder import RunFolder, find_runs
+from viewfinder.run_folder import RunFolder
+from viewfinder.runs import find_runs
 from viewfinder.sweep.folder import SweepFolder, SweepJob
 
 # The paired difference

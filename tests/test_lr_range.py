@@ -23,7 +23,7 @@ from viewfinder.errors import ViewfinderError
 from viewfinder.lr_curve import Curve, find_rate, is_diverged, smooth
 from viewfinder.overrides import compose_config
 from viewfinder.preprocess import preprocess_of
-from viewfinder.run_folder import find_runs
+from viewfinder.runs import find_runs
 from viewfinder.schedulers import Schedule
 from viewfinder.seeds import seed_everything
 

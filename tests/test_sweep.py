@@ -21,7 +21,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 from viewfinder.errors import ViewfinderError
 from viewfinder.overrides import check_overrides, compose_config
-from viewfinder.run_folder import RunFolder, find_runs
+from viewfinder.run_folder import RunFolder
+from viewfinder.runs import find_runs
 from viewfinder.sweep.changes import other_values, pair
 from viewfinder.sweep.folder import SweepFolder, SweepJob
 from viewfinder.sweep.merge import merge

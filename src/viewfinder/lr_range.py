@@ -24,11 +24,11 @@ from viewfinder.experiment import prepare, settle
 from viewfinder.limits import explained
 from viewfinder.logs import logging_to
 from viewfinder.lr_curve import Curve, Finding, find_rate, is_diverged, smooth
+from viewfinder.new_folder import make_dated, make_folder
 from viewfinder.phase_config import phases_of
 from viewfinder.provenance import command, git_state, now, this_process, versions
 from viewfinder.report.lr_curve import draw_lr_curve, say_finding
 from viewfinder.report.page import save_figure
-from viewfinder.run_folder import make_dated, make_folder
 from viewfinder.schedulers import Schedule
 from viewfinder.signals import Signals, Stopped
 from viewfinder.trainer import EarlyStopping

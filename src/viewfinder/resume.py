@@ -15,9 +15,11 @@ from viewfinder.kept_config import check_keys
 from viewfinder.kept_files import changed_data
 from viewfinder.limits import explained, to_resume
 from viewfinder.logs import is_helper
+from viewfinder.new_folder import agreed_path
 from viewfinder.provenance import code, now, this_process, versions
 from viewfinder.recorder import AfterEpoch, metrics_text
-from viewfinder.run_folder import RunFolder, agreed_path, find_runs, latest
+from viewfinder.run_folder import RunFolder
+from viewfinder.runs import find_runs, latest
 from viewfinder.settings import HOW
 from viewfinder.whole_files import copy, replace_text
 

@@ -1,13 +1,10 @@
 """A run folder: the only place that knows what its files are called and how they are written."""
 
 import contextlib
-import itertools
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from viewfinder.build import targets
 from viewfinder.errors import Problem, ViewfinderError, listed
 from viewfinder.logs import is_helper
+from viewfinder.new_folder import RUN, agreed_path, make_dated, make_folder
 from viewfinder.provenance import code, command, git_state, now, this_process, versions
 from viewfinder.signals import Pruned
 from viewfinder.whole_files import BESIDE, read_json, replace_text, unwritable, write_json
 
 PATIENCE = 10.0
 """Seconds to wait for a run's lock: processes that a killed one has started end a little after it."""
-RUN = "VIEWFINDER_RUN"
-"""Environment variable by which processes that Lightning starts know the run's folder."""
 SWEEP = "sweep.json"
 """In the folder of a sweep, above those of its jobs."""
 if TYPE_CHECKING:
@@ -290,81 +286,3 @@ def refuse_links(folder: Path) -> None:
     if links:
         rule = f"holds links, and a run folder has none: {listed(links)}"
         raise ViewfinderError("the run folder", [Problem("RUN", rule, str(folder), "Remove them.")])
-
-
-def make_folder(path: Path, key: str = "output_dir") -> Path:
-    """A new folder; `key` is what was typed to have it, for the error.
-
-    Raises:
-        ViewfinderError: if there is something at `path` already, or it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        rule = "something is there already" if isinstance(error, FileExistsError) else str(error.strerror)
-        remedy = "Choose another place with run_dir=PATH or output_dir=PATH."
-        if (path / "run.json").is_file():
-            remedy += f"\nOr continue the run that is there: viewfinder resume {shlex.quote(str(path))}"
-        raise ViewfinderError("the run folder", [Problem(key, rule, str(path), remedy)]) from error
-    return path
-
-
-def make_dated(parent: Path, suffix: str = "") -> Path:
-    """A new folder parent/<now><suffix>, or with _2 after it and so on where several begin within one second."""
-    stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S") + suffix
-    for count in itertools.count(1):
-        path = parent / (stem if count == 1 else f"{stem}_{count}")
-        if not path.exists():
-            try:
-                return make_folder(path)
-            except ViewfinderError:
-                if not path.exists():
-                    raise
-    raise AssertionError
-
-
-def agreed_path(path: Path | None) -> Path:
-    """The first process's path, in every process of a distributed run; the others give None.
-
-    Processes that Lightning starts inherit it; those that torchrun starts share it through its store.
-    """
-    if path is None and (inherited := os.environ.get(RUN)):
-        return Path(inherited)
-    if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from torch.distributed import TCPStore  # type: ignore[reportPrivateImportUsage]
-
-        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-        if path is not None:
-            store.set("viewfinder/run", str(path))
-        return Path(store.get("viewfinder/run").decode())
-    assert path is not None
-    return path
-
-
-def find_runs(path: Path) -> list[RunFolder]:
-    """The run folders at or below a path, by name; without those that have left their sweep.
-
-    Raises:
-        ViewfinderError: if there is none.
-    """
-    left = {run for file in Path(path).rglob(SWEEP) for run in _earlier(file)}
-    runs = [RunFolder(file.parent) for file in Path(path).rglob("run.json") if file.parent not in left]
-    if not runs:
-        remedy = "Give a run folder, a sweep's folder, or a folder above some, such as outputs/."
-        rule = "holds no run" if Path(path).exists() else "does not exist"
-        raise ViewfinderError("the run folder", [Problem("RUN", rule, str(path), remedy)])
-    return sorted(runs, key=lambda run: [(len(part), part) for part in run.path.parts])
-
-
-def latest(runs: Sequence[RunFolder]) -> RunFolder:
-    """The one whose run.json was written last."""
-    return max(runs, key=lambda run: run.run.stat().st_mtime)
-
-
-def _earlier(sweep: Path) -> list[Path]:
-    """Folders of jobs that have left the sweep of a sweep.json; none where it is something else of that name."""
-    from viewfinder.kept_files import Sweep, read_kept
-
-    with contextlib.suppress(ViewfinderError):
-        return [sweep.parent / job["folder"] for job in read_kept(sweep, Sweep)["earlier"]]
-    return []

@@ -18,7 +18,7 @@ def compare(
     from viewfinder.errors import printable
     from viewfinder.report.comparison import read_runs, require_finished, say_best, summarise_settings
     from viewfinder.report.tables import EXPLAINED, console, print_comparison
-    from viewfinder.run_folder import find_runs
+    from viewfinder.runs import find_runs
     from viewfinder.whole_files import replace_text
 
     folders = [run for path in runs for run in find_runs(path)]

@@ -18,7 +18,8 @@ def report(
     from viewfinder.errors import Problem, ViewfinderError
     from viewfinder.report.page import write_report
     from viewfinder.report.sweep_page import rewrite_sweep_report
-    from viewfinder.run_folder import SWEEP, find_runs
+    from viewfinder.run_folder import SWEEP
+    from viewfinder.runs import find_runs
 
     sweeps = [path for path in runs if (path / SWEEP).is_file()]
     # A sweep has a page also where none of its jobs came to a run folder.

@@ -15,7 +15,8 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from viewfinder.checkpoints import DamagedError, read_checkpoint, read_tensors
 from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
-from viewfinder.run_folder import RunFolder, find_runs, latest
+from viewfinder.run_folder import RunFolder
+from viewfinder.runs import find_runs, latest
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from viewfinder.assemble import check_config
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.jobs import FAILED, Job, run_job
+from viewfinder.new_folder import make_dated
 from viewfinder.overrides import STAGE, compose_config
-from viewfinder.run_folder import RunFolder, make_dated
+from viewfinder.run_folder import RunFolder
 from viewfinder.search.space import Typed, check_corners
 from viewfinder.search.study import Outcome, SearchFolder, Taken, TrialState
 

@@ -9,9 +9,9 @@ from hydra.core.override_parser.types import Override
 
 from viewfinder.errors import FAILED, Problem, ViewfinderError
 from viewfinder.jobs import NO_DISK, Job, record_failure, run_job
+from viewfinder.new_folder import make_dated
 from viewfinder.processes import Processes, cause_of_death
 from viewfinder.provenance import command
-from viewfinder.run_folder import make_dated
 from viewfinder.sweep.folder import SweepFolder, SweepJob
 from viewfinder.sweep.merge import merge
 from viewfinder.sweep.plan import Plan, plan

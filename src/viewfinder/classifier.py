@@ -1,5 +1,6 @@
 """Classifier: preprocess, network, loss and metrics, with one step for every split."""
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -85,8 +86,9 @@ class Classifier(pl.LightningModule):
             return
         losses, logits, labels = zip(*self.outputs["train"], strict=True)
         right = torch.cat(logits).argmax(1) == torch.cat(labels)
-        counts = torch.tensor([len(each) for each in labels]).to(right.device, non_blocking=True)
-        self.losses.append(torch.stack(losses).flatten() * counts)
+        sizes = itertools.groupby(map(len, labels))  # few, and each becomes a number on the GPU without a copy
+        counts = [torch.full((len([*alike]),), size, device=right.device) for size, alike in sizes]
+        self.losses.append(torch.stack(losses).flatten() * torch.cat(counts))
         self.right = self.right.to(right.device) + right.sum()
         self.count += len(right)
         self.outputs["train"] = []

@@ -3,7 +3,6 @@
 They are kept in the cache folder, which may be removed, under a key of all that they depend on.
 """
 
-import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
@@ -21,10 +20,8 @@ from viewfinder.errors import listed
 from viewfinder.features.kept import KeptFeatures, NoRoomError, remove_oldest
 from viewfinder.features.key import facts_of_network, facts_of_pictures, key_of
 from viewfinder.features.passing import Backbone
-from viewfinder.logs import is_helper
+from viewfinder.logs import is_helper, say_wrapped
 from viewfinder.models.transfer import Transferable
-
-log = logging.getLogger("viewfinder")
 
 
 def has_frozen_backbone(network: nn.Module) -> TypeGuard[Transferable]:
@@ -86,7 +83,7 @@ def use_features(
         return _decline(f"there is no room for them: {error}")
     freed = remove_oldest(folder, {each.path.stem for each in kept.values()}) if computed else 0
     if freed:
-        log.info(f"features {gigabytes(freed)} that were used longest ago are removed from {folder}")
+        say_wrapped(f"features {gigabytes(freed)} that were used longest ago are removed from {folder}")
     unwritable = next((each.unwritable for each in kept.values() if each.in_memory), None)
     _hand_over(data, features, device)
     return _say({
@@ -106,7 +103,7 @@ def _complete(
     with kept.taken():
         there, count = kept.read(), kept.shape[0]
         if kept.damage:
-            log.info(f"features of the {split} split are computed again: what was kept is {kept.damage}")
+            say_wrapped(f"features of the {split} split are computed again: what was kept is {kept.damage}")
         started = time.perf_counter()
         if there < count:
             kept.begin(there)
@@ -128,12 +125,12 @@ def _compute(kept: KeptFeatures, blocks: Iterable[Tensor], doing: str, there: in
                 bar.update(len(rows))
         except BaseException:
             if kept.files:
-                log.info(f"{doing}: {done:,} of {kept.shape[0]:,} are kept, and the next start goes on from there")
+                say_wrapped(f"{doing}: {done:,} of {kept.shape[0]:,} are kept, and the next start goes on from there")
             raise
 
 
 def _decline(reason: str) -> None:
-    log.info(f"features are computed every epoch, since {reason}")
+    say_wrapped(f"features are computed every epoch, since {reason}")
 
 
 def _say(facts: dict[str, Any]) -> dict[str, Any]:
@@ -141,8 +138,8 @@ def _say(facts: dict[str, Any]) -> dict[str, Any]:
     done = [f"{found:,} found"] * (found > 0)
     if computed:
         done.append(f"{computed:,} computed in {facts['seconds']:.1f} s, {facts['pictures_per_second']:.1f} pictures/s")
-    log.info(f"features {facts['width']:,} a picture: {listed(done)}")
-    log.info(f"         {facts['where']}; used while the head alone is trained")
+    where = f"{facts['where']}; used while the head alone is trained"
+    say_wrapped(f"features {facts['width']:,} a picture: {listed(done)}; {where}")
     return facts
 
 

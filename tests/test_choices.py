@@ -236,6 +236,16 @@ def test_a_network_that_cannot_be_tried_is_trained_in_float32() -> None:
     assert "RuntimeError" in reason
 
 
+def test_a_step_that_cannot_be_a_graph_is_tried_as_it_will_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(work: object, gpu: torch.device) -> None:
+        raise RuntimeError("a layer waits for the GPU")
+
+    monkeypatch.setattr(trial, "capture", refuse)
+    tried = Trial(SimpleCNN(3, 2, 16), BATCH, CPU, is_graphed=True)
+    assert tried.step(FAST) > 0
+    assert not tried.is_graphed
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1}'])
 def test_a_damaged_cache_is_begun_anew(monkeypatch: pytest.MonkeyPatch, cache: Path, content: str) -> None:
     left = found(monkeypatch, 2.0)

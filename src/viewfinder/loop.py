@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from viewfinder.data.batches import Batch, Chunk
-from viewfinder.precision import forward_context, step_context
+from viewfinder.precision import EXACT, HALF, forward_context, step_context
 from viewfinder.progress import Progress
 from viewfinder.step_graph import WARM, StepGraph, constants_of
 
@@ -34,7 +34,7 @@ class TrainingLoop(Callback):
 
     def __init__(
         self,
-        precision: str = "32-true",
+        precision: str = EXACT,
         gradient_clip_val: float | None = None,
         accumulate_grad_batches: int = 1,
         progress: Progress | None = None,
@@ -42,7 +42,7 @@ class TrainingLoop(Callback):
         self.precision = precision
         self.gradient_clip_val, self.accumulate_grad_batches = gradient_clip_val, accumulate_grad_batches
         self.progress = progress or Progress(False)
-        self.scaler = torch.amp.GradScaler("cuda", enabled=precision == "16-mixed")  # type: ignore[attr-defined]
+        self.scaler = torch.amp.GradScaler("cuda", enabled=precision == HALF)  # type: ignore[attr-defined]
         self.monitor = "val/loss"
         """what a ReduceLROnPlateau looks at"""
         self.lr = 0.0
@@ -100,7 +100,9 @@ class TrainingLoop(Callback):
         """What takes a whole step with a batch; None where its operations are to be launched one by one."""
         if not self.is_graphed:
             return None
-        if self.graph is None or self.graph.optimizer is not optimizer:
+        if self.graph is not None and self.graph.optimizer is not optimizer:
+            self.graph = None
+        if self.graph is None:
             if self.warm is None or self.warm[0] is not optimizer:
                 self.warm = (optimizer, constants_of(optimizer), 0)
             _, constants, taken = self.warm
@@ -111,6 +113,7 @@ class TrainingLoop(Callback):
             return None
         elif self.graph.fits(batch):
             return self.graph
+        self.graph = None  # whose memory the next may need
         self.graph = self._captured(module, optimizer, batch)
         return self.graph
 
@@ -125,11 +128,10 @@ class TrainingLoop(Callback):
         assert self.warm is not None
         try:
             return StepGraph(backward, self._update, optimizer, batch, self.warm[1])
-        except Exception as error:  # whatever a network does that a graph cannot hold
+        except RuntimeError as error:
             del outputs[before:]
             self.is_graphed = False
-            what = str(error).partition("\n")[0]
-            log.info(f"         no CUDA graph, since a step cannot be one: {type(error).__name__}: {what}")
+            log.info(f"         no CUDA graph, since a step cannot be one: {error}")
             return None
 
     def _backward(self, module: Any, batch: Batch) -> None:
@@ -166,6 +168,9 @@ class TrainingLoop(Callback):
                     config.scheduler.step(trainer.callback_metrics[self.monitor])
                 else:
                     config.scheduler.step()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.graph = self.warm = None
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

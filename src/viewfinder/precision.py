@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-EXACT, FAST = "32-true", "bf16-mixed"
-AUTOCAST = {FAST: torch.bfloat16, "16-mixed": torch.float16}
+EXACT, FAST, HALF = "32-true", "bf16-mixed", "16-mixed"
+AUTOCAST = {FAST: torch.bfloat16, HALF: torch.float16}
 TF32 = "tf32"
 """Float32 whose products a GPU's tensor cores make of 10 bits' fractions."""
 

@@ -1,14 +1,17 @@
 """A training step as a CUDA graph: of a small network's step, most is the time to launch each operation on a GPU."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from viewfinder.data.batches import Batch
+from viewfinder.data.storage import gigabytes
+from viewfinder.precision import HALF
 
+Found = TypeVar("Found")
 WARM = 3
 """Steps taken an operation at a time first, in which libraries set themselves up and an optimizer its state."""
 KNOWN = ("torch", "torchvision", "viewfinder")
@@ -27,8 +30,8 @@ def why_no_graph(parts: Iterable[nn.Module | None], device: torch.device, traine
         return None
     if trainer.get("accumulate_grad_batches", 1) > 1:
         return "gradients are accumulated"
-    if trainer.get("precision") == "16-mixed":
-        return "16-mixed decides after each step"
+    if trainer.get("precision") == HALF:
+        return f"{HALF} decides after each step"
     kinds = {type(each) for part in parts if part is not None for each in part.modules()}
     others = sorted(kind.__name__ for kind in kinds if kind.__module__.partition(".")[0] not in KNOWN)
     if others and asked == "auto":
@@ -49,7 +52,7 @@ class StepGraph:
         constants: of the optimizer when training with it began, as `constants_of` gives them.
 
     Raises:
-        RuntimeError: if the step cannot be captured; nothing has been trained then.
+        RuntimeError: as `capture`; nothing has been trained then.
     """
 
     def __init__(
@@ -66,16 +69,18 @@ class StepGraph:
         self.updates = _is_fused(optimizer) and self.constants == constants
         self.rates = [torch.tensor(float(group["lr"]), device=batch.pixels.device) for group in optimizer.param_groups]
         self.known = [group["lr"] for group in optimizer.param_groups]
-        self.graph = torch.cuda.CUDAGraph()
         optimizer.zero_grad()
+
+        def step() -> tuple[Tensor, Tensor, Tensor]:
+            found = backward(self.batch)
+            if self.updates:
+                self._captured_update()
+            return found
+
         try:
-            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-                self.found = backward(self.batch)
-                if self.updates:
-                    self._captured_update()
+            self.graph, self.found = capture(step, batch.pixels.device)
         except BaseException:
             optimizer.zero_grad()
-            _draw_again(batch.pixels.device)
             raise
         self.gradients = [(each, each.grad) for group in optimizer.param_groups for each in group["params"]]
 
@@ -122,10 +127,30 @@ class StepGraph:
                 self.rates[index].fill_(group["lr"])
 
 
-def _draw_again(gpu: torch.device) -> None:
-    """Mend a GPU's random numbers, which after a capture that failed still wait for its end."""
-    generator = torch.cuda.default_generators[gpu.index or 0]
-    generator.graphsafe_set_state(generator.clone_state())
+def capture(work: Callable[[], Found], gpu: torch.device) -> tuple[torch.cuda.CUDAGraph, Found]:
+    """What `work` launches on a GPU as a graph, and what it gives; the memory that it takes stays the graph's own.
+
+    Raises:
+        RuntimeError: if it cannot be captured, or would not leave as much memory free as it keeps for itself.
+    """
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(gpu)
+    try:
+        # Where a capture cannot be ended, torch leaves its own stream as the current one.
+        with torch.cuda.stream(stream), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            before = torch.cuda.memory_reserved(gpu)
+            found = work()
+    except BaseException as error:
+        generator = torch.cuda.default_generators[gpu.index or 0]  # it still waits for the capture's end
+        generator.graphsafe_set_state(generator.clone_state())
+        if not isinstance(error, Exception):
+            raise
+        cause = error.__context__ or error  # torch says that the capture failed, after what made it fail
+        what = str(cause).partition("\n")[0]
+        raise RuntimeError(f"{type(cause).__name__}: {what}") from error
+    kept, free = torch.cuda.memory_reserved(gpu) - before, torch.cuda.mem_get_info(gpu)[0]
+    if kept > free:  # as a batch of another size may need, and evaluation
+        raise RuntimeError(f"it would keep {gigabytes(kept)} of memory for itself, and {gigabytes(free)} are free")
+    return graph, found
 
 
 def constants_of(optimizer: Optimizer) -> list[dict[str, Any]]:

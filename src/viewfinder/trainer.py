@@ -13,7 +13,7 @@ from viewfinder.arguments import Count, Positive, Whole
 from viewfinder.checkpoints import CheckpointIO
 from viewfinder.errors import Problem, ViewfinderError
 from viewfinder.loop import TrainingLoop
-from viewfinder.precision import TF32
+from viewfinder.precision import HALF, TF32
 from viewfinder.progress import Progress
 
 log = logging.getLogger("viewfinder")
@@ -121,7 +121,7 @@ def check_device(accelerator: str, devices: int | str, precision: str) -> None:
     if precision == TF32 and (accelerator == "cpu" or not gpus):
         rule, remedy = "is a GPU's kind of float32", "Use trainer.precision=32-true or bf16-mixed."
         raise ViewfinderError("the machine", [Problem("trainer.precision", rule, precision, remedy)])
-    if precision == "16-mixed" and (accelerator == "cpu" or not gpus):
+    if precision == HALF and (accelerator == "cpu" or not gpus):
         rule = "needs a GPU: half precision on a CPU is many times slower than 32-true"
         remedy = "Use trainer.precision=32-true or bf16-mixed."
         raise ViewfinderError("the machine", [Problem("trainer.precision", rule, precision, remedy)])

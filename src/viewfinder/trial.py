@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from viewfinder.precision import EXACT, FAST, TF32, forward_context, step_context
 from viewfinder.preprocess import preprocess_of
+from viewfinder.step_graph import capture
 
 MARGIN = 1.2
 """How many times as fast fewer threads, or a lower precision, must be before all threads, or a higher one, are left."""
@@ -31,7 +32,7 @@ class Trial:
     """A copy of the network, forward and backward on pictures of nothing; `count` of them at once, at most a batch.
 
     Args:
-        is_graphed: time a step as a CUDA graph, without the launching of its operations.
+        is_graphed: time a step as a CUDA graph, without the launching of its operations, if it can be one.
     """
 
     def __init__(self, network: nn.Module, batch: tuple[int, ...], device: torch.device, is_graphed: bool = False):
@@ -55,10 +56,11 @@ class Trial:
             pixels = torch.zeros(self.count, *self.shape, dtype=torch.uint8, device=self.device)
             if self.is_graphed and precision not in self.graphs:
                 self._work(precision, pixels)
-                graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                    self._work(precision, pixels)
-                self.graphs[precision] = graph, pixels
+                try:
+                    graph, _ = capture(lambda: self._work(precision, pixels), self.device)
+                    self.graphs[precision] = graph, pixels
+                except RuntimeError:  # as it will in training, which then goes without
+                    self.is_graphed, self.graphs = False, {}
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             started = time.perf_counter()

@@ -1401,6 +1401,14 @@ def test_every_storage_gives_the_same_batches(
             assert torch.equal(mine[1], other[1])
 
 
+@pytest.mark.parametrize("side", [8, 300, 700])
+def test_a_fingerprint_takes_few_of_the_pictures_at_once(side: int) -> None:
+    base = torch.randint(0, 256, (12, side, side, 3), dtype=torch.uint8)
+    parts = [*Pictures(Rows(base), torch.zeros(12, dtype=torch.int64)).content()]
+    assert b"".join(parts) == base.permute(0, 3, 1, 2).numpy().tobytes()
+    assert max(map(len, parts)) <= max(2**20, 3 * side**2)
+
+
 def test_the_cache_on_disk_is_used_again_until_a_picture_changes(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

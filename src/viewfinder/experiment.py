@@ -90,14 +90,14 @@ def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
         ViewfinderError: for whatever a person can mend.
     """
     torch.set_num_threads(cfg.trainer.get("threads") or ALL_THREADS)
-    if cfg.trainer.get("keep_freed_memory", True):
-        keep_freed_memory()
     set_tf32(False)
     look_for_no_gpu()
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")
     network = (rebuild_network if is_begun else build_network)(cfg, data.in_channels, len(data.class_names))
     data.load(preprocess_of(network))
+    if cfg.trainer.get("keep_freed_memory", True):  # only now: reading pictures takes more than training needs again
+        keep_freed_memory()
     data_facts = data.facts()
     facts = network_facts(network, data.in_channels, len(data.class_names))  # before phases look at its parameters
     classifier = build_classifier(cfg, network, data_facts["class_counts"])

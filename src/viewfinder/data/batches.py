@@ -1,5 +1,6 @@
 """Batches of pictures: one gather each from memory or a mapped file, or decoded ahead by other processes."""
 
+import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from viewfinder.seeds import generator
 
 CHUNK = 50
 """Batches that Lightning is given at once: what it does for each costs a hundredth of them."""
+HASHED = 2**20
+"""Bytes of pictures that a fingerprint takes at once."""
 AHEAD = 2
 """Chunks that each reading process has ready."""
 
@@ -131,7 +134,7 @@ class Pictures(Dataset[Chunk]):
 
     def content(self) -> Iterator[bytes]:
         """Whatever tells these pictures from others, for a fingerprint."""
-        for places in torch.arange(len(self)).split(4096):
+        for places in torch.arange(len(self)).split(max(1, HASHED // math.prod(self.shape))):
             yield self.at(places)[0].numpy().tobytes()
 
 

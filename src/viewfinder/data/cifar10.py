@@ -1,7 +1,6 @@
 """CIFAR-10 (Krizhevsky 2009)."""
 
 import pickle
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,9 +42,13 @@ class CIFAR10(ImageData):
         return classes, splits
 
 
-def _split(name: str, batches: Sequence[dict[str, Any]]) -> Split:
-    """Of batches with "data", (N, 3072) uint8, and "labels"."""
-    pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+def _split(name: str, batches: list[dict[str, Any]]) -> Split:
+    """Of batches with "data", (N, 3072) uint8, and "labels", which this empties."""
     labels = np.concatenate([np.array(batch["labels"], dtype=np.int64) for batch in batches])
+    pixels, end = torch.empty(len(labels), 32, 32, 3, dtype=torch.uint8), len(labels)
+    while batches:  # of which each is free before the next is copied
+        rows = torch.from_numpy(batches.pop()["data"])
+        pixels[end - len(rows) : end] = rows.unflatten(1, (3, 32, 32)).permute(0, 2, 3, 1)
+        end -= len(rows)
     names = np.array([f"{name}/{number:05}" for number in range(len(pixels))])
-    return Split(names, labels, Rows(torch.from_numpy(pixels)))
+    return Split(names, labels, Rows(pixels))

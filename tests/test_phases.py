@@ -31,6 +31,7 @@ from viewfinder.seeds import seed_everything
 
 TWO = ["phases=fine_tune", "phases.head.epochs=1", "trainer.max_epochs=3"]
 SMALL = ["model=custom_cnn", "model.widths=[4,8]", "model.hidden=[16]"]
+HALVED = "phases.fine_tune.layer_decay=0.5"
 STILL = ["model.block_dropout=0", "model.dropout=0"]
 
 # Blocks
@@ -347,6 +348,11 @@ def refused(folder: Path, words: list[str], tiny: list[str]) -> Answer:
         (["phases.head.epochs=3"], "trainer.max_epochs", "phases.head.epochs=1 with 2 or more"),
         (["phases.fine_tune.epochs=5"], "phases.fine_tune.epochs", "Type trainer.max_epochs=6, or"),
         (["scheduler=cosine", "scheduler.min_lr=1e-3"], "scheduler.min_lr", "is more than the learning rate, 0.0001,"),
+        (
+            ["scheduler=cosine", "scheduler.min_lr=8e-5", "phases.fine_tune.train=[features]", HALVED],
+            "scheduler.min_lr",
+            "is more than the learning rate, 2.5e-05,",
+        ),
         (["phases.head.epochs=-1"], "phases.head.epochs", "Such as phases.head.epochs=3."),
         *(([f"phases.head.train={no}"], "phases.head.train", MAY_BE) for no in ("0", "[]", "true", "null", "[3]")),
         (["phases.head.train=[head,head]"], "phases.head.train", "names a part twice"),

@@ -70,27 +70,21 @@ def check_config(cfg: DictConfig, allowed: Allowed | None = None) -> None:
 
 
 def _try(cfg: DictConfig, group: str) -> list[Problem]:
-    """What a group's constructor itself refuses; networks and losses wait for the data's facts."""
-    if group in ("model", "loss") or not cfg.get(group):
+    """What a group's constructor itself refuses; networks and losses, and schedules of phases, wait for the data."""
+    if group in ("model", "loss") or not cfg.get(group) or (group == "scheduler" and cfg.get("phases")):
         return []
-    parameter = nn.Parameter(torch.zeros(1))
+    lr = cfg.optimizer.get("lr") if cfg.get("optimizer") else None
     try:
-        for rate in _rates(cfg) if group == "scheduler" else [0.1]:
-            stand_in = torch.optim.SGD([parameter], lr=rate)
-            build(cfg[group], group, params=[parameter], optimizer=stand_in, total_steps=10)
+        _try_at(cfg, group, lr if isinstance(lr, int | float) and 0 < lr < math.inf else 0.1)
     except ViewfinderError as error:
         return error.problems
     return []
 
 
-def _rates(cfg: DictConfig) -> list[float]:
-    """The learning rates with which schedules begin, one a phase, of a configuration that may be wrong."""
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
-    optimizer, phases = (values.get(group) for group in ("optimizer", "phases"))
-    first = optimizer.get("lr") if isinstance(optimizer, dict) else None
-    entries = [*phases.values()] if isinstance(phases, dict) and phases else [{}]
-    own = [each.get("lr") or first for each in entries if isinstance(each, dict)]
-    return [float(rate) for rate in own if isinstance(rate, int | float) and 0 < rate < math.inf] or [0.1]
+def _try_at(cfg: DictConfig, group: str, lr: float) -> None:
+    """Raises ViewfinderError if a group's constructor refuses its arguments, or a learning rate."""
+    parameter = nn.Parameter(torch.zeros(1))
+    build(cfg[group], group, params=[parameter], optimizer=torch.optim.SGD([parameter], lr), total_steps=10)
 
 
 def open_data(cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None) -> ImageData:
@@ -148,9 +142,14 @@ def build_classifier(cfg: DictConfig, network: nn.Module, counts: list[int]) -> 
     """The network with its loss and, for training, its optimizer, schedule and phases.
 
     Raises:
-        ViewfinderError: if the loss cannot be constructed, or the phases name parts that the network has not.
+        ViewfinderError: if the loss cannot be constructed, the phases name parts that the network has not, or a phase's
+            learning rate does not suit the schedule.
     """
-    phases = phases_of(cfg)
+    phases = None
+    if entries := phases_of(cfg):
+        phases = Phases(entries, network, cfg.trainer.max_epochs, cfg.optimizer.get("lr"))
+        for rate in phases.highest_rates() if cfg.scheduler else ():
+            _try_at(cfg, "scheduler", rate)
 
     def make_schedule(optimizer: torch.optim.Optimizer, total_steps: int) -> Any:
         return build(cfg.scheduler, "scheduler", optimizer=optimizer, total_steps=total_steps)
@@ -163,5 +162,5 @@ def build_classifier(cfg: DictConfig, network: nn.Module, counts: list[int]) -> 
         seed=cfg.seed,
         # What comes with us draws from torch alone, and Python and NumPy take 0.05 ms of each step to seed.
         seed_step=seed_everything if foreign(cfg) else seed_torch,
-        phases=Phases(phases, network, cfg.trainer.max_epochs, cfg.optimizer.get("lr")) if phases else None,
+        phases=phases,
     )

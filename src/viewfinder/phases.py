@@ -74,13 +74,19 @@ class Phases:
         name = self.at(epoch)
         before = self.parts[self.names[max(0, self.names.index(name) - 1)]]
         self.network.train_only(self.parts[name])
-        rate, decay = self.rates[name], self.phases[name].layer_decay
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for key, parameter in self.network.named_parameters():
             if parameter.requires_grad:
-                group = (rate * decay ** self._distance(key), is_within(key, before))
+                group = (self._rate_of(key, name), is_within(key, before))
                 groups.setdefault(group, []).append(parameter)
         return [{"params": groups[group], "lr": group[0]} for group in sorted(groups, reverse=True)]
+
+    def highest_rates(self) -> list[float]:
+        """The highest learning rate of what each phase trains."""
+        keys = [key for key, _ in self.network.named_parameters()]
+        return [
+            max(self._rate_of(key, name) for key in keys if is_within(key, parts)) for name, parts in self.parts.items()
+        ]
 
     def said(self, epoch: int) -> str:
         """The phase of an epoch, from 0, for a person."""
@@ -105,10 +111,11 @@ class Phases:
             raise ViewfinderError(STAGE, [Problem(f"phases.{name}.lr", rule, "null", remedy)])
         return lr
 
-    def _distance(self, name: str) -> int:
-        """Of a parameter from the head, in blocks."""
-        places = [place for place, block in enumerate(self.blocks) if is_within(name, block)]
-        return len(self.blocks) - places[0] if places else 0
+    def _rate_of(self, parameter: str, name: str) -> float:
+        """The learning rate of a parameter in a phase, which falls with each block between it and the head."""
+        places = [place for place, block in enumerate(self.blocks) if is_within(parameter, block)]
+        distance = len(self.blocks) - places[0] if places else 0
+        return self.rates[name] * self.phases[name].layer_decay ** distance
 
     def _parts(self, name: str, wanted: str | int | list[str]) -> list[str]:
         """Names of modules and parameters; '' for the whole network."""

@@ -6,6 +6,7 @@ import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from conftest import QUICK, Answer, Type
 from omegaconf import OmegaConf
 from torch import nn
 
-from viewfinder import lr_range
+from viewfinder import lr_range, progress
 from viewfinder.assemble import build_network, open_data
 from viewfinder.data.batches import Batch, Chunk
 from viewfinder.data.image_data import ImageData
@@ -203,6 +204,16 @@ def test_what_it_found_is_said_with_the_commands_to_use_it(viewfinder: Type, tmp
     assert (swept[2], middle) == ("-m", known["proposal"])
     assert upper / middle == pytest.approx(3, rel=0.05)
     assert middle / lower == pytest.approx(3, rel=0.05)
+
+
+def test_it_draws_one_bar_of_its_steps_and_none_of_epochs(
+    words: list[str], viewfinder: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    for module in (lr_range, progress):
+        monkeypatch.setattr(module, "tqdm", lambda *_, desc, **__: drawn.append(desc) or MagicMock())
+    assert viewfinder("lr-range", *words, "trainer.progress_bar=true", "--steps", "60").code in (0, 2)
+    assert drawn == ["range test"]
 
 
 def test_the_test_ends_where_the_loss_diverges(words: list[str], viewfinder: Type, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from viewfinder.logs import logging_to
 from viewfinder.lr_curve import Curve, Finding, find_rate, is_diverged, smooth
 from viewfinder.new_folder import make_dated, make_folder
 from viewfinder.phase_config import phases_of
+from viewfinder.progress import Progress
 from viewfinder.provenance import command, git_state, now, this_process, versions
 from viewfinder.report.lr_curve import draw_lr_curve, say_finding
 from viewfinder.report.page import save_figure
@@ -175,7 +176,7 @@ class RangeRecorder(Callback):
 def endless_trainer(cfg: DictConfig, recorder: Callback) -> pl.Trainer:
     """The experiment's trainer, for as many epochs as the recorder lets it go on, without validation."""
     trainer = build(cfg.trainer, "trainer", callbacks=[recorder])
-    trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, EarlyStopping)]
+    trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, EarlyStopping | Progress)]
     trainer.limit_val_batches = 0
     trainer.fit_loop.max_epochs = -1
     return trainer

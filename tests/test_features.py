@@ -175,7 +175,11 @@ def test_features_of_a_resnet50_are_those_of_its_backbone(pictures: Path, resnet
     network: Any = parts.classifier.network
     probe = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
     backbone = Backbone(network, probe, torch.device("cpu"))
-    rows = torch.cat(list(backbone.blocks(parts.data, "test", done=1)))
+    blocks = []
+    for block in backbone.blocks(parts.data, "test", done=1):
+        assert torch.is_grad_enabled()  # for whoever takes it
+        blocks.append(block)
+    rows = torch.cat(blocks)
     with torch.no_grad():
         expected = network.backbone(network.preprocess(parts.data.pictures["test"].pixels))[backbone.batch :]
     assert rows.shape == (15 - 8, 2048)

@@ -16,9 +16,9 @@ from viewfinder.preprocess import preprocess_of
 from viewfinder.provenance import code, versions
 
 PACKAGE = Path(__file__).parents[1]
-CODE = ("models", "preprocess.py", "features", "data/batches.py")
+CODE = ("models", "preprocess.py", "resize.py", "features", "data/batches.py")
 """Where this package makes features of pictures, which are known by what they hold."""
-DECODING = "data/decode.py"
+DECODING = ("data/decode.py", "resize.py")
 """And where it makes the pictures: of those that are streamed, the files are known."""
 
 
@@ -63,7 +63,7 @@ def facts_of_pictures(data: ImageData, split: str, fingerprint: str) -> dict[str
     facts = {"pictures": fingerprint, "picture_shape": tuple(pictures.shape)}
     if isinstance(pictures, StreamedPictures):  # whose fingerprint knows the files by their sizes
         facts["files"] = _hash(path.read_bytes() for path in pictures.paths)
-        facts["decoding"] = (_hash(_sources([DECODING])), versions().get("pillow"), versions().get("torchcodec"))
+        facts["decoding"] = (_hash(_sources(DECODING)), versions().get("pillow"), versions().get("torchcodec"))
     return facts
 
 

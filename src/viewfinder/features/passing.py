@@ -62,9 +62,11 @@ class Backbone:
         """Features of a split's pictures, but for the first `done` batches: (n, D) float32 on the CPU."""
         for chunk in data.whole(split, self.batch, done):
             for batch in chunk.to(self.device):
-                with torch.no_grad():
-                    pictures = self.preprocess(batch.pixels).contiguous(memory_format=self.format)
-                    yield self.module(pictures).cpu()
+                yield self._features(batch.pixels)
+
+    @torch.no_grad()
+    def _features(self, pixels: Tensor) -> Tensor:
+        return self.module(self.preprocess(pixels).contiguous(memory_format=self.format)).cpu()
 
 
 def _fused(network: nn.Module) -> nn.Module | None:

@@ -54,7 +54,7 @@ def merely_decode(paths: list[Path], cores: int) -> float:
 
 
 class Watch(threading.Thread):
-    """The largest memory of this process and its children so far, in MB: what is theirs alone."""
+    """The memory of this process and its children, in MB, every half second: what they share counts once."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -67,14 +67,14 @@ class Watch(threading.Thread):
             total = 0
             for process in [me, *me.children(recursive=True)]:
                 try:
-                    total += process.memory_full_info().uss
+                    total += process.memory_full_info().pss
                 except psutil.Error:
                     continue
             self.samples.append((time.perf_counter(), total / 2**20))
 
 
 def train(root: Path, epochs: int) -> tuple[list[float], list[float]]:
-    """Seconds of each epoch, and the largest memory in each, in MB."""
+    """Seconds of each epoch, and the largest memory in each, in MB; in the last, of what follows too."""
     from viewfinder.experiment import run_experiment
     from viewfinder.overrides import compose_config
 

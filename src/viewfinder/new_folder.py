@@ -21,9 +21,11 @@ def make_folder(path: Path, key: str = "output_dir") -> Path:
     try:
         path.mkdir(parents=True)
     except OSError as error:
+        from viewfinder.run_folder import FACTS  # which imports this module
+
         rule = "something is there already" if isinstance(error, FileExistsError) else str(error.strerror)
         remedy = "Choose another place with run_dir=PATH or output_dir=PATH."
-        if (path / "run.json").is_file():
+        if (path / FACTS).is_file():
             remedy += f"\nOr continue the run that is there: viewfinder resume {shlex.quote(str(path))}"
         raise ViewfinderError("the run folder", [Problem(key, rule, str(path), remedy)]) from error
     return path

@@ -21,6 +21,8 @@ from viewfinder.whole_files import BESIDE, read_json, replace_text, unwritable, 
 
 PATIENCE = 10.0
 """Seconds to wait for a run's lock: processes that a killed one has started end a little after it."""
+FACTS = "run.json"
+"""In each run folder."""
 SWEEP = "sweep.json"
 """In the folder of a sweep, above those of its jobs."""
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class RunFolder:
         self.path = Path(path)
         self.is_writer = not is_helper()
         self.config, self.run, self.data, self.scores = (
-            self.path / name for name in ("config.yaml", "run.json", "data.json", "scores.json")
+            self.path / name for name in ("config.yaml", FACTS, "data.json", "scores.json")
         )
         self.metrics, self.predictions = self.path / "metrics.csv", self.path / "predictions.csv"
         self.best, self.last = self.path / "best.ckpt", self.path / "last.ckpt"
@@ -116,7 +118,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove what is here of a run that was refused, or killed before it started; what else is here stays."""
         for path in self.path.glob("*"):
-            if path.name in (".lock", "config.yaml", "run.json") or re.fullmatch(BESIDE, path.name):
+            if path.name in (".lock", self.config.name, self.run.name) or re.fullmatch(BESIDE, path.name):
                 path.unlink()
         with contextlib.suppress(OSError):  # not there, or not empty: then `create` says so
             self.path.rmdir()

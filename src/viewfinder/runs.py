@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.run_folder import SWEEP, RunFolder
+from viewfinder.run_folder import FACTS, SWEEP, RunFolder
 
 
 def find_runs(path: Path) -> list[RunFolder]:
@@ -15,7 +15,7 @@ def find_runs(path: Path) -> list[RunFolder]:
         ViewfinderError: if there is none.
     """
     left = {run for file in Path(path).rglob(SWEEP) for run in _earlier(file)}
-    runs = [RunFolder(file.parent) for file in Path(path).rglob("run.json") if file.parent not in left]
+    runs = [RunFolder(file.parent) for file in Path(path).rglob(FACTS) if file.parent not in left]
     if not runs:
         remedy = "Give a run folder, a sweep's folder, or a folder above some, such as outputs/."
         rule = "holds no run" if Path(path).exists() else "does not exist"

@@ -18,12 +18,12 @@ def report(
     from viewfinder.errors import Problem, ViewfinderError
     from viewfinder.report.page import write_report
     from viewfinder.report.sweep_page import rewrite_sweep_report
-    from viewfinder.run_folder import SWEEP
+    from viewfinder.run_folder import FACTS, SWEEP
     from viewfinder.runs import find_runs
 
     sweeps = [path for path in runs if (path / SWEEP).is_file()]
     # A sweep has a page also where none of its jobs came to a run folder.
-    found = [run for path in runs if path not in sweeps or any(path.rglob("run.json")) for run in find_runs(path)]
+    found = [run for path in runs if path not in sweeps or any(path.rglob(FACTS)) for run in find_runs(path)]
     problems: list[Problem] = []
     for run in found:
         try:

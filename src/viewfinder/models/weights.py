@@ -56,7 +56,7 @@ def read_weights(weights: str, published: "type[WeightsEnum] | None" = None) -> 
     if published is not None and weights in published.__members__:
         path = _downloaded(weights, published[weights])
     elif path.is_dir():
-        if (path / "config.yaml").is_file():
+        if RunFolder(path).config.is_file():
             return _of_run(path)
         path = _in_folder(path, published)
     elif not path.is_file():

@@ -432,6 +432,23 @@ print(gc.isenabled(), after > 1000)
     assert done.stdout.split() == ["False", "True", "True", "True"]
 
 
+@pytest.mark.parametrize("within", ["import torchmetrics", "from scipy.signal import lfilter", "import scipy.signal"])
+def test_scipy_signal_is_imported_only_where_somebody_uses_it(within: str) -> None:
+    script = f"""
+import sys
+from viewfinder.process import importing
+with importing():
+    {within}
+    print("scipy.signal._filter_design" in sys.modules)
+import scipy
+print(scipy.signal.lfilter([1], [1], [2.0]), scipy.signal is sys.modules["scipy.signal"])
+from scipy.signal import windows
+print(hasattr(windows, "hamming"))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(within.startswith("from")), "[2.]", "True", "True"]
+
+
 def test_a_mistyped_key_is_answered_without_importing_torch_and_leaves_nothing(tmp_path: Path) -> None:
     typed = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), "optimizer.lrr=0.1", "modle=mlp"]
     done = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -4,18 +4,20 @@ import atexit
 import contextlib
 import ctypes
 import gc
+import importlib
 import os
 import platform
 import sys
 from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LARGEST = 32 * 2**20
 """Bytes; glibc takes no larger threshold for blocks that are mapped one by one."""
-
-
 SPINS = 8_000
 """Turns that a thread waits for its next work before it sleeps."""
+SIGNAL = "scipy.signal"
 
 
 def settle_threads() -> None:
@@ -36,17 +38,37 @@ def importing() -> Iterator[None]:
 
     They make half a million objects that stay. Python looks through them whenever there are a quarter more, and through
     all of them several times as it ends: that was 0.7 s of importing for 3 s, and 1 s after a command's last line.
+    Half a second more went to scipy.signal, in which torchmetrics looks for a name that another package misses.
     """
     if "torch" in sys.modules or not gc.isenabled():
         yield
         return
     gc.disable()
+    stand_in = sys.modules.setdefault(SIGNAL, _Signal(SIGNAL))
     try:
         yield
     finally:
+        if isinstance(stand_in, _Signal):
+            stand_in.leave()
         gc.freeze()
         gc.enable()
         atexit.register(gc.freeze)
+
+
+class _Signal(ModuleType):
+    """In the place of scipy.signal, until somebody asks for anything else than torchmetrics does."""
+
+    hamming = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # as Python's importing does
+            raise AttributeError(name)
+        self.leave()
+        return getattr(importlib.import_module(SIGNAL), name)
+
+    def leave(self) -> None:
+        if sys.modules.get(SIGNAL) is self:
+            del sys.modules[SIGNAL]
 
 
 def look_for_no_gpu() -> None:

@@ -5,7 +5,7 @@
 PICTURES holds train/<class>/ and test/<class>/. Every figure is of the command itself, in a process of its own.
 
     growth   simple_cnn: a quarter, a half and all of the training pictures, in batches of 32, 128 and 512
-    memory   the most that those commands held before they ended, beside one with hardly any pictures
+    memory   the most that the largest of them held before it ended, beside one with hardly any pictures
     sharing  one run with a thread a core, as many runs at once as there are cores with one thread each, and as many
              at once with a thread a core each; in turn
 """
@@ -47,7 +47,11 @@ def main() -> None:
 
 
 def run(pictures: Path, *runs: list[str]) -> list[dict[str, Any]]:
-    """Commands at once, each with what is typed: {"seconds": of the second epoch of three, "memory": MiB, "bytes"}."""
+    """Commands at once, each with what is typed.
+
+    Returns:
+        Of each: {"seconds": of the second epoch of three, "memory": its peak in MiB, "size": of the pictures, in MiB}.
+    """
     found = []
     with tempfile.TemporaryDirectory() as folder:
         started = []
@@ -65,31 +69,33 @@ def run(pictures: Path, *runs: list[str]) -> list[dict[str, Any]]:
             (highest,) = re.findall(r"^VmHWM:\s+([0-9]+) kB$", said, re.MULTILINE)
             facts, data = (json.loads((Path(folder) / f"{number}/{name}.json").read_text()) for name in ("run", "data"))
             height, width = data["picture_size"]
-            size = sum(data["split_sizes"].values()) * data["channels"] * height * width
-            found.append({"seconds": facts["epoch_seconds"][1], "memory": int(highest) / 1024, "bytes": size})
+            size = sum(data["split_sizes"].values()) * data["channels"] * height * width / 2**20
+            found.append({"seconds": facts["epoch_seconds"][1], "memory": int(highest) / 1024, "size": size})
     return found
 
 
 def growth(pictures: Path, rounds: int) -> None:
     seconds: dict[tuple[float, int], list[float]] = {(f, b): [] for b in BATCHES for f in FRACTIONS}
-    largest: dict[str, Any] = {"memory": 0.0, "bytes": 0}
-    few = 0.0
+    few: list[float] = []
+    whole: list[float] = []
+    size = 0.0
     for _ in range(rounds):
         (one,) = run(pictures, ["model=simple_cnn", "data.limit=1_000"])
-        few = max(few, one["memory"] - one["bytes"] / 2**20)
+        few.append(one["memory"] - one["size"])
         for fraction, batch in seconds:
             (one,) = run(pictures, ["model=simple_cnn", f"data.train_fraction={fraction}", f"data.batch_size={batch}"])
             seconds[fraction, batch].append(one["seconds"])
-            if batch == BATCHES[0]:
-                largest = max(largest, one, key=lambda each: (each["bytes"], each["memory"]))
+            if (fraction, batch) == (FRACTIONS[-1], BATCHES[0]):
+                whole.append(one["memory"])
+                size = one["size"]
     print("seconds an epoch  " + "".join(f"{f'batch {batch}':>12}" for batch in BATCHES))
     for fraction in FRACTIONS:
         cells = "".join(f"{statistics.median(seconds[fraction, batch]):12.2f}" for batch in BATCHES)
         print(f"{fraction:4.0%} of the pictures{cells}")
-    extra = (largest["memory"] - few) * 2**20 / largest["bytes"]
+    least, most = statistics.median(few), statistics.median(whole)
     print(
-        f"memory: {few:.0f} MiB with hardly any pictures, {largest['memory']:.0f} MiB with all, "
-        f"which are {largest['bytes'] / 2**20:.0f} MiB: {extra:.2f} times their bytes more"
+        f"memory: {least:.0f} MiB with hardly any pictures, {most:.0f} MiB with all, "
+        f"which are {size:.0f} MiB: {(most - least) / size:.2f} times their bytes more"
     )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections import namedtuple
@@ -168,6 +169,19 @@ def test_threads_that_are_asked_for_are_taken_untried(monkeypatch: pytest.Monkey
     assert threads_of(**typed).threads == typed.get("threads", 16)
 
 
+@pytest.mark.parametrize(
+    ("threads", "said"), [(17, "17 threads on 16 cores, which is many times"), (16, "16 threads;")]
+)
+def test_more_threads_than_cores_are_taken_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, threads: int, said: str
+) -> None:
+    machine(monkeypatch, 16, {})
+    monkeypatch.setattr(choices.os, "cpu_count", lambda: 16)
+    chosen = threads_of(threads=threads)
+    assert chosen.threads == threads
+    assert said in chosen.said
+
+
 def test_several_processes_share_the_threads_and_lightning_leaves_them_so(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch, 16, {})
     monkeypatch.setenv("OMP_NUM_THREADS", "a value to be restored")
@@ -295,9 +309,11 @@ def test_a_run_says_which_precision_it_took_and_why(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train_into(tmp_path / "run", *tiny, "trainer.precision=auto", "trainer.max_epochs=1")
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("device ")]
-    assert f"; {run.read_run()['precision']}, " in line
-    assert "times as fast" in line
+    out = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in out.splitlines() if str(tmp_path) not in line)
+    (said,) = re.findall(r"^device   (.*(?:\n {9}.*)*)", out, re.MULTILINE)
+    assert f"; {run.read_run()['precision']}, " in " ".join(said.split())
+    assert "times as fast" in " ".join(said.split())
 
 
 def test_bfloat16_is_used_in_training_and_never_in_evaluation(

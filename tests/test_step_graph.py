@@ -48,7 +48,10 @@ class Deciding(SimpleCNN):
         (SimpleCNN, "cuda", {"cuda_graph": "never"}, None),
         (SimpleCNN, "cuda", {"deterministic": True}, None),
         (SimpleCNN, "cuda", {"devices": 2}, None),
-        (SimpleCNN, "cpu", {"cuda_graph": "always"}, None),
+        (SimpleCNN, "cpu", {}, None),
+        (SimpleCNN, "cpu", {"cuda_graph": "always"}, "only a GPU"),
+        (SimpleCNN, "cuda", {"cuda_graph": "always", "deterministic": True}, "deterministic"),
+        (SimpleCNN, "cuda", {"cuda_graph": "always", "devices": 2}, "several devices"),
     ],
 )
 def test_a_step_is_a_graph_where_that_cannot_change_it(

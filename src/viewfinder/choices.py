@@ -70,6 +70,8 @@ def choose(
         threads = max(1, ALL_THREADS // devices) if isinstance(devices, int) and device.type == "cpu" else ALL_THREADS
         if not fixed and device.type == "cpu" and ALL_THREADS > FEW and "OMP_NUM_THREADS" not in os.environ:
             threads, why_threads = _choose_threads(network, batch)
+    if threads > (cores := max(ALL_THREADS, os.cpu_count() or 1)):
+        why_threads = f" on {cores} cores, which is many times slower than one on each"
     if devices != 1:  # or Lightning would set what it thinks best when training begins
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     torch.set_num_threads(threads)

@@ -26,8 +26,15 @@ def why_no_graph(parts: Iterable[nn.Module | None], device: torch.device, traine
         trainer: the keys of the trainer group.
     """
     asked = trainer.get("cuda_graph", "auto")
-    if device.type != "cuda" or asked == "never" or trainer.get("deterministic") or trainer.get("devices", 1) != 1:
+    if asked == "never":
         return None
+    reasons = {
+        "only a GPU takes one": device.type != "cuda",
+        "deterministic training does without": trainer.get("deterministic"),
+        "several devices train": trainer.get("devices", 1) != 1,
+    }
+    if reason := next((each for each, holds in reasons.items() if holds), None):
+        return reason if asked == "always" else None
     if trainer.get("accumulate_grad_batches", 1) > 1:
         return "gradients are accumulated"
     if trainer.get("precision") == HALF:

@@ -93,9 +93,9 @@ def say_network(facts: Mapping[str, Any]) -> None:
 
 
 def say_choices(choices: Choices) -> None:
-    log.info(f"device   {choices.said}")
+    say_wrapped(f"device   {choices.said}")
     if choices.graph_said:
-        log.info(f"         {choices.graph_said}")
+        say_wrapped(f"         {choices.graph_said}")
 
 
 def say_result(scores: Mapping[str, Any], run: RunFolder) -> None:

@@ -13,7 +13,6 @@ PICTURES holds train/<class>/ and test/<class>/. Every figure is of the command 
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -22,12 +21,15 @@ from pathlib import Path
 from typing import Any
 
 # As it ends, a process touches 100 MB of its libraries more, now and then: neither its data nor any use to it.
-COMMAND = """
+COMMAND = f"""
+import sys
 from viewfinder.train import main
 try:
     main()
 finally:
-    print("\\n" + open("/proc/self/status").read())
+    sys.path.insert(0, {str(Path(__file__).parent)!r})
+    from speed import peak_memory
+    print(peak_memory())
 """
 FRACTIONS, BATCHES = (0.25, 0.5, 1.0), (32, 128, 512)
 CORES = os.cpu_count() or 1
@@ -66,11 +68,10 @@ def run(pictures: Path, *runs: list[str]) -> list[dict[str, Any]]:
                 for other in started:
                     other.kill()
                 raise SystemExit(said)
-            (highest,) = re.findall(r"^VmHWM:\s+([0-9]+) kB$", said, re.MULTILINE)
             facts, data = (json.loads((Path(folder) / f"{number}/{name}.json").read_text()) for name in ("run", "data"))
             height, width = data["picture_size"]
             size = sum(data["split_sizes"].values()) * data["channels"] * height * width / 2**20
-            found.append({"seconds": facts["epoch_seconds"][1], "memory": int(highest) / 1024, "size": size})
+            found.append({"seconds": facts["epoch_seconds"][1], "memory": int(said.split()[-1]), "size": size})
     return found
 
 

@@ -8,8 +8,8 @@ PICTURES holds train/<class>/ and test/<class>/. Each way is a process of its ow
 minute of the machine meets all of them. An epoch is training on 80% of train/ in batches of 32 by Adam, then validating
 on the rest; timed is the last of two. custom_cnn takes a part of the pictures and resnet50, with random weights, a
 small one: their seconds are scaled to all of them. The pass that computes features of a frozen backbone, once for all
-epochs, is added to Viewfinder's. A GPU trains on all pictures, and all ways run in one process; how
-long it is busy in an epoch is what its kernels take together in a turn that torch.profiler records.
+epochs, is added to Viewfinder's. A GPU trains on all pictures, and all ways run in one process; how long it is busy in
+an epoch is what its kernels take together in a turn that torch.profiler records.
 
     tutorial    the tutorial's network, Pillow pictures and ToTensor in a DataLoader, loss.item() each step; workers and
                 threads = cores
@@ -32,6 +32,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 WAYS = ("tutorial", "tutorial+", "lightning", "bare", "viewfinder")
 NETWORKS = ("mlp", "simple_cnn", "custom_cnn", "resnet50")
@@ -413,7 +414,7 @@ def viewfinder(name: str, arrays: Path, limit: int, setting: None) -> dict[str, 
 
     data = open_arrays(arrays, limit)
     story.open_data = lambda cfg: data
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ):
         if name == "resnet50":  # or features would be found that an earlier turn has computed
             os.environ["XDG_CACHE_HOME"] = folder
         scores = story.run_experiment(compose_config([*typed(name), f"run_dir={folder}/run"]))

@@ -1,6 +1,5 @@
 """The training loop: many steps in each call by Lightning, so that what Lightning does around a call costs little."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +11,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from viewfinder.data.batches import Batch, Chunk
+from viewfinder.logs import say_wrapped
 from viewfinder.precision import EXACT, HALF, forward_context, step_context
 from viewfinder.progress import Progress
 from viewfinder.step_graph import WARM, StepGraph, constants_of
-
-log = logging.getLogger("viewfinder")
 
 
 class TrainingLoop(Callback):
@@ -101,7 +99,7 @@ class TrainingLoop(Callback):
         if not self.is_graphed:
             return None
         if self.graph is not None and self.graph.optimizer is not optimizer:
-            self.graph = None
+            self.graph = None  # the memory of the phase before is free
         if self.graph is None:
             if self.warm is None or self.warm[0] is not optimizer:
                 self.warm = (optimizer, constants_of(optimizer), 0)
@@ -131,7 +129,7 @@ class TrainingLoop(Callback):
         except RuntimeError as error:
             del outputs[before:]
             self.is_graphed = False
-            log.info(f"         no CUDA graph, since a step cannot be one: {error}")
+            say_wrapped(f"         no CUDA graph, since a step cannot be one: {error}")
             return None
 
     def _backward(self, module: Any, batch: Batch) -> None:

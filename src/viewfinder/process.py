@@ -44,12 +44,12 @@ def importing() -> Iterator[None]:
         yield
         return
     gc.disable()
-    stand_in = sys.modules.setdefault(SIGNAL, _Signal(SIGNAL))
+    stand_in = _Signal(SIGNAL)
+    sys.modules.setdefault(SIGNAL, stand_in)
     try:
         yield
     finally:
-        if isinstance(stand_in, _Signal):
-            stand_in.leave()
+        stand_in.leave()
         gc.freeze()
         gc.enable()
         atexit.register(gc.freeze)

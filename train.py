@@ -1,11 +1,11 @@
-"""Train a network: `python train.py model=simple_cnn`. The story is in src/viewfinder/train.py."""
+"""Train a network: `python train.py model=simple_cnn`. The story is in src/viewfinder/cli/train.py."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from viewfinder.train import main
+from viewfinder.cli.train import main
 
 if __name__ == "__main__":
     main()

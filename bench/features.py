@@ -22,10 +22,10 @@ import pandas as pd
 import torch
 import torchvision
 
-from viewfinder.experiment import prepare
-from viewfinder.features.passing import Backbone
-from viewfinder.overrides import compose_config
-from viewfinder.whole_files import read_json
+from viewfinder.config.overrides import compose_config
+from viewfinder.experiment.run import prepare
+from viewfinder.runs.atomic import read_json
+from viewfinder.training.features.extract import Backbone
 
 COUNT = 96
 """Pictures a round of the pass."""
@@ -67,7 +67,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 def measure_run(words: list[str], folder: Path) -> Path:
     """One run, in a process of its own."""
-    script = "import sys; from viewfinder.train import main; main()"
+    script = "import sys; from viewfinder.cli.train import main; main()"
     started = time.perf_counter()
     child = subprocess.Popen([sys.executable, "-c", script, *words, f"run_dir={folder}"], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)

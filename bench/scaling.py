@@ -23,7 +23,7 @@ from typing import Any
 # As it ends, a process touches 100 MB of its libraries more, now and then: neither its data nor any use to it.
 COMMAND = f"""
 import sys
-from viewfinder.train import main
+from viewfinder.cli.train import main
 try:
     main()
 finally:

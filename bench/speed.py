@@ -140,7 +140,7 @@ def measure(way: str, network: str, arrays: Path, limit: int, setting: list[int]
         "settings": find_setting,
     }  # fmt: skip
     if way in ("bare", "viewfinder"):
-        from viewfinder.process import settle_threads
+        from viewfinder.training.runtime import settle_threads
 
         settle_threads()
     before = matmul_rate()
@@ -336,7 +336,7 @@ def open_arrays(arrays: Path, limit: int) -> Any:
     import numpy as np
     import torch
 
-    from viewfinder.data.image_data import ImageData
+    from viewfinder.data.module import ImageData
     from viewfinder.data.split import Rows, Split
 
     class Arrays(ImageData):
@@ -356,11 +356,11 @@ def bare(name: str, arrays: Path, limit: int, setting: None) -> dict[str, Any]:
     """What is left of an epoch without Lightning, metrics, TensorBoard, checkpoints and bar."""
     import torch
 
-    from viewfinder.assemble import build_network
-    from viewfinder.choices import choose
-    from viewfinder.overrides import compose_config
-    from viewfinder.precision import forward_context, set_tf32
-    from viewfinder.process import keep_freed_memory, look_for_no_gpu
+    from viewfinder.config.overrides import compose_config
+    from viewfinder.experiment.build import build_network
+    from viewfinder.training.choices import choose
+    from viewfinder.training.precision import forward_context, set_tf32
+    from viewfinder.training.runtime import keep_freed_memory, look_for_no_gpu
 
     keep_freed_memory()
     look_for_no_gpu()
@@ -409,8 +409,8 @@ def typed(name: str) -> list[str]:
 
 def viewfinder(name: str, arrays: Path, limit: int, setting: None) -> dict[str, Any]:
     """run_experiment with every file, chart and metric."""
-    import viewfinder.experiment as story
-    from viewfinder.overrides import compose_config
+    import viewfinder.experiment.run as story
+    from viewfinder.config.overrides import compose_config
 
     data = open_arrays(arrays, limit)
     story.open_data = lambda cfg: data

@@ -75,8 +75,8 @@ class Watch(threading.Thread):
 
 def train(root: Path, epochs: int) -> tuple[list[float], list[float]]:
     """Seconds of each epoch, and the largest memory in each, in MB; in the last, of what follows too."""
-    from viewfinder.experiment import run_experiment
-    from viewfinder.overrides import compose_config
+    from viewfinder.config.overrides import compose_config
+    from viewfinder.experiment.run import run_experiment
 
     watch = Watch()
     watch.start()

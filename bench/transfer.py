@@ -25,11 +25,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from viewfinder.report.comparison import read_runs, require_finished, summarise_settings
-from viewfinder.report.look import finish
-from viewfinder.report.tables import spread
-from viewfinder.run_folder import RunFolder
-from viewfinder.runs import find_runs
+from viewfinder.evaluation.comparison import read_runs, require_finished, summarise_settings
+from viewfinder.reporting.style import finish
+from viewfinder.reporting.tables import spread
+from viewfinder.runs.find import find_runs
+from viewfinder.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "data.classes=[airplane,automobile,bird,cat,deer,dog]"

@@ -20,11 +20,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from PIL import Image
 
-from viewfinder import overrides
-from viewfinder.commands import app
-from viewfinder.experiment import run_experiment
-from viewfinder.overrides import compose_config, find_conf
-from viewfinder.run_folder import RunFolder
+from viewfinder.cli.main import app
+from viewfinder.config import overrides
+from viewfinder.config.overrides import compose_config, find_conf
+from viewfinder.experiment.run import run_experiment
+from viewfinder.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("<b>&x", "grün, blau", "owl")

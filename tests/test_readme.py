@@ -15,10 +15,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 from typer.testing import CliRunner
 
-from viewfinder.commands import cli
-from viewfinder.experiment import run_experiment
-from viewfinder.overrides import compose_config
-from viewfinder.run_folder import RunFolder
+from viewfinder.cli.main import cli
+from viewfinder.config.overrides import compose_config
+from viewfinder.experiment.run import run_experiment
+from viewfinder.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

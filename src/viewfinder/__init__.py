@@ -1,1 +1,7 @@
-"""Config-driven image-classification experiments; the commands are in viewfinder.train and viewfinder.commands."""
+"""Viewfinder: image-classification experiments from small YAML files."""
+
+import sys
+
+from viewfinder.config.moved import MovedModules
+
+sys.meta_path.append(MovedModules())

@@ -28,7 +28,7 @@ class Problem:
         return "\n".join(map(printable, [f"  {head}", *(f"    {line}" for line in wrapped)]))
 
 
-class ViewfinderError(Exception):
+class UserError(Exception):
     """Raised for what a person can mend; its text is one screen, shown without a traceback."""
 
     def __init__(self, stage: str, problems: Sequence[Problem], most: int = 6):
@@ -72,5 +72,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"Did you mean {near[0]}?" if near else ""
 
 
-def listed(words: Iterable[str]) -> str:
+def join_names(words: Iterable[str]) -> str:
     return ", ".join(words)

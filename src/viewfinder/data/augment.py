@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from viewfinder.arguments import Whole
+from viewfinder.config.validate import Whole
 
 
 class Basic:

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from viewfinder.data.decode import decode_some, without_warnings
+from viewfinder.data.resize import Resize
+from viewfinder.data.seeding import generator
 from viewfinder.data.split import Rows
-from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.resize import Resize
-from viewfinder.seeds import generator
+from viewfinder.errors import Problem, UserError
 
 CHUNK = 50
 """Batches that Lightning is given at once: what it does for each costs a hundredth of them."""
@@ -73,7 +73,7 @@ class Chunk:
 
     def __iter__(self) -> Iterator[Batch]:
         if self.problems:
-            raise ViewfinderError("the data", self.problems)
+            raise UserError("the data", self.problems)
         if not self.part.batches:
             return
         positions = torch.cat([each for _, each in self.part.batches])
@@ -167,7 +167,7 @@ class StreamedPictures(Pictures):
     def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         base, problems = self._decode(positions)
         if problems:
-            raise ViewfinderError("the data", problems)
+            raise UserError("the data", problems)
         return base.permute(0, 3, 1, 2), self.labels[positions]
 
     @without_warnings()

@@ -15,9 +15,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchcodec.decoders import decode_jpeg  # type: ignore[reportPrivateImportUsage]
 
-from viewfinder.data.find import broken_link, readable, unchanging
+from viewfinder.data.files import broken_link, readable, unchanging
+from viewfinder.data.resize import Resize, Size
 from viewfinder.errors import Problem
-from viewfinder.resize import Resize, Size
 
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I", "F")
 TOGETHER = 16
@@ -38,7 +38,7 @@ def decode(path: Path, channels: int, size: Size | None = None) -> Tensor:
         size: (height, width) to resize to, bilinear with antialiasing, or a Resize; None keeps its own.
 
     Raises:
-        OSError: as `viewfinder.data.find.unchanging`.
+        OSError: as `viewfinder.data.files.unchanging`.
         Exception: whatever Pillow raises for a file that it cannot read.
     """
     with unchanging(path) as file:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.seeds import derive
+from viewfinder.data.seeding import derive
+from viewfinder.errors import Problem, UserError
 
 
 class Rows:
@@ -64,7 +64,7 @@ def cut(
         stratify: keep each class's share in every split, to within one picture.
 
     Raises:
-        ViewfinderError: if a split would be empty.
+        UserError: if a split would be empty.
     """
     order = np.random.RandomState(derive(seed, "split") % 2**32).permutation(len(pool))
     sizes = [round(share * len(pool)) for share in shares.values()]
@@ -78,7 +78,7 @@ def cut(
         rule = f"leaves no pictures for {' and '.join(empty)} out of {len(pool)}"
         values = typed or {f"data.{name}_fraction": share for name, share in shares.items()}
         key, received = ", ".join(values), ", ".join(map(str, values.values()))
-        raise ViewfinderError("the data", [Problem(key, rule, received, "Give more pictures, or another value.")])
+        raise UserError("the data", [Problem(key, rule, received, "Give more pictures, or another value.")])
     return splits
 
 

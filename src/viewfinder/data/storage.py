@@ -13,12 +13,12 @@ import psutil
 import torch
 from torch import Tensor
 
-from viewfinder.cache import cache_folder
 from viewfinder.data.batches import Pictures, StreamedPictures
-from viewfinder.data.decode_many import Unread, decode_all
+from viewfinder.data.decode_parallel import Unread, decode_all
+from viewfinder.data.resize import Resize
 from viewfinder.data.split import Rows
-from viewfinder.errors import Problem, ViewfinderError
-from viewfinder.resize import Resize
+from viewfinder.errors import Problem, UserError
+from viewfinder.runs.cache_dir import cache_folder
 
 Storage = Literal["auto", "memory", "disk", "stream"]
 SHARE = 0.5
@@ -52,7 +52,7 @@ def keep(
             are all tried beforehand.
 
     Raises:
-        ViewfinderError: if they are to be on disk and do not fit.
+        UserError: if they are to be on disk and do not fit.
     """
     count = sum(len(paths) for paths, _ in files.values())
     shape = (resize.height, resize.width, channels)
@@ -112,7 +112,7 @@ def _cached(
             beside.replace(file)
         except OSError as error:
             remedy = "Make room there, move it by XDG_CACHE_HOME=PATH, or use data.storage=stream."
-            raise ViewfinderError(
+            raise UserError(
                 "the cache of decoded pictures", [Problem("data.storage", f"{cache}: {error.strerror}", "disk", remedy)]
             ) from error
         finally:

@@ -4,10 +4,10 @@ import itertools
 
 from torch import Tensor, nn
 
-from viewfinder.arguments import Count, Share, Text
-from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.config.validate import Count, Share, Text
+from viewfinder.data.preprocess import Preprocess
+from viewfinder.errors import Problem, UserError
 from viewfinder.models.transfer import Transferable
-from viewfinder.preprocess import Preprocess
 
 
 class CustomCNN(Transferable):
@@ -27,7 +27,7 @@ class CustomCNN(Transferable):
         cache_features: compute what a frozen network gives that layer once, not every epoch.
 
     Raises:
-        ViewfinderError: if the pictures are too small for so many blocks, or the weights cannot be had or do not fit.
+        UserError: if the pictures are too small for so many blocks, or the weights cannot be had or do not fit.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class CustomCNN(Transferable):
         side = image_size >> len(widths)
         if not side:
             rule = f"must be at least {2 ** len(widths)}, since each of the {len(widths)} blocks halves the picture"
-            raise ViewfinderError(
+            raise UserError(
                 "the configuration", [Problem("model.image_size", rule, str(image_size), "Or shorten model.widths.")]
             )
         self.preprocess = Preprocess(image_size)

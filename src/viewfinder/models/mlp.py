@@ -4,9 +4,9 @@ import itertools
 
 from torch import Tensor, nn
 
-from viewfinder.arguments import Count, Text
+from viewfinder.config.validate import Count, Text
+from viewfinder.data.preprocess import Preprocess
 from viewfinder.models.transfer import Transferable
-from viewfinder.preprocess import Preprocess
 
 
 class MLP(Transferable):

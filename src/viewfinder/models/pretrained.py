@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from viewfinder.arguments import Count, Share, Text
-from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
+from viewfinder.config.validate import Count, Share, Text
+from viewfinder.data.preprocess import Preprocess
+from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 from viewfinder.models.transfer import Transferable, find_head
 from viewfinder.models.weights import fill, read_weights
-from viewfinder.preprocess import Preprocess
 
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
 """Second heads of inception_v3 and googlenet, which only their own training has a use for."""
@@ -45,7 +45,7 @@ class Pretrained(Transferable):
     What is published with weights of an unknown file, or of a run, is taken to be that of DEFAULT.
 
     Raises:
-        ViewfinderError: if there is no such network, the weights cannot be had or do not fit, or the pictures are grey.
+        UserError: if there is no such network, the weights cannot be had or do not fit, or the pictures are grey.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class Pretrained(Transferable):
         if variant not in names:
             rule = did_you_mean(variant, names) or "torchvision has no such classification network"
             family = [name for name in names if name[:3] == variant[:3]] or ["resnet18", "vgg16", "densenet121"]
-            raise _refused("variant", rule, variant, f"Such as {listed(family)}; or another of torchvision.models.")
+            raise _refused("variant", rule, variant, f"Such as {join_names(family)}; or another of torchvision.models.")
         if channels != 3:
             rule = f"{variant} takes pictures of 3 channels, and the data's have {channels}"
-            raise ViewfinderError("the configuration", [Problem("model", rule, remedy="Add data.channels=3.")])
+            raise UserError("the configuration", [Problem("model", rule, remedy="Add data.channels=3.")])
         self.cache_features = cache_features
         self.variant, published = variant, models.get_model_weights(variant)
         self.preprocess = _preprocess(_described_by(published, weights).transforms(), preprocess, image_size)
@@ -169,5 +169,5 @@ def _of_backbone(backbone: nn.Module, state: dict[str, Any], head: str) -> dict[
     return wanted
 
 
-def _refused(key: str, rule: str, received: str, remedy: str) -> ViewfinderError:
-    return ViewfinderError("the configuration", [Problem(f"model.{key}", rule, received, remedy)])
+def _refused(key: str, rule: str, received: str, remedy: str) -> UserError:
+    return UserError("the configuration", [Problem(f"model.{key}", rule, received, remedy)])

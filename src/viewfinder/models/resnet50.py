@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from viewfinder.arguments import Share, Text
+from viewfinder.config.validate import Share, Text
 from viewfinder.models.pretrained import Pretrained
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from viewfinder.errors import Problem, ViewfinderError
+from viewfinder.errors import Problem, UserError
 from viewfinder.models.weights import fill, read_weights, refused
 
 ALIKE = "Give weights of the same network, with the same arguments, trained on pictures of as many channels."
@@ -42,12 +42,12 @@ class Transferable(nn.Module):
             cache_features: compute a frozen backbone's features once, not every epoch; see viewfinder.features.
 
         Raises:
-            ViewfinderError: if there is no linear layer, or the weights cannot be had or do not fit.
+            UserError: if there is no linear layer, or the weights cannot be had or do not fit.
         """
         self.head_name, self.cache_features = find_head(self), cache_features
         if not self.head_name:
             rule, remedy = f"{self.kind} has no linear layer that could be its head", "End it with a torch.nn.Linear."
-            raise ViewfinderError("the configuration", [Problem("model._target_", rule, remedy=remedy)])
+            raise UserError("the configuration", [Problem("model._target_", rule, remedy=remedy)])
         if weights is not None:
             found = read_weights(weights)
             self.check_same_kind(weights, found.model)
@@ -56,7 +56,7 @@ class Transferable(nn.Module):
         self.train_only([self.head_name] if freeze else [""])
 
     def check_same_kind(self, weights: str, model: Mapping[str, Any] | None) -> None:
-        """Raises ViewfinderError if a run's configuration names another network."""
+        """Raises UserError if a run's configuration names another network."""
         if model is not None and (kind := kind_of(model)).casefold() != self.kind.casefold():
             raise refused(
                 weights, f"is a run of {kind}, and this network is {self.kind}", f"Give a run of {self.kind}."

@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from viewfinder.checkpoints import DamagedError, read_checkpoint, read_tensors
-from viewfinder.errors import Problem, ViewfinderError, did_you_mean, listed
-from viewfinder.run_folder import RunFolder
-from viewfinder.runs import find_runs, latest
+from viewfinder.errors import Problem, UserError, did_you_mean, join_names
+from viewfinder.runs.checkpoints import DamagedError, read_checkpoint, read_tensors
+from viewfinder.runs.find import find_runs, latest
+from viewfinder.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -37,7 +37,7 @@ class Weights(NamedTuple):
     """the `model` group of the run that they are of"""
 
 
-class UnfitError(ViewfinderError):
+class UnfitError(UserError):
     """Weights are not those of the network that they were given to."""
 
 
@@ -50,7 +50,7 @@ def read_weights(weights: str, published: "type[WeightsEnum] | None" = None) -> 
         published: names of weights that may be downloaded.
 
     Raises:
-        ViewfinderError: if they cannot be had or read, or are no state_dict.
+        UserError: if they cannot be had or read, or are no state_dict.
     """
     path = Path(weights)
     if published is not None and weights in published.__members__:
@@ -62,7 +62,7 @@ def read_weights(weights: str, published: "type[WeightsEnum] | None" = None) -> 
     elif not path.is_file():
         names = list(published.__members__) if published else []
         rule = "is neither a name of weights nor a file or a folder" if names else "is neither a file nor a folder"
-        remedy = f"Names: {listed(names)}." if names else "Give the folder of a run of the same network."
+        remedy = f"Names: {join_names(names)}." if names else "Give the folder of a run of the same network."
         if weights == "latest" and (runs := runs_in(Path("outputs"))):
             remedy = f"Give a folder; of the last run it is {latest(runs).path}."
         raise refused(weights, did_you_mean(weights, names) or rule, remedy)
@@ -109,7 +109,7 @@ def _in_folder(folder: Path, published: "type[WeightsEnum] | None") -> Path:
             return place / wanted
     if runs := runs_in(folder):
         some = [*(str(run.path) for run in runs[:3]), *(["..."] if len(runs) > 3 else [])]
-        raise refused(str(folder), "is no run", f"Runs within are {listed(some)}: give one.")
+        raise refused(str(folder), "is no run", f"Runs within are {join_names(some)}: give one.")
     if published is None:
         raise refused(
             str(folder), "is no run folder", "A run folder looks like outputs/simple_cnn/2026-01-31_12-00-00."
@@ -135,7 +135,7 @@ def _of_run(path: Path) -> Weights:
 
 def runs_in(folder: Path) -> list[RunFolder]:
     """Runs at or below a folder that have weights."""
-    with contextlib.suppress(ViewfinderError):
+    with contextlib.suppress(UserError):
         return [run for run in find_runs(folder) if run.best.is_file()]
     return []
 
@@ -185,7 +185,7 @@ def fill(
 
     Raises:
         UnfitError: naming keys that are missing, unknown or of another shape.
-        ViewfinderError: naming one with values that are no numbers.
+        UserError: naming one with values that are no numbers.
     """
     own = network.state_dict()
     reshaped = [key for key in own if key in state and getattr(state[key], "shape", None) != own[key].shape]
@@ -199,7 +199,7 @@ def fill(
     missing = [key for key in missing if key not in reshaped and not is_new(key)]
     shapes = [f"{key}: {_shape(state[key])}, here {_shape(own[key])}" for key in reshaped]
     differences = [
-        f"{len(names)} {what} ({listed(names[:3])}{', ...' if len(names) > 3 else ''})"
+        f"{len(names)} {what} ({join_names(names[:3])}{', ...' if len(names) > 3 else ''})"
         for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
         if names
     ]
@@ -214,7 +214,5 @@ def _shape(value: Any) -> str:
     return "x".join(map(str, value.shape)) or "one number" if isinstance(value, torch.Tensor) else type(value).__name__
 
 
-def refused(
-    received: str | None, rule: str, remedy: str, kind: type[ViewfinderError] = ViewfinderError
-) -> ViewfinderError:
+def refused(received: str | None, rule: str, remedy: str, kind: type[UserError] = UserError) -> UserError:
     return kind("the weights", [Problem("model.weights", rule, received, remedy)])

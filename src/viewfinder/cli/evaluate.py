@@ -1,0 +1,55 @@
+"""`viewfinder evaluate`: score a run's weights again."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from viewfinder.training.runtime import importing
+
+
+class SplitName(StrEnum):
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+class Weights(StrEnum):
+    best = "best"
+    last = "last"
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.root=/new/place, or allow=NAME.")
+    ] = None,
+    split: Annotated[SplitName, typer.Option(help="Which pictures.")] = SplitName.test,
+    weights: Annotated[Weights, typer.Option(help="Best by validation, or the last epoch's.")] = Weights.best,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores there.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row a picture there.")] = None,
+) -> None:
+    """Score a run's weights on one of its splits, and say whether scores.json says the same."""
+    with importing():  # torch and Lightning come with it
+        from viewfinder.experiment.load import open_run
+    from viewfinder.evaluation.score import score_splits
+    from viewfinder.reporting.console import skipped_lines
+    from viewfinder.reporting.predictions import DIGITS, prediction_table
+    from viewfinder.reporting.tables import console, score_table
+    from viewfinder.runs.atomic import replace_text, write_json
+
+    opened = open_run(run, overrides or [], weights.value)
+    data = opened.open_data(split.value)
+    scores = score_splits(opened.trainer, opened.classifier, data, (split.value,))[split.value]
+    terminal = console()
+    for line in skipped_lines(data):
+        terminal.print(line, markup=False, highlight=False, soft_wrap=True)
+    terminal.print(score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
+    terminal.print(opened.verdict(data, split.value, weights.value, scores), soft_wrap=True)
+    if json is not None:
+        write_json(json, scores)
+    if csv is not None:
+        predictions = opened.classifier.predictions["val" if split.value == "val" else "test"]
+        table = prediction_table(data.splits[split.value].names, predictions, data.class_names)
+        replace_text(csv, table.to_csv(index=False, float_format=DIGITS))

@@ -1,0 +1,54 @@
+"""The `viewfinder` command: one file a verb. Heavy imports wait until a verb runs, so that --help is quick."""
+
+import sys
+
+import typer
+
+from viewfinder.cli.compare import compare
+from viewfinder.cli.evaluate import evaluate
+from viewfinder.cli.lr_range import lr_range
+from viewfinder.cli.predict import predict
+from viewfinder.cli.report import report
+from viewfinder.cli.resume import resume
+from viewfinder.cli.search import search
+from viewfinder.errors import UserError
+from viewfinder.training.runtime import settle_threads
+
+cli = typer.Typer(
+    help="Image-classification experiments from small YAML files, each ending in a run folder that explains itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+cli.command()(search)
+cli.command()(resume)
+cli.command()(evaluate)
+cli.command()(predict)
+cli.command()(compare)
+cli.command()(report)
+cli.command()(lr_range)
+
+
+@cli.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def train() -> None:
+    """Train a network: `viewfinder train model=simple_cnn` is `python train.py model=simple_cnn`."""
+    from viewfinder.cli.train import main
+
+    command = list(sys.argv)
+    sys.argv = ["viewfinder train", *command[2:]]
+    main(command)
+
+
+def app() -> None:
+    """Run a verb; what a person can mend is shown without a traceback, with exit code 2.
+
+    The working folder is not searched for modules: it may be a stranger's run folder, with a pandas.py in it. `train`
+    and `lr-range` do search it, and `allow=NAME` does for that name.
+    """
+    settle_threads()
+    try:
+        cli()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,71 @@
+"""`viewfinder search`: hyper-parameters by Optuna."""
+
+import sys
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from viewfinder.training.runtime import importing
+
+
+class Sampler(StrEnum):
+    tpe = "tpe"
+    random = "random"
+
+
+def search(
+    overrides: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY=VALUE...",
+            help="As for train; searched are those like 'key=interval(1e-4,1e-1)', 'key=range(8,33,8)' and key=a,b.",
+        ),
+    ],
+    trials: Annotated[int, typer.Option(min=1, help="How many in all, with those of earlier times.")] = 20,
+    name: Annotated[str | None, typer.Option(help="Folder in output_dir; of a search that is here, to go on.")] = None,
+    sampler: Annotated[Sampler, typer.Option(help="How values are chosen.")] = Sampler.tpe,
+    no_prune: Annotated[bool, typer.Option("--no-prune", help="Train every trial to its end.")] = False,
+) -> None:
+    """Search for the best validation accuracy, each trial a run of its own.
+
+    Typed again with the same --name it goes on; typed in several terminals, they share the trials. Exits with 2 where
+    no trial is complete, with 130 after Ctrl-C.
+    """
+    from viewfinder.errors import Problem, UserError
+
+    if find_spec("optuna") is None:
+        rule, remedy = "needs Optuna, which is not installed", "pip install 'viewfinder[search]'"
+        raise UserError("the installation", [Problem("viewfinder search", rule, remedy=remedy)])
+    from viewfinder.sweeps.executors.local import Processes
+
+    sys.path.insert(0, str(Path.cwd()))
+    from sqlalchemy.exc import OperationalError
+
+    with importing():
+        from viewfinder.sweeps.search.trial import Training, begin
+    from viewfinder.reporting.charts.search import draw_search
+    from viewfinder.reporting.pages.run import save_figure
+    from viewfinder.sweeps.search.run import run_trials
+    from viewfinder.sweeps.search.space import read_typed
+    from viewfinder.sweeps.search.study import Search
+    from viewfinder.sweeps.search.summary import Again, axes_of, print_summary, say_search, trial_table
+
+    typed = read_typed(overrides)
+    folder = begin(typed, name)
+    again = Again(overrides, name or str(folder.path.relative_to(typed.first.output_dir)), sampler.value, not no_prune)
+    try:
+        search = Search(folder, typed.space, sampler.value, typed.first.seed, not no_prune)
+        training = Training(folder, typed, not no_prune)
+        say_search(search, again, trials)
+        with Processes(training) as processes:
+            stopped = run_trials(search, processes, training, trials)
+        table = trial_table(search)
+        save_figure(draw_search(table, axes_of(typed.space)), folder.chart)
+        print_summary(search, typed, table, again, trials)
+    except OperationalError as error:  # a full disk, say
+        rule = f"cannot be read or written: {error.orig}"
+        raise UserError("the search", [Problem(str(folder.database), rule)]) from error
+    raise typer.Exit(128 + stopped if stopped else 0 if "complete" in set(table["status"]) else 2)

@@ -1,1 +1,0 @@
-"""What a frozen backbone makes of the pictures, computed once and kept."""

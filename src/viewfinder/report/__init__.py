@@ -1,1 +1,0 @@
-"""What is made of a run's numbers: computed first, then drawn."""

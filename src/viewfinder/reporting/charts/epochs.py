@@ -1,0 +1,45 @@
+"""Validation accuracy by epoch of many runs in one chart."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from viewfinder.reporting.charts.confusion import short
+from viewfinder.reporting.style import finish
+
+COLOURS = (
+    "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#1d2430", "#bcbd22", "#17becf",
+)  # fmt: skip
+OTHERS = "#c3cad4"
+
+
+def draw_epochs(runs: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
+    """A line a run, coloured by its setting; those after the first ten settings are grey.
+
+    Args:
+        runs: for each setting, the best first, its runs' rows of metrics.csv.
+    """
+    figure = Figure(figsize=(9, max(4.2, 1.2 + 0.26 * min(len(runs), len(COLOURS) + 1))), layout="constrained")
+    axes = figure.subplots()
+    handles, names = [], []
+    for place, (setting, tables) in enumerate(runs.items()):
+        grey = place >= len(COLOURS)
+        colour = OTHERS if grey else COLOURS[place]
+        for table in tables:
+            axes.plot(
+                table["epoch"], 100 * table["val/accuracy"], color=colour, lw=1.5, marker="o", ms=3, alpha=0.85,
+                zorder=1 if grey else 3 - place / 100,
+            )  # fmt: skip
+        if place <= len(COLOURS):
+            handles.append(Line2D([], [], color=colour, lw=2))
+            names.append(f"{len(runs) - len(COLOURS)} others" if grey else short(setting, 40))
+    axes.set(xlabel="epoch", ylabel="validation accuracy, %")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    finish(axes)
+    legend = axes.legend(handles, names, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="best first")
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return figure

@@ -1,0 +1,47 @@
+"""The loss that training minimises."""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from viewfinder.config.validate import Share
+from viewfinder.errors import Problem, UserError
+
+
+class CrossEntropy(nn.Module):
+    """Cross entropy of logits, (N, K) against (N,), averaged as torch.nn.CrossEntropyLoss does.
+
+    Args:
+        counts: training pictures in each class, (K,); from the data.
+        label_smoothing: share of the target spread over all classes (Szegedy et al. 2016).
+        class_weights: None for equal ones, "balanced" for N / (K * count) as in scikit-learn, or K numbers.
+
+    Raises:
+        UserError: if there are not K weights.
+    """
+
+    def __init__(
+        self,
+        counts: list[int],
+        label_smoothing: Share = 0.0,
+        class_weights: Literal["balanced"] | list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None,
+    ):
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        if class_weights == "balanced":
+            weights = torch.tensor([sum(counts) / (len(counts) * max(count, 1)) for count in counts])
+        else:
+            weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        if weights is not None and len(weights) != len(counts):
+            rule = f"must have one weight for each of the {len(counts)} classes, not {len(weights)}"
+            raise UserError(
+                "the configuration", [Problem("loss.class_weights", rule, str(class_weights), "Or write balanced.")]
+            )
+        self.register_buffer("weights", weights, persistent=False)
+        self.weights: Tensor | None
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        weights = None if self.weights is None else self.weights.to(logits)
+        return nn.functional.cross_entropy(logits, labels, weight=weights, label_smoothing=self.label_smoothing)

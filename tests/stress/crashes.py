@@ -1,0 +1,276 @@
+"""Runs that are killed at random moments and continued, compared with one that was left alone.
+
+    python tests/crashes.py --count 100 --seed 1
+    python tests/crashes.py --count 10 --workers 2        pictures decoded by other processes
+    python tests/crashes.py --count 10 --processes 2      DistributedDataParallel on the CPU
+
+Each run is forked from this process, which has everything imported, and killed with SIGKILL: after a step of the
+optimizer, within validation, as features are computed, or at some operation on a file of the run folder, where what
+was written since the last fsync may be cut off at any length. Then it is resumed, perhaps killed again, until it ends;
+and must be, bit for bit, the run that was left alone: weights, optimizer, metrics.csv, predictions.csv, scores.json,
+and what TensorBoard reads.
+"""
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from conftest import paint
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[reportPrivateImportUsage]
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from viewfinder.config.overrides import compose_config
+from viewfinder.experiment.resume import resume_experiment
+from viewfinder.experiment.run import run_experiment
+from viewfinder.runs.folder import RunFolder
+from viewfinder.training.classifier import Classifier
+from viewfinder.training.features import extract as passing
+from viewfinder.training.features.kept import KeptFeatures
+
+KINDS = ("step", "validation", "features", "file")
+AUGMENTED = ["augment=basic", "augment.padding=1"]
+PHASES = ["phases=fine_tune", "phases.head.epochs=1", "phases.fine_tune.layer_decay=0.5"]
+SETTINGS = (
+    [*AUGMENTED, "scheduler=one_cycle", "trainer.checkpoint_every=3"],
+    [*PHASES, "scheduler=one_cycle", "trainer.checkpoint_every=3"],
+    [*AUGMENTED, "scheduler=plateau", "scheduler.patience=0", "trainer.checkpoint_every=1",
+     "trainer.accumulate_grad_batches=3"],
+    [*AUGMENTED, *PHASES, "optimizer=sgd", "optimizer.lr=0.01", "scheduler=step", "scheduler.every=1",
+     "trainer.checkpoint_every=null"],
+    [*AUGMENTED, "trainer.early_stopping_patience=1", "trainer.max_epochs=6", "trainer.precision=bf16-mixed"],
+)  # fmt: skip
+"""Of which runs take one after another; the last saves by the clock, which is to say hardly ever."""
+SHORT = [
+    "model=custom_cnn", "model.widths=[4,8]", "model.hidden=[16]", "model.image_size=8", "data=image_folder",
+    "data.batch_size=4", "trainer=cpu", "trainer.precision=32-true", "trainer.threads=1", "trainer.max_epochs=3",
+    "trainer.progress_bar=false",
+]  # fmt: skip
+
+
+class Death(NamedTuple):
+    """Where a process is to be killed: at the so-manieth moment of a kind."""
+
+    kind: str
+    moment: int
+    seed: int
+
+
+class Witness:
+    """Counts a process's moments, and kills it at one of them."""
+
+    def __init__(self, folder: Path, death: Death | None):
+        self.folder, self.death = str(folder), death
+        self.seen: Counter[str] = Counter()
+        self.fsync = os.fsync
+        self.safe: dict[int, tuple[int, int]] = {}
+        """what an fsync has brought to the disk of a file, by its number: time of change and size"""
+
+    def watch(self) -> None:
+        register_optimizer_step_post_hook(lambda *_: self.at("step"))
+        evaluate = Classifier.step
+
+        def step(module: Classifier, batch: Any, split: str) -> Tensor:
+            if split == "val":
+                self.at("validation")
+            return evaluate(module, batch, split)
+
+        Classifier.step = step  # type: ignore[method-assign]
+        append = KeptFeatures.append
+
+        def keep(kept: KeptFeatures, rows: Tensor) -> None:
+            self.at("features")
+            append(kept, rows)
+
+        KeptFeatures.append = keep  # type: ignore[method-assign]
+        os.fsync = self._fsync
+        sys.addaudithook(self._audit)
+
+    def at(self, kind: str, file: int | None = None) -> None:
+        self.seen[kind] += 1
+        if self.death is not None and (self.death.kind, self.death.moment) == (kind, self.seen[kind]):
+            if file is not None:
+                size = os.fstat(file).st_size
+                _, kept = self.safe.get(os.fstat(file).st_ino, (0, 0))
+                # Of a file that grows, such as TensorBoard's events; a new one may have an old one's number.
+                kept = kept if "tfevents" in str(Path(f"/proc/self/fd/{file}").readlink()) else 0
+                os.ftruncate(file, random.Random(self.death.seed).randint(min(kept, size), size))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _fsync(self, file: int) -> None:
+        path, state = Path(f"/proc/self/fd/{file}"), os.fstat(file)
+        if str(path.readlink()).startswith(self.folder) and path.is_file():
+            is_safe = self.safe.get(state.st_ino) == (state.st_mtime_ns, state.st_size)
+            self.at("file", None if is_safe else file)
+        self.fsync(file)
+        self.safe[state.st_ino] = (state.st_mtime_ns, state.st_size)
+
+    def _audit(self, event: str, args: tuple[Any, ...]) -> None:
+        writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
+        if (writes or event in ("os.rename", "os.link", "os.remove")) and str(args[0]).startswith(self.folder):
+            self.at("file")
+
+
+class Trial:
+    """Runs of one setting: what the one that was left alone came to, and how many moments of each kind it had."""
+
+    def __init__(self, root: Path, overrides: list[str], processes: int):
+        self.root, self.overrides, self.processes = root, overrides, processes
+        self.folder = root / "whole"
+        assert self.live(self.folder, None) == [0] * processes
+        self.moments = {kind: int((root / f"whole.{kind}").read_text()) for kind in KINDS}
+
+    def live(self, folder: Path, death: Death | None) -> list[int]:
+        """Train or resume in as many processes as there are to be, to the end or a death: their exit statuses."""
+        begun = (folder / "config.yaml").is_file() and (folder / "run.json").is_file()
+        store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if self.processes > 1 else None
+        doomed = random.Random(death.seed).randrange(self.processes) if death else 0
+        children = []
+        for rank in range(self.processes):
+            child = os.fork()
+            if not child:
+                if store is not None:
+                    as_if_by_torchrun(rank, self.processes, store.port)
+                self._child(folder, begun, death if rank == doomed else None)
+            children.append(child)
+        statuses: dict[int, int] = {}
+        while len(statuses) < len(children):
+            child, status = os.wait()
+            statuses[child] = os.waitstatus_to_exitcode(status)
+            if statuses[child] and len(statuses) == 1:  # the machine has died, and with it all of them
+                for other in children:
+                    if other not in statuses:
+                        os.kill(other, signal.SIGKILL)
+        return list(statuses.values())
+
+    def _child(self, folder: Path, begun: bool, death: Death | None) -> None:
+        with (self.root / f"{folder.name}.out").open("a") as out:
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+        code = 1
+        try:
+            torch.set_num_threads(1)
+            os.environ["XDG_CACHE_HOME"] = f"{folder}.cache"
+            passing.BATCH["cpu"] = 4
+            witness = Witness(folder, death)
+            witness.watch()
+            if begun:
+                resume_experiment(RunFolder.open(folder))
+            else:
+                if folder.exists():  # killed before there was a run: nothing to resume
+                    for file in folder.iterdir():
+                        file.unlink()
+                    folder.rmdir()
+                typed = [*self.overrides, f"run_dir={folder}"]
+                run_experiment(compose_config(typed), overrides=typed)
+            code = 0
+            if death is None and not begun:
+                for kind in KINDS:
+                    (self.root / f"{folder.name}.{kind}").write_text(str(witness.seen[kind]))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+
+def as_if_by_torchrun(rank: int, processes: int, port: int) -> None:
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "crashes", "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }  # fmt: skip
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """All of a run that must not depend on what happened to it."""
+    names = ["metrics.csv", "predictions.csv", "scores.json", *(path.name for path in folder.glob("projector*"))]
+    found: dict[str, Any] = {name: (folder / name).read_bytes() for name in names}
+    for name in ("best.ckpt", "last.ckpt"):
+        stored = torch.load(folder / name, weights_only=True)
+        kept = {key: stored[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")}
+        found[name] = flat(kept)
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
+    events.Reload()
+    found["curves"] = {
+        tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+    }
+    found["pictures"] = {
+        tag: [(each.step, each.encoded_image_string) for each in events.Images(tag)] for tag in events.Tags()["images"]
+    }
+    found["phases"] = [
+        (each.step, each.tensor_proto.string_val) for tag in events.Tags()["tensors"] for each in events.Tensors(tag)
+    ]
+    found["files"] = sorted(path.name for path in folder.iterdir() if "tfevents" not in path.name)
+    return found
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else None
+    if items is None:
+        return {path: value.numpy().tobytes() if isinstance(value, Tensor) else value}
+    return {name: leaf for key, inner in items for name, leaf in flat(inner, f"{path}/{key}").items()}
+
+
+def until_it_ends(trial: Trial, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Kill a run at least once, resume it to its end: the deaths, and what is other than in the run left alone."""
+    deaths: list[str] = []
+    while True:
+        kind = rng.choice([kind for kind in KINDS if trial.moments[kind]])
+        death = Death(kind, rng.randint(1, trial.moments[kind]), rng.randrange(2**32))
+        statuses = trial.live(folder, death if not deaths or rng.random() < 0.5 else None)
+        if statuses == [0] * trial.processes:
+            break
+        if -signal.SIGKILL not in statuses:
+            return deaths, f"ended with {statuses}; see {folder}.out"
+        deaths.append(f"{kind} {death.moment}")
+        if (folder / "run.json").is_file() and RunFolder.open(folder).status == "finished":
+            break  # killed after that was written
+    ours, theirs = outcome(folder), outcome(trial.folder)
+    return deaths, ", ".join(name for name in theirs if ours[name] != theirs[name])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=100, help="runs (default: 100)")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments of death (default: 1)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that decode pictures")
+    parser.add_argument("--processes", type=int, default=1, help="of DistributedDataParallel")
+    args = parser.parse_args()
+    rng, root = random.Random(args.seed), Path(tempfile.mkdtemp(prefix="crashes-"))
+    overrides = [*SHORT, f"data.root={paint(root / 'pictures', seed=1)}"]
+    if args.workers:
+        overrides += ["data.storage=stream", f"data.workers={args.workers}"]
+    if args.processes > 1:
+        overrides += ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={args.processes}"]
+    started, killed, different = time.monotonic(), Counter(), 0
+    trials: list[Trial] = []
+    for number, settings in enumerate(SETTINGS[: args.count]):
+        (root / str(number)).mkdir()
+        trials.append(Trial(root / str(number), [*overrides, *settings], args.processes))
+    for number in range(args.count):
+        trial = trials[number % len(trials)]
+        deaths, difference = until_it_ends(trial, trial.root / f"run{number}", rng)
+        killed.update(death.split()[0] for death in deaths)
+        different += bool(difference)
+        if difference:
+            print(f"run {number}: after {', '.join(deaths)}: {difference}", flush=True)
+    print(
+        f"{args.count - different} of {args.count} bit-identical after {killed.total()} kills "
+        f"({', '.join(f'{killed[kind]} in {kind}' for kind in KINDS)}), {time.monotonic() - started:.0f} s; {root}"
+    )
+    raise SystemExit(different > 0)
+
+
+if __name__ == "__main__":
+    main()

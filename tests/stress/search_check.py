@@ -1,0 +1,263 @@
+"""Searches that are killed at random moments and continued, and TPE against random values.
+
+    python tests/search_check.py storage --count 40       an analytic objective, by one process or two, killed often
+    python tests/search_check.py samplers --count 20      the same budget for TPE and for random values
+    python tests/search_check.py training --count 20      `viewfinder search` of so many short trials, killed by SIGKILL
+
+A killed search must end with just as many trials as were asked for, each with the values that it was begun with; with
+one process, with the very trials of a search that was left alone. Exits with 1 where one does not.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+from viewfinder.config.overrides import compose_config
+from viewfinder.sweeps.search.run import run_trials
+from viewfinder.sweeps.search.space import Space, read_typed
+from viewfinder.sweeps.search.study import Outcome, Search, SearchFolder, Taken, TrialState
+from viewfinder.sweeps.search.trial import Reports
+
+TYPED = [
+    "optimizer.lr=interval(1e-5,1)", "optimizer=adam,sgd,adamw", "loss.label_smoothing=interval(0,0.5)",
+    "data.batch_size=interval(8,256)",
+]  # fmt: skip
+EPOCHS = 4
+SHORT = [
+    "optimizer.lr=interval(1e-4,1e-1)", "optimizer=adam,sgd", "model=mlp", "model.widths=[8],[16]", "data=digits",
+    "model.image_size=8", "trainer=cpu", "trainer.threads=1", "trainer.precision=32-true", "trainer.max_epochs=4",
+    "trainer.progress_bar=false", "trainer.checkpoint_every=20",
+]  # fmt: skip
+
+
+def accuracy(values: dict[str, Any]) -> float:
+    """Best, 0.95, at lr 3e-3 with adam, no smoothing and batches of 45; a trial in ten or so is above 0.9."""
+    distance = 0.12 * (math.log10(values["optimizer.lr"]) + 2.5) ** 2 + 0.4 * values["loss.label_smoothing"] ** 2
+    distance += 0.03 * math.log2(values["data.batch_size"] / 45) ** 2
+    return 0.95 - distance - {"adam": 0.0, "adamw": 0.02, "sgd": 0.08}[values["optimizer"]]
+
+
+class Analytic:
+    """An objective that takes EPOCHS epochs, leaves a file after each, and goes on from it."""
+
+    def __init__(self, search: Search):
+        self.search = search
+
+    def file(self, trial: Taken) -> Path:
+        return self.search.folder.path / f"{trial.number}.json"
+
+    def __call__(self, trial: Taken) -> int:
+        file = self.file(trial)
+        with FileLock(file.with_suffix(".alone"), blocking=False):  # raises if another process is at it
+            state = json.loads(file.read_text()) if file.exists() else {"values": trial.values, "rows": []}
+            assert state["values"] == trial.values, f"trial {trial.number} had {state['values']}, has {trial.values}"
+            reports = Reports(self.search.study, trial)
+            while not reports(state["rows"]) and len(state["rows"]) < EPOCHS:
+                epoch = len(state["rows"]) + 1
+                time.sleep(0.005)
+                state["rows"].append({"epoch": epoch, "val/accuracy": accuracy(trial.values) - 0.1 / epoch})
+                self._keep(file, state)
+            state["status"] = "finished" if len(state["rows"]) == EPOCHS else "pruned"
+            self._keep(file, state)
+        return 0
+
+    def _keep(self, file: Path, state: dict[str, Any]) -> None:
+        beside = file.with_suffix(f".{os.getpid()}")
+        beside.write_text(json.dumps(state))
+        beside.replace(file)
+
+    def outcome(self, trial: Taken) -> Outcome | None:
+        if not self.file(trial).exists():
+            return None
+        state = json.loads(self.file(trial).read_text())
+        if "status" not in state:
+            return None
+        if state["status"] == "pruned":
+            return Outcome(TrialState.PRUNED)
+        return Outcome(TrialState.COMPLETE, max(row["val/accuracy"] for row in state["rows"]))
+
+    def lost(self, trial: Taken, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+class Here:
+    """Runs trials in this process."""
+
+    requested: int | None = None
+    is_over = False
+
+    def __init__(self, work: Callable[[Taken], int]):
+        self.work = work
+
+    def run(self, jobs: Iterator[Taken]) -> Iterator[tuple[Taken, int]]:
+        for job in jobs:
+            yield job, self.work(job)
+
+
+def search_in(folder: Path, space: Space, total: int, sampler: str = "tpe", seed: int = 0) -> Search:
+    search = Search(SearchFolder(folder), space, sampler, seed)
+    objective = Analytic(search)
+    with contextlib.redirect_stdout(io.StringIO()):
+        run_trials(search, Here(objective), objective, total)
+    return search
+
+
+def found(search: Search) -> list[tuple[Any, ...]]:
+    """Of each trial all that a kill must not change."""
+    return [
+        (each.number, each.state.name, each.params, each.value, each.intermediate_values) for each in search.trials()
+    ]
+
+
+def in_child(work: Callable[[], Any], said: Path) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    with said.open("a") as out:
+        try:
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc(file=out)
+    os._exit(code)
+
+
+def check_storage(count: int, seed: int, total: int = 8) -> bool:
+    rng, root = random.Random(seed), Path(tempfile.mkdtemp(prefix="search-"))
+    typed = read_typed(TYPED)
+    kills, wrong = 0, 0
+    for number in range(count):
+        folder, said = root / str(number), root / f"{number}.txt"
+        alone = number % 2 == 0
+        whole = root / f"{number}-whole"
+        SearchFolder(whole).begin(typed)
+        started = time.monotonic()
+        reference = found(search_in(whole, typed.space, total, seed=number))
+        lasts = time.monotonic() - started
+
+        def live(folder: Path = folder, seed: int = number) -> None:
+            SearchFolder(folder).begin(typed)
+            search_in(folder, typed.space, total, seed=seed)
+
+        done, patience = 0, 1
+        while True:
+            children = [in_child(live, said) for _ in range(1 if alone else 2)]
+            time.sleep(patience * lasts * 10 ** rng.uniform(-2, 0))
+            for child in children:
+                if os.waitpid(child, os.WNOHANG)[0] == 0:
+                    os.kill(child, signal.SIGKILL)
+                    os.waitpid(child, 0)
+                    kills += 1
+            before = done
+            if folder.joinpath("search.json").exists():
+                trials = SearchFolder(folder).study().get_trials(deepcopy=False)
+                done = sum(each.state.is_finished() for each in trials)
+            if done == total:
+                break
+            patience = 1 if done > before else 2 * patience  # or on a busy machine none would get anywhere
+        live()
+        ours = found(Search(SearchFolder(folder), typed.space))
+        problem = said.read_text() if said.exists() else ""
+        if [each[0] for each in ours] != list(range(total)) or not all(
+            each[1] in ("COMPLETE", "PRUNED") for each in ours
+        ):
+            problem += f"not {total} finished trials: {ours}"
+        if alone and ours != reference:
+            problem += "\n".join(f"{a}\n{b}" for a, b in zip(ours, reference, strict=False) if a != b)
+        if problem:
+            wrong += 1
+            print(f"search {number}: {problem}", flush=True)
+    print(f"{count - wrong} of {count} searches ended with just {total} trials after {kills} kills, and those of one "
+          f"process as one left alone; {root}")  # fmt: skip
+    return not wrong
+
+
+def check_samplers(count: int, seed: int, total: int = 30) -> bool:
+    root = Path(tempfile.mkdtemp(prefix="search-"))
+    typed = read_typed(TYPED)
+    best: dict[str, list[float]] = {"tpe": [], "random": []}
+    for number in range(count):
+        for sampler, values in best.items():
+            folder = SearchFolder(root / f"{number}-{sampler}")
+            folder.begin(typed)
+            search = Search(folder, typed.space, sampler, seed + number, is_pruning=False)
+            for trial in search.take(total):
+                search.tell(trial, Outcome(TrialState.COMPLETE, accuracy(trial.values)))
+            values.append(search.study.best_value)
+    wins = sum(tpe > other for tpe, other in zip(best["tpe"], best["random"], strict=True))
+    for sampler, values in best.items():
+        spread = f"{min(values):.4f} to {max(values):.4f}"
+        print(f"{sampler:6} median of the best of {total} trials {median(values):.4f}, {spread}")
+    print(f"TPE is better in {wins} of {count} repetitions")
+    return wins > count / 2
+
+
+def trials_begun(root: Path) -> int:
+    return sum(line.startswith("trial ") and ": " in line for line in (root / "out.txt").read_text().splitlines())
+
+
+def check_training(count: int, seed: int) -> bool:
+    rng, root = random.Random(seed), Path(tempfile.mkdtemp(prefix="search-"))
+    script = Path(sys.executable).with_name("viewfinder")
+    command = [str(script), "search", *SHORT, f"output_dir={root}", "--trials", str(count)]
+    with (root / "out.txt").open("w") as out:
+        subprocess.run([*command, "--name", "whole"], stdout=out, stderr=out, check=True)
+        kills, code = 0, -signal.SIGKILL
+        while code == -signal.SIGKILL:
+            process = subprocess.Popen([*command, "--name", "killed"], stdout=out, stderr=out)
+            before = trials_begun(root)
+            while process.poll() is None and trials_begun(root) == before:  # rather than while it imports
+                time.sleep(0.1)
+            try:
+                code = process.wait(timeout=rng.uniform(0, 8))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = process.wait()
+                kills += 1
+    typed = read_typed([*SHORT, f"output_dir={root}"])
+    ours, theirs = (found(Search(SearchFolder(root / name), typed.space)) for name in ("killed", "whole"))
+    problems = [f"{a}\n{b}" for a, b in zip(ours, theirs, strict=True) if a != b]
+    resumed = 0
+    for number, _, _, _, reported in ours:
+        facts = json.loads((root / "killed" / str(number) / "run.json").read_text())
+        rows = pd.read_csv(root / "killed" / str(number) / "metrics.csv", index_col="epoch")["val/accuracy"]
+        resumed += bool(facts.get("resumed"))
+        if list(rows.index) != list(reported) or (rows - pd.Series(reported)).abs().max() > 1e-6:
+            problems.append(f"trial {number} reported {reported}, its metrics.csv has {dict(rows)}")
+    print("\n".join(problems))
+    print(f"exit code {code}, {len(ours)} of {count} trials after {kills} kills, {resumed} of them resumed; "
+          f"{len(problems)} differ from a search that was left alone; {root}")  # fmt: skip
+    return code == 0 and len(ours) == count and not problems
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    checks = {"storage": check_storage, "samplers": check_samplers, "training": check_training}
+    parser.add_argument("what", choices=checks)
+    parser.add_argument("--count", type=int, default=20, help="searches, repetitions or trials (default: 20)")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments (default: 1)")
+    args = parser.parse_args()
+    compose_config([])
+    raise SystemExit(not checks[args.what](args.count, args.seed))
+
+
+if __name__ == "__main__":
+    main()

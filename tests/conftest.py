@@ -23,6 +23,7 @@ from PIL import Image
 from viewfinder.cli.main import app
 from viewfinder.config import overrides
 from viewfinder.config.overrides import compose_config, find_conf
+from viewfinder.evaluation.metrics import Predictions
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
 
@@ -77,6 +78,24 @@ def paint(root: Path, seed: int, sizes: dict[str, int] = SIZES) -> Path:
                 picture = Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert(mode)
                 picture.save(folder / f"{index:02}.{'jpg' if mode == 'CMYK' else 'png'}")
     return root
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def some_predictions(count: int, classes: int, seed: int = 0, never: tuple[int, ...] = ()) -> Predictions:
+    """Random logits and labels; the classes in `never` are neither true nor predicted."""
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.normal(size=(count, classes)), rng.integers(0, classes, count)
+    logits[:, list(never)] = -50
+    labels[np.isin(labels, never)] = next(k for k in range(classes) if k not in never)
+    return Predictions(torch.from_numpy(logits), torch.from_numpy(labels))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return raised / raised.sum(axis=1, keepdims=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

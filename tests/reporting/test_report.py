@@ -1,0 +1,66 @@
+"""The report of a run is one self-contained, safely escaped HTML file."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from conftest import Page, some_predictions
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from viewfinder.evaluation.metrics import scores
+from viewfinder.reporting.pages.run import write_report
+from viewfinder.runs.atomic import write_json
+from viewfinder.runs.folder import RunFolder
+
+
+def scored_run(folder: Path, names: list[str]) -> tuple[RunFolder, dict[str, Any]]:
+    """A run folder with all that a report is made of; its scores are of random logits."""
+    cfg = OmegaConf.create({"name": "<b>name</b>", "seed": 3, "run_dir": str(folder), "output_dir": "outputs"})
+    assert isinstance(cfg, DictConfig)
+    run = RunFolder.create(cfg)
+    split = scores(some_predictions(60, len(names), seed=9), 1.25, names)
+    found = {which: {"epoch": epoch, "val": split, "test": split} for which, epoch in (("best", 1), ("last", 2))}
+    write_json(run.scores, found)
+    run.write_data({
+        "class_names": names, "channels": 3, "picture_size": [8, 9], "split_sizes": {"train": 9, "val": 60, "test": 60}
+    })  # fmt: skip
+    run.update_run(
+        status="finished",
+        device="cpu",
+        network={"name": "Net", "parameters": 12_345, "trained": 345, "multiply_adds": 6789},
+        epoch_seconds=[30.0, 60.0],
+    )
+    columns = ["epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy"]
+    pd.DataFrame([[1, 2.0, 0.1, 1.9, 0.2], [2, 1.0, 0.5, 1.2, 0.4]], columns=columns).to_csv(run.metrics, index=False)
+    return run, split
+
+
+def test_class_names_that_look_like_html_are_text_in_the_report(tmp_path: Path) -> None:
+    nasty = "<script>alert(1)</script>"
+    run, split = scored_run(tmp_path / "run", [nasty, "b & c", '"d"'])
+    write_report(run)
+    page = Page(run.report.read_text(encoding="utf-8"))
+    assert "script" not in page.tags
+    assert "b" in page.tags  # the report's own bold figures: tags are seen
+    text = "".join(page.text)
+    assert text.count(nasty) >= 2  # hardest classes, and confused pairs
+    assert "b & c" in text
+    assert "<b>name</b>" in text
+    assert f"{split['accuracy']:.4f}" in text
+    assert "12,345 parameters" in text
+    assert "training took 1.5 minutes" in " ".join(text.split())
+
+
+def test_the_report_is_one_file_that_asks_nothing_of_the_network(tmp_path: Path) -> None:
+    run, _ = scored_run(tmp_path / "run", ["a", "b"])
+    write_report(run)
+    content = run.report.read_text(encoding="utf-8")
+    sources = Page(content).fetched
+    assert len(sources) == 2
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not re.search(r"url\(|@import|https?://", re.sub(r"base64,[^\"]*", "", content))
+    for path in (run.curves, run.confusion):
+        with Image.open(path) as picture:
+            picture.verify()

@@ -418,8 +418,8 @@ BROKEN = {
     "my_nets.NotAModule": "not a torch.nn.Module",
     "my_nets.Mute": "does not say what it wants done to pictures",
     "my_nets.number": "neither a class nor a function",
-    "my_nets.Wide": "gives (1, 11) for one picture, and there are 10 classes",
-    "my_nets.Flat": "fails on a picture of 1 x 32 x 32: RuntimeError",
+    "my_nets.Wide": "returns (1, 11) for one image; expected (1, 10), one logit per class",
+    "my_nets.Flat": "fails on an image of 1 x 32 x 32: RuntimeError",
 }
 NETS = """
 from torch import nn

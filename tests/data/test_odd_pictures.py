@@ -410,7 +410,7 @@ def test_a_run_that_skips_says_so_and_is_scored_again_without_the_same_pictures(
     typed = ["data=image_folder", f"data.root={root}", "data.on_error=skip", "model.image_size=8", *QUICK]
     run = train_into(tmp_path / "run", *typed, "data.storage=stream", "data.workers=1", "trainer.max_epochs=1")
     terminal, log = capsys.readouterr().out, run.log.read_text(encoding="utf-8")
-    assert "10 pictures that cannot be read" in terminal
+    assert "10 unreadable images" in terminal
     assert sum(name in terminal for name in broken) == 5
     assert "and 5 more" in terminal
     assert all(name in log for name in broken)

@@ -16,7 +16,7 @@ from scipy.ndimage import binary_erosion
 
 from viewfinder.evaluation.metrics import Predictions, confusion
 from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion, most_confused, row_normalised
-from viewfinder.reporting.charts.images import ACROSS, DOWN, captions, draw_pictures
+from viewfinder.reporting.charts.images import ACROSS, DOWN, captions, draw_images
 from viewfinder.reporting.pages.run import save_figure
 
 
@@ -91,7 +91,7 @@ def test_the_heat_map_of_an_epoch_is_the_one_that_matplotlib_draws() -> None:
 def test_pictures_stand_under_captions_in_the_colour_of_right_and_wrong() -> None:
     predictions = Predictions(torch.tensor([[2.0, 0.0], [2.0, 0.0]]).double(), torch.tensor([0, 1]))
     pixels = noise(2, 3, 5, 4)
-    sheet = draw_pictures(torch.from_numpy(pixels), predictions, ["cat", "dog"])
+    sheet = draw_images(torch.from_numpy(pixels), predictions, ["cat", "dog"])
     for place, colour in enumerate(((0x2B, 0x6A, 0x30), (0xB3, 0x26, 0x1E))):
         cell = sheet.crop((place * ACROSS, 0, (place + 1) * ACROSS, DOWN))
         shown = cell.crop(((ACROSS - 120) // 2, DOWN - 150, (ACROSS + 120) // 2, DOWN))  # 4 by 5 times 30

@@ -9,7 +9,8 @@ import torch
 from conftest import softmax, some_predictions
 
 from viewfinder.evaluation.metrics import Predictions
-from viewfinder.reporting.predictions import DIGITS, draw_mistakes, prediction_table, worst_mistakes
+from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table, find_worst_mistakes
+from viewfinder.reporting.charts.mistakes import draw_mistakes
 from viewfinder.runs.atomic import replace_text
 
 
@@ -19,10 +20,10 @@ def test_the_worst_mistakes_are_the_wrong_ones_with_the_least_probability_of_the
     of_truth = softmax(logits)[np.arange(80), labels]
     wrong = np.flatnonzero(logits.argmax(1) != labels)
     expected = sorted(wrong, key=lambda place: of_truth[place])
-    assert worst_mistakes(predictions, most=1000).tolist() == expected
-    assert worst_mistakes(predictions).tolist() == expected[:12]
+    assert find_worst_mistakes(predictions, most=1000).tolist() == expected
+    assert find_worst_mistakes(predictions).tolist() == expected[:12]
     perfect = Predictions(torch.eye(3).double(), torch.arange(3))
-    assert worst_mistakes(perfect).tolist() == []
+    assert find_worst_mistakes(perfect).tolist() == []
     assert draw_mistakes(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), perfect, ["a", "b", "c"]) is None
 
 
@@ -33,8 +34,8 @@ def test_predictions_read_back_as_they_were(tmp_path: Path) -> None:
     predictions = some_predictions(30, 6, seed=5)
     pictures = [f"{ODD_NAMES[n % 6]}/{n:03}.png" for n in range(30)]
     path = tmp_path / "predictions.csv"
-    table = prediction_table(np.array(pictures, dtype=object), predictions, ODD_NAMES)
-    replace_text(path, table.to_csv(index=False, float_format=DIGITS))
+    table = build_prediction_table(np.array(pictures, dtype=object), predictions, ODD_NAMES)
+    replace_text(path, table.to_csv(index=False, float_format=FLOAT_FORMAT))
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["picture", "true", "predicted", *(f"p_{name}" for name in ODD_NAMES)]
@@ -47,7 +48,7 @@ def test_predictions_read_back_as_they_were(tmp_path: Path) -> None:
 
 def test_a_picture_whose_file_name_is_not_utf8_has_its_row_too(tmp_path: Path) -> None:
     name = b"cat/caf\xe9.png".decode("utf-8", "surrogateescape")  # as Path gives a Latin-1 name
-    table = prediction_table([name, "cat/b.png"], some_predictions(2, 3), ["a", "b", "c"])
+    table = build_prediction_table([name, "cat/b.png"], some_predictions(2, 3), ["a", "b", "c"])
     path = tmp_path / "predictions.csv"
-    replace_text(path, table.to_csv(index=False, float_format=DIGITS))
+    replace_text(path, table.to_csv(index=False, float_format=FLOAT_FORMAT))
     assert len(pd.read_csv(path, encoding_errors="replace")) == 2

@@ -33,9 +33,9 @@ def evaluate(
     """Score a run's weights on one of its splits, and say whether scores.json says the same."""
     with importing():  # torch and Lightning come with it
         from viewfinder.experiment.load import open_run
+    from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
     from viewfinder.evaluation.score import score_splits
-    from viewfinder.reporting.console import skipped_lines
-    from viewfinder.reporting.predictions import DIGITS, prediction_table
+    from viewfinder.reporting.console import describe_skipped
     from viewfinder.reporting.tables import console, score_table
     from viewfinder.runs.atomic import replace_text, write_json
 
@@ -43,7 +43,7 @@ def evaluate(
     data = opened.open_data(split.value)
     scores = score_splits(opened.trainer, opened.classifier, data, (split.value,))[split.value]
     terminal = console()
-    for line in skipped_lines(data):
+    for line in describe_skipped(data):
         terminal.print(line, markup=False, highlight=False, soft_wrap=True)
     terminal.print(score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
     terminal.print(opened.verdict(data, split.value, weights.value, scores), soft_wrap=True)
@@ -51,5 +51,5 @@ def evaluate(
         write_json(json, scores)
     if csv is not None:
         predictions = opened.classifier.predictions["val" if split.value == "val" else "test"]
-        table = prediction_table(data.splits[split.value].names, predictions, data.class_names)
-        replace_text(csv, table.to_csv(index=False, float_format=DIGITS))
+        table = build_prediction_table(data.splits[split.value].names, predictions, data.class_names)
+        replace_text(csv, table.to_csv(index=False, float_format=FLOAT_FORMAT))

@@ -33,8 +33,8 @@ def predict(
     from viewfinder.data.unreadable import NAMED
     from viewfinder.errors import Problem, UserError, printable
     from viewfinder.evaluation.metrics import Predictions
+    from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
     from viewfinder.experiment.stored_config import ALLOW
-    from viewfinder.reporting.predictions import DIGITS, prediction_table
     from viewfinder.reporting.tables import console
     from viewfinder.runs.atomic import replace_text
 
@@ -65,7 +65,7 @@ def predict(
         table.add_row(printable(name), *cells)
     console().print(table)
     if csv is not None:
-        everything = prediction_table(names, predictions, opened.class_names).drop(columns="true")
-        replace_text(csv, everything.to_csv(index=False, float_format=DIGITS))
+        everything = build_prediction_table(names, predictions, opened.class_names).drop(columns="true")
+        replace_text(csv, everything.to_csv(index=False, float_format=FLOAT_FORMAT))
     if problems:
         raise UserError("the pictures", problems, most=NAMED)

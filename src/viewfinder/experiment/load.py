@@ -15,7 +15,7 @@ from viewfinder.errors import Problem, UserError, join_names
 from viewfinder.evaluation.score import load_weights
 from viewfinder.experiment.build import build_classifier, open_data, rebuild_network
 from viewfinder.experiment.stored_config import from_where, keep_storage, read_checked_config, without_download
-from viewfinder.reporting.console import network_facts
+from viewfinder.models.summary import summarise_network
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.stored_values import check_keys
 from viewfinder.training.choices import ALL_THREADS, MOST_THREADS
@@ -39,7 +39,7 @@ class OpenedRun:
         self.class_names: list[str] = self.facts["class_names"]
         self.stored: tuple[int, tuple[int, int]] = (self.facts["channels"], tuple(self.facts["picture_size"]))
         network = rebuild_network(cfg, self.facts["channels"], len(self.class_names))
-        network_facts(network, self.facts["channels"], len(self.class_names))
+        summarise_network(network, self.facts["channels"], len(self.class_names))
         self.classifier = build_classifier(cfg, network, self.facts["class_counts"])
         channels, size = self.stored
         preprocess = self.classifier.preprocess

@@ -15,13 +15,15 @@ from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.data.seeding import seed_everything
 from viewfinder.evaluation.metrics import Predictions
+from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
 from viewfinder.evaluation.score import load_weights, score_best_and_last
 from viewfinder.experiment.build import build_classifier, build_network, check_config, open_data, rebuild_network
 from viewfinder.experiment.failures import explained
+from viewfinder.models.summary import summarise_network
 from viewfinder.models.transfer import Transferable
-from viewfinder.reporting.console import network_facts, say_choices, say_data, say_network, say_result
+from viewfinder.reporting.charts.mistakes import draw_mistakes
+from viewfinder.reporting.console import log_data_summary, log_model_summary, log_scores
 from viewfinder.reporting.pages.run import save_picture, write_report
-from viewfinder.reporting.predictions import DIGITS, draw_mistakes, prediction_table
 from viewfinder.reporting.tensorboard.projector import write_projector
 from viewfinder.reporting.tensorboard.writer import start_tensorboard
 from viewfinder.runs.atomic import replace_text, write_json
@@ -30,7 +32,7 @@ from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.logging import logging_to
 from viewfinder.training.callbacks.checkpointing import AfterEpoch, Recorder
 from viewfinder.training.callbacks.signals import Signals
-from viewfinder.training.choices import ALL_THREADS, Choices, choose
+from viewfinder.training.choices import ALL_THREADS, Choices, choose, log_choices
 from viewfinder.training.classifier import Classifier
 from viewfinder.training.features.cache import has_frozen_backbone, use_features, why_not
 from viewfinder.training.phases import Phases
@@ -99,7 +101,7 @@ def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
     if cfg.trainer.get("keep_freed_memory", True):  # only now: reading pictures takes more than training needs again
         keep_freed_memory()
     data_facts = data.facts()
-    facts = network_facts(network, data.in_channels, len(data.class_names))  # before phases look at its parameters
+    facts = summarise_network(network, data.in_channels, len(data.class_names))  # before phases look at its parameters
     classifier = build_classifier(cfg, network, data_facts["class_counts"])
     facts["trained"] = sum(p.numel() for p in network.parameters() if p.requires_grad)  # in any of them
     return Parts(data, classifier, data_facts, facts)
@@ -176,7 +178,7 @@ def carry_out(
             board.finish(scores["best"])
             write_projector(run, cfg, data, classifier, trainer.strategy.root_device)
         run.previous.unlink(missing_ok=True)
-        say_result(scores, run)
+        log_scores(scores, run)
     return scores
 
 
@@ -188,8 +190,8 @@ def settle(cfg: DictConfig, parts: Parts, trainer: pl.Trainer, before: Mapping[s
     """
     data, device = parts.data, trainer.strategy.root_device
     data.settle(device)
-    say_data(data)
-    say_network(parts.network_facts)
+    log_data_summary(data)
+    log_model_summary(parts.network_facts)
     batch = (data.batch_size, *data.picture_shape)
     network = parts.classifier.network
     if kept := kept_random(cfg, network, parts.classifier.phases):
@@ -198,7 +200,7 @@ def settle(cfg: DictConfig, parts: Parts, trainer: pl.Trainer, before: Mapping[s
     choices = choose(network, batch, device, cfg.trainer, before, on_features, parts.classifier.loss)
     loop = loop_of(trainer)
     loop.precision, loop.is_graphed = choices.precision, choices.is_graphed
-    say_choices(choices)
+    log_choices(choices)
     return choices
 
 
@@ -240,8 +242,8 @@ def write_results(run: RunFolder, data: ImageData, test: Predictions, scores: Sc
     """predictions.csv, scores.json, the pictures and the report."""
     if not run.is_writer:
         return
-    table = prediction_table(data.splits["test"].names, test, data.class_names)
-    replace_text(run.predictions, table.to_csv(index=False, float_format=DIGITS))
+    table = build_prediction_table(data.splits["test"].names, test, data.class_names)
+    replace_text(run.predictions, table.to_csv(index=False, float_format=FLOAT_FORMAT))
     write_json(run.scores, scores)
     mistakes = draw_mistakes(data.pictures["test"], test, data.class_names)
     if mistakes is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from viewfinder.errors import join_names
+from viewfinder.runs.logging import say_wrapped
 from viewfinder.training.cuda_graph import why_no_graph
 from viewfinder.training.kept_trials import choices_file, kept_trial
 from viewfinder.training.precision import EXACT, FAST
@@ -124,3 +125,9 @@ def _choose_precision(
     if not times:
         return EXACT, "since this GPU is slow in others"
     return EXACT, f"{join_names(f'{each} is {gain:.2f}' for each, gain in times.items())} times as fast here"
+
+
+def log_choices(choices: Choices) -> None:
+    say_wrapped(f"device   {choices.said}")
+    if choices.graph_said:
+        say_wrapped(f"         {choices.graph_said}")

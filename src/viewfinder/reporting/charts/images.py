@@ -18,7 +18,7 @@ ACROSS, DOWN = 180, 200
 RIGHT, WRONG = "#2b6a30", "#b3261e"
 
 
-def draw_pictures(pixels: Tensor, predictions: Predictions, class_names: list[str], columns: int = 4) -> Image.Image:
+def draw_images(pixels: Tensor, predictions: Predictions, class_names: list[str], columns: int = 4) -> Image.Image:
     """A grid of pictures, each under its predicted class and probability; in red, with the true class, where wrong.
 
     By Pillow: Matplotlib takes twenty times as long, every epoch.

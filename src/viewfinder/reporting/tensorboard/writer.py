@@ -25,7 +25,7 @@ from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.evaluation.metrics import Predictions, confusion
 from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion
-from viewfinder.reporting.charts.images import draw_pictures
+from viewfinder.reporting.charts.images import draw_images
 from viewfinder.reporting.tensorboard.events import NAME, rewind
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.logging import say_wrapped
@@ -100,7 +100,7 @@ class TensorBoard:
                 self.writer.add_scalar(name, value, row["epoch"])
         count = len(self.pixels)
         sample = Predictions(predictions.logits[:count], predictions.labels[:count])
-        self._picture("val/pictures", draw_pictures(self.pixels, sample, self.class_names), row["epoch"])
+        self._picture("val/pictures", draw_images(self.pixels, sample, self.class_names), row["epoch"])
         self._picture("val/confusion", self.frames(confusion(predictions).numpy()), row["epoch"])
         self.writer.flush()
         for file in self.folder.path.glob(f"{NAME}*"):

@@ -1,0 +1,38 @@
+"""Table of predictions, one row per image."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from viewfinder.evaluation.metrics import Predictions
+
+FLOAT_FORMAT = "%.9g"
+"""Format of the probabilities in predictions.csv."""
+
+
+def build_prediction_table(
+    names: Sequence[str] | np.ndarray, predictions: Predictions, class_names: list[str]
+) -> pd.DataFrame:
+    """Tabulate predictions with the columns picture, true, predicted and p_<class> for each class.
+
+    Args:
+        names: image names of the split; with `trainer.limit_batches` only the first have predictions.
+        predictions: logits and labels, in the order of `names`.
+        class_names: K names in the order of the logits.
+    """
+    classes = np.array(class_names, dtype=object)
+    probabilities = predictions.probabilities().numpy()
+    table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in class_names])
+    table.insert(0, "picture", names[: len(table)])
+    table.insert(1, "true", classes[predictions.labels.numpy()])
+    table.insert(2, "predicted", classes[predictions.logits.argmax(1).numpy()])
+    return table
+
+
+def find_worst_mistakes(predictions: Predictions, most: int = 12) -> np.ndarray:
+    """Return positions of wrong predictions, sorted by the probability of the true class, lowest first."""
+    probabilities = predictions.probabilities()
+    wrong = (predictions.logits.argmax(1) != predictions.labels).nonzero()[:, 0]
+    true_probabilities = probabilities[wrong, predictions.labels[wrong]]
+    return wrong[true_probabilities.argsort(stable=True)][:most].numpy()

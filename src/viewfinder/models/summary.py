@@ -1,0 +1,41 @@
+"""Size and cost of a network, measured with one image."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from viewfinder.config.instantiate import said
+from viewfinder.data.preprocess import preprocess_of
+from viewfinder.errors import Problem, UserError
+
+
+def summarise_network(network: nn.Module, channels: int, classes: int) -> dict[str, Any]:
+    """Run one blank image through a network and count its parameters and multiply-adds.
+
+    Lazy layers take their shapes from this image. The keys of the result are those of `network` in run.json.
+
+    Raises:
+        UserError: if the network fails on an image with this many channels, or does not return one logit per class.
+    """
+    size = preprocess_of(network).image_size
+    name, training = getattr(network, "kind", type(network).__name__), network.training
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            logits = network.eval()(torch.zeros(1, channels, size, size))
+    except Exception as error:
+        rule = f"{name} fails on an image of {channels} x {size} x {size}: {said(error)}"
+        remedy = "Fix that line, or use larger images with model.image_size."
+        raise UserError("the network", [Problem("model", rule, remedy=remedy)]) from error
+    if getattr(logits, "shape", None) != (1, classes):
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        rule = f"{name} returns {found} for one image; expected (1, {classes}), one logit per class"
+        remedy = "Build the last layer with the number of `classes` that the constructor receives."
+        raise UserError("the network", [Problem("model", rule, remedy=remedy)])
+    network.train(training)
+    return {
+        "name": name,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "multiply_adds": counter.get_total_flops() // 2,
+    }

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: pytest's workers share the cores
 
@@ -19,6 +19,7 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from PIL import Image
+from torch import nn
 
 from viewfinder.cli.main import app
 from viewfinder.config import overrides
@@ -194,6 +195,23 @@ def resnet_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
     torch.save(torchvision.models.resnet50().state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="module")
+def quick_random_weights() -> Iterator[None]:
+    """Draw initial weights fast, and give alexnet and vgg layers of 64 units in place of 4,096.
+
+    A file of their weights would take half a gigabyte.
+    """
+    begin, units = nn.Linear.__init__, {4096: 64}
+
+    def narrower(layer: nn.Linear, in_features: int, out_features: int, *args: Any, **options: Any) -> None:
+        begin(layer, units.get(in_features, in_features), units.get(out_features, out_features), *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.init, "trunc_normal_", lambda tensor, *_, **__: nn.init.normal_(tensor, std=0.02))
+        patch.setattr(nn.Linear, "__init__", narrower)
+        yield
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ class Frozen(Transferable):
         self.cache_features, self.is_bent = cache_features, is_bent
         self.power, self.is_looked_at = power, is_looked_at
         self.head_name = "head"
-        self.train_only(["head"])
+        self.freeze_except(["head"])
 
     def forward(self, pictures: Tensor) -> Tensor:
         features = self.backbone(pictures) ** self.power

@@ -20,7 +20,7 @@ from viewfinder.data.seeding import seed_everything
 from viewfinder.errors import UserError
 from viewfinder.experiment.build import build_classifier, build_network, check_config, open_data
 from viewfinder.experiment.run import run_experiment
-from viewfinder.models.blocks import blocks_of
+from viewfinder.models.blocks import list_blocks
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.pretrained import Pretrained
 from viewfinder.models.transfer import Transferable, is_within
@@ -53,7 +53,7 @@ def test_blocks_are_what_each_familys_paper_stacks() -> None:
     for variant, count in stacked.items():
         with torch.device("meta"):
             network = Pretrained(3, 7, variant, None)
-        blocks = blocks_of(network, "head")
+        blocks = list_blocks(network, "head")
         assert len(blocks) == count, variant
         for name, _ in network.named_parameters():
             assert sum(is_within(name, block) for block in blocks) == (not name.startswith("head.")), name
@@ -61,7 +61,7 @@ def test_blocks_are_what_each_familys_paper_stacks() -> None:
 
 def test_a_class_token_and_positions_belong_to_the_first_block_of_a_vision_transformer() -> None:
     with torch.device("meta"):
-        blocks = blocks_of(Pretrained(3, 7, "vit_b_16", None), "head")
+        blocks = list_blocks(Pretrained(3, 7, "vit_b_16", None), "head")
     assert {"backbone.class_token", "backbone.encoder.pos_embedding", "backbone.conv_proj"} <= {*blocks[0]}
 
 
@@ -72,13 +72,13 @@ def test_a_batch_norm_and_a_dropout_belong_to_the_layer_before_them() -> None:
             self.first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.Dropout())
             self.rest = nn.ModuleDict({"linear": nn.Linear(4, 4), "last": nn.Linear(4, 2)})
 
-    assert blocks_of(Own(), "rest.last") == [["first.0", "first.1"], ["first.2", "first.3"], ["rest.linear"]]
+    assert list_blocks(Own(), "rest.last") == [["first.0", "first.1"], ["first.2", "first.3"], ["rest.linear"]]
 
 
 def test_the_tutorials_blocks_are_blocks() -> None:
     network = CustomCNN(3, 10)
     blocks = [["features.0"], ["features.1"], ["features.2"], ["features.3", "head.0"], ["head.1"], ["head.2"]]
-    assert blocks_of(network, network.head_name) == blocks
+    assert list_blocks(network, network.head_name) == blocks
 
 
 # What is trained, and how fast

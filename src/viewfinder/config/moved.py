@@ -1,5 +1,6 @@
 """Import paths of earlier versions, in stored configurations and in users' own modules."""
 
+import copy
 import importlib
 import importlib.abc
 import sys
@@ -17,6 +18,13 @@ MOVED = {
     "viewfinder.seeds": "viewfinder.data.seeding",
     "viewfinder.trainer": "viewfinder.training.trainer",
 }
+MOVED_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "viewfinder.models.resnet50.ResNet50": (
+        "viewfinder.models.pretrained.Pretrained",
+        {"variant": "resnet50", "hidden": [], "preprocess": "resize", "image_size": 224, "cache_features": True},
+    ),
+}
+"""Classes that others replace, with the arguments that give these the earlier behaviour."""
 
 
 def current_target(target: str) -> str:
@@ -26,12 +34,22 @@ def current_target(target: str) -> str:
 
 
 def update_targets(value: Any) -> Any:
-    """Return a copy of a configuration's plain values with every `_target_` at its present path."""
-    if isinstance(value, dict):
-        moved = {key: update_targets(inner) for key, inner in value.items()}
-        target = moved.get("_target_")
-        return {**moved, "_target_": current_target(target)} if isinstance(target, str) else moved
-    return [update_targets(inner) for inner in value] if isinstance(value, list) else value
+    """Return a copy of a configuration's plain values with every `_target_` at its present path.
+
+    A class of MOVED_CLASSES gets the listed arguments that its node does not hold.
+    """
+    if isinstance(value, list):
+        return [update_targets(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    node = {key: update_targets(inner) for key, inner in value.items()}
+    target = node.get("_target_")
+    if not isinstance(target, str):
+        return node
+    if target in MOVED_CLASSES:
+        target, defaults = MOVED_CLASSES[target]
+        node = {**copy.deepcopy(defaults), **node}
+    return {**node, "_target_": current_target(target)}
 
 
 class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -15,7 +15,8 @@ from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.data.seeding import seed_everything, seed_torch
 from viewfinder.errors import Problem, UserError
-from viewfinder.models.weights import UnfitError, to_fit
+from viewfinder.models.state_dict import WeightsMismatchError
+from viewfinder.models.weights import suggest_overrides
 from viewfinder.training.classifier import Classifier
 from viewfinder.training.phase_config import check_epochs, check_phases, phases_of
 from viewfinder.training.phases import Phases
@@ -112,10 +113,10 @@ def build_network(cfg: DictConfig, channels: int, classes: int, load_weights: bo
     """
     try:
         network = build(cfg.model, "model", channels=channels, classes=classes, load_weights=load_weights)
-    except UnfitError as error:
+    except WeightsMismatchError as error:
         (problem,) = error.problems
-        remedy = to_fit(cfg.model.weights, cfg.model, channels) or problem.remedy
-        raise UnfitError(error.stage, [replace(problem, remedy=remedy)]) from error
+        remedy = suggest_overrides(cfg.model.weights, cfg.model, channels) or problem.remedy
+        raise WeightsMismatchError(error.stage, [replace(problem, remedy=remedy)]) from error
     if not isinstance(network, nn.Module):
         rule = f"gives a {type(network).__name__}, not a torch.nn.Module"
         remedy = "Name a class that is a subclass of torch.nn.Module."

@@ -1,8 +1,8 @@
-"""The networks, one a file.
+"""Networks, one per file.
 
-A network is a torch.nn.Module whose constructor takes `channels` and `classes` (handed over from the data) beside the
-arguments in its YAML. It maps float pictures (N, channels, H, W) to logits (N, classes), and says in its attribute
-`preprocess` what it wants done to uint8 pictures first. Where an argument `weights` may be None, a finished run is
-opened without it: the weights are then those of the checkpoint. A network that must know all the same where they once
-came from takes `load_weights`, which is handed over and then False.
+A network is a torch.nn.Module. Its constructor takes `channels` and `classes` from the data, and the arguments of its
+YAML file. It maps float images (N, channels, H, W) to logits (N, classes). Its attribute `preprocess` states how uint8
+images are resized and normalised before they reach it. If its argument `weights` accepts None, a finished run is
+rebuilt with None and loads its own checkpoint. A network that needs the original value to be rebuilt takes
+`load_weights` as well, which is then False.
 """

@@ -1,4 +1,4 @@
-"""The tutorial's second, deeper network."""
+"""Deeper convolutional network, the tutorial's second."""
 
 import itertools
 
@@ -11,23 +11,25 @@ from viewfinder.models.transfer import Transferable
 
 
 class CustomCNN(Transferable):
-    """Blocks of (3x3 convolution, ReLU, batch norm) twice, max-pool and dropout; then (linear, ReLU, batch norm,
-    dropout) for each hidden width, and a linear layer.
+    """Blocks of two 3x3 convolutions, then fully connected layers.
+
+    Each block is (convolution, ReLU, batch norm) twice, max-pool and dropout; each hidden layer is linear, ReLU, batch
+    norm and dropout. A linear layer follows.
 
     Args:
         channels, classes: from the data.
-        image_size: side of the pictures in pixels, at least 2 ** len(widths): each block halves it.
+        image_size: side of the images in pixels, at least 2 ** len(widths): each block halves it.
         widths: channels of each block.
-        block_dropout: probability after each block.
+        block_dropout: dropout probability after each block.
         hidden: units of each hidden linear layer.
-        dropout: probability after each hidden layer.
-        weights: a run of such a network, or a file with its state_dict, of which all but the last layer is taken; None
-            for random ones.
-        freeze: keep everything but the last layer as it is.
-        cache_features: compute what a frozen network gives that layer once, not every epoch.
+        dropout: dropout probability after each hidden layer.
+        weights: a run of this network, or a file with its state_dict, from which all but the last layer is loaded; None
+            for random weights.
+        freeze: train the last layer only.
+        cache_features: compute the features of a frozen network once, not every epoch.
 
     Raises:
-        UserError: if the pictures are too small for so many blocks, or the weights cannot be had or do not fit.
+        UserError: if the images are too small for that many blocks, or the weights are missing or do not match.
     """
 
     def __init__(
@@ -46,9 +48,10 @@ class CustomCNN(Transferable):
         super().__init__()
         side = image_size >> len(widths)
         if not side:
-            rule = f"must be at least {2 ** len(widths)}, since each of the {len(widths)} blocks halves the picture"
+            rule = f"must be at least {2 ** len(widths)}: each of the {len(widths)} blocks halves the image"
             raise UserError(
-                "the configuration", [Problem("model.image_size", rule, str(image_size), "Or shorten model.widths.")]
+                "the configuration",
+                [Problem("model.image_size", rule, str(image_size), "Increase it, or shorten model.widths.")],
             )
         self.preprocess = Preprocess(image_size)
         blocks = [_block(a, b, block_dropout) for a, b in itertools.pairwise([channels, *widths])]
@@ -58,8 +61,8 @@ class CustomCNN(Transferable):
         self.head = nn.Sequential(nn.Flatten(), *dense, nn.Linear(sizes[-1], classes))
         self.transfer(weights, freeze, cache_features)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.head(self.features(pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
 
 
 def _block(inputs: int, width: int, dropout: float) -> nn.Sequential:

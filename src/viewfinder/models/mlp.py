@@ -1,4 +1,4 @@
-"""A multilayer perceptron: the network that CNNs are compared with."""
+"""Multilayer perceptron, the baseline for the convolutional networks."""
 
 import itertools
 
@@ -10,16 +10,16 @@ from viewfinder.models.transfer import Transferable
 
 
 class MLP(Transferable):
-    """Linear layers with ReLU between them over all pixels at once.
+    """Linear layers over all pixels, with ReLU between them.
 
     Args:
         channels, classes: from the data.
-        image_size: side of the pictures in pixels.
+        image_size: side of the images in pixels.
         widths: units in each hidden layer.
-        weights: a run of such a network, or a file with its state_dict, of which all but the last layer is taken; None
-            for random ones.
-        freeze: keep everything but the last layer as it is.
-        cache_features: compute what a frozen network gives that layer once, not every epoch.
+        weights: a run of this network, or a file with its state_dict, from which all but the last layer is loaded; None
+            for random weights.
+        freeze: train the last layer only.
+        cache_features: compute the features of a frozen network once, not every epoch.
     """
 
     def __init__(
@@ -39,5 +39,5 @@ class MLP(Transferable):
         self.layers = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(sizes[-1], classes))
         self.transfer(weights, freeze, cache_features)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.layers(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)

@@ -1,4 +1,4 @@
-"""The tutorial's first network."""
+"""Small convolutional network, the tutorial's first."""
 
 from typing import Annotated
 
@@ -13,16 +13,16 @@ from viewfinder.models.transfer import Transferable
 class SimpleCNN(Transferable):
     """Two 3x3 convolutions with same padding, each with ReLU; 2x2 max-pool; one linear layer.
 
-    The second ReLU comes after the pooling: the same function, for a quarter of the values.
+    The second ReLU follows the pooling, which gives the same result at a quarter of the cost.
 
     Args:
         channels, classes: from the data.
-        image_size: side of the pictures in pixels, at least 2.
+        image_size: side of the images in pixels, at least 2.
         width: channels of both convolutions.
-        weights: a run of such a network, or a file with its state_dict, of which all but the last layer is taken; None
-            for random ones.
-        freeze: keep everything but the last layer as it is.
-        cache_features: compute what a frozen network gives that layer once, not every epoch.
+        weights: a run of this network, or a file with its state_dict, from which all but the last layer is loaded; None
+            for random weights.
+        freeze: train the last layer only.
+        cache_features: compute the features of a frozen network once, not every epoch.
     """
 
     def __init__(
@@ -47,5 +47,5 @@ class SimpleCNN(Transferable):
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(width * (image_size // 2) ** 2, classes))
         self.transfer(weights, freeze, cache_features)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.head(self.features(pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))

@@ -1,4 +1,4 @@
-"""Transfer learning: a network that may begin with the weights of another training, all but its head."""
+"""Transfer learning: weights of an earlier training under a new head, and frozen layers."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,91 +7,99 @@ from typing import Any
 from torch import Tensor, nn
 
 from viewfinder.errors import Problem, UserError
-from viewfinder.models.weights import fill, read_weights, refused
+from viewfinder.models.state_dict import invalid_weights, load_into
+from viewfinder.models.weights import read_weights
 
-ALIKE = "Give weights of the same network, with the same arguments, trained on pictures of as many channels."
+REMEDY = (
+    "Pass weights of the same network, with the same arguments, trained on images with the same number of channels."
+)
 
 
 def find_head(network: nn.Module) -> str:
-    """The name of the last linear layer, which is the one that gives the logits; '' if there is none."""
+    """Return the name of the last linear layer, which computes the logits, or '' if there is none."""
     return next((name for name, module in reversed([*network.named_modules()]) if isinstance(module, nn.Linear)), "")
 
 
 def is_within(name: str, parts: Sequence[str]) -> bool:
-    """Whether a module or parameter is one of some parts of a network, or in one; '' is the whole network."""
+    """Return whether a module or parameter is one of the named parts or lies inside one; '' is the whole network."""
     return any(not part or f"{name}.".startswith(f"{part}.") for part in parts)
 
 
 class Transferable(nn.Module):
-    """A network of a head, which is new for other classes, and what comes before it, the backbone.
+    """A network made of a backbone and a head; the head is replaced for new classes.
 
-    `head_name` is the head's; '' until it is known. Of `trained`, names of modules and parameters, all is trained; what
-    is not stays as it is, bit for bit: parameters and batch-norm statistics.
+    Attributes:
+        head_name: name of the head's module; '' until it is known.
+        trainable: names of the modules and parameters that train. All others keep their values bit for bit, including
+            batch-norm statistics.
+        cache_features: whether the features of a frozen backbone are computed once rather than every epoch.
     """
 
     head_name = ""
-    trained: Sequence[str] = ("",)
+    trainable: Sequence[str] = ("",)
     cache_features = True
 
     def transfer(self, weights: str | None, freeze: bool, cache_features: bool = True) -> None:
-        """To be called when all layers are there: the last linear one is the head.
+        """Load weights and freeze layers; call it at the end of the constructor. The last linear layer is the head.
 
         Args:
-            weights: a run of the same network, or a file with its state_dict, of which all but the head is taken.
-            freeze: train the head alone.
-            cache_features: compute a frozen backbone's features once, not every epoch; see viewfinder.features.
+            weights: a run of the same network, or a file with its state_dict; the head's weights are ignored.
+            freeze: train the head only.
+            cache_features: compute the features of a frozen backbone once, not every epoch.
 
         Raises:
-            UserError: if there is no linear layer, or the weights cannot be had or do not fit.
+            UserError: if there is no linear layer, or the weights are missing, unreadable or do not match.
         """
         self.head_name, self.cache_features = find_head(self), cache_features
         if not self.head_name:
-            rule, remedy = f"{self.kind} has no linear layer that could be its head", "End it with a torch.nn.Linear."
-            raise UserError("the configuration", [Problem("model._target_", rule, remedy=remedy)])
+            rule = f"{self.architecture} has no torch.nn.Linear layer to use as its head"
+            raise UserError("the configuration", [Problem("model._target_", rule, remedy="End it with one.")])
         if weights is not None:
-            found = read_weights(weights)
-            self.check_same_kind(weights, found.model)
-            state = {key: value for key, value in found.state.items() if not self.is_of_head(key)}
-            fill(self, state, weights, ALIKE, self.is_of_head)
-        self.train_only([self.head_name] if freeze else [""])
-
-    def check_same_kind(self, weights: str, model: Mapping[str, Any] | None) -> None:
-        """Raises UserError if a run's configuration names another network."""
-        if model is not None and (kind := kind_of(model)).casefold() != self.kind.casefold():
-            raise refused(
-                weights, f"is a run of {kind}, and this network is {self.kind}", f"Give a run of {self.kind}."
-            )
+            loaded = read_weights(weights)
+            self.check_architecture(weights, loaded.model)
+            state = {key: value for key, value in loaded.state.items() if not self.is_in_head(key)}
+            load_into(self, state, weights, REMEDY, self.is_in_head)
+        self.freeze_except([self.head_name] if freeze else [""])
 
     @property
-    def kind(self) -> str:
-        """What it is called."""
+    def architecture(self) -> str:
         return type(self).__name__
 
-    def is_of_head(self, name: str) -> bool:
-        """Whether a module or parameter is the head, or in it."""
+    def check_architecture(self, weights: str, model: Mapping[str, Any] | None) -> None:
+        """Check that the `model` group of a run's configuration, if there is one, names this network.
+
+        Raises:
+            UserError: if it names another.
+        """
+        if model is not None and (found := architecture_of(model)) != self.architecture:
+            rule = f"is a run of {found}; expected a run of {self.architecture}"
+            raise invalid_weights(weights, rule, f"Pass a run of {self.architecture}.")
+
+    def is_in_head(self, name: str) -> bool:
+        """Return whether a module or parameter is the head or lies inside it."""
         return bool(self.head_name) and is_within(name, [self.head_name])
 
-    def train_only(self, parts: Sequence[str]) -> None:
-        """Keep everything but these parts as it is; '' is the whole network."""
-        self.trained = tuple(parts)
+    def freeze_except(self, parts: Sequence[str]) -> None:
+        """Freeze everything outside the named parts; '' is the whole network."""
+        self.trainable = tuple(parts)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(is_within(name, parts))
         self.train(self.training)
 
     @property
     def is_backbone_frozen(self) -> bool:
-        return all(map(self.is_of_head, self.trained))
+        return all(map(self.is_in_head, self.trainable))
 
     def train(self, mode: bool = True) -> "Transferable":
         super().train(mode)
         for name, module in self.named_modules():
-            if name and not is_within(name, self.trained):
-                module.training = False  # or batch norm would go on averaging
+            if name and not is_within(name, self.trainable):
+                module.training = False  # batch norm would update its statistics otherwise
         return self
 
     @contextlib.contextmanager
     def without_head(self) -> Iterator[None]:
-        """Within this block the network gives its backbone's features, (N, C, H, W) -> (N, D)."""
+        """Make the network return its backbone's features within the block: (N, C, H, W) -> (N, D)."""
         head = self.get_submodule(self.head_name)
         self.set_submodule(self.head_name, nn.Identity())
         try:
@@ -100,10 +108,10 @@ class Transferable(nn.Module):
             self.set_submodule(self.head_name, head)
 
     def classify(self, features: Tensor) -> Tensor:
-        """The backbone's features (N, D) -> logits (N, K)."""
+        """Apply the head to the backbone's features: (N, D) -> logits (N, classes)."""
         return self.get_submodule(self.head_name)(features)
 
 
-def kind_of(model: Mapping[str, Any]) -> str:
-    """What the network of a `model` group is called."""
+def architecture_of(model: Mapping[str, Any]) -> str:
+    """Return the architecture that a `model` group of a configuration names."""
     return str(model.get("variant") or str(model.get("_target_")).rpartition(".")[2])

@@ -1,19 +1,16 @@
-"""Where a network's first weights come from: a published name, a file, a folder of files, or another run."""
+"""Initial weights of a network: from a published name, a file, a folder of downloads, or a run."""
 
 import contextlib
-import copy
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.error import URLError
 
 import torch
-from omegaconf import OmegaConf
-from torch import nn
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from viewfinder.errors import Problem, UserError, did_you_mean, join_names
+from viewfinder.errors import UserError, did_you_mean, join_names
+from viewfinder.models.state_dict import invalid_weights, strip_prefix
 from viewfinder.runs.checkpoints import DamagedError, read_checkpoint, read_tensors
 from viewfinder.runs.find import find_runs, latest
 from viewfinder.runs.folder import RunFolder
@@ -21,67 +18,83 @@ from viewfinder.runs.folder import RunFolder
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
-PREFIX = "network."
-"""Of a network's keys in a run's checkpoint, whose owner is the Classifier."""
-PARALLEL = "module."
-"""Of those of a network that was saved within torch's DataParallel."""
-WRAPPED = ("state_dict", "model")
-"""Where scripts of Lightning and of torchvision keep a state_dict, beside the optimizer's."""
-SAVE = "Where the network was made, type torch.save(network.state_dict(), 'weights.pth'), and give that file."
+WRAPPER_KEYS = ("state_dict", "model")
+"""Keys under which checkpoints of Lightning and of torchvision's scripts hold the state_dict."""
+SAVE_REMEDY = "Save the weights with torch.save(network.state_dict(), 'weights.pth') and pass that file."
 
 
 class Weights(NamedTuple):
+    """A state_dict, and the `model` group of the configuration of the run that it is from, if any."""
+
     state: dict[str, Any]
-    """a state_dict"""
     model: Mapping[str, Any] | None = None
-    """the `model` group of the run that they are of"""
-
-
-class UnfitError(UserError):
-    """Weights are not those of the network that they were given to."""
 
 
 def read_weights(weights: str, published: "type[WeightsEnum] | None" = None) -> Weights:
-    """What `model.weights` names.
+    """Read the weights that `model.weights` names.
 
     Args:
-        weights: one of the published names; a file that torch.save wrote; a folder, such as TORCH_HOME, that holds the
-            file of published.DEFAULT; or a run, of which the best weights are taken.
-        published: names of weights that may be downloaded.
+        weights: a published name; a file written by torch.save; a folder that contains the file of published.DEFAULT,
+            such as TORCH_HOME; or a run, of which the best weights are read.
+        published: torchvision's published weights of the network, downloaded on demand.
 
     Raises:
-        UserError: if they cannot be had or read, or are no state_dict.
+        UserError: if the weights are missing, unreadable or not a state_dict.
     """
     path = Path(weights)
     if published is not None and weights in published.__members__:
-        path = _downloaded(weights, published[weights])
+        path = _download(weights, published[weights])
     elif path.is_dir():
         if RunFolder(path).config.is_file():
-            return _of_run(path)
-        path = _in_folder(path, published)
+            return _read_run(path)
+        path = _find_in_folder(path, published)
     elif not path.is_file():
-        names = list(published.__members__) if published else []
-        rule = "is neither a name of weights nor a file or a folder" if names else "is neither a file nor a folder"
-        remedy = f"Names: {join_names(names)}." if names else "Give the folder of a run of the same network."
-        if weights == "latest" and (runs := runs_in(Path("outputs"))):
-            remedy = f"Give a folder; of the last run it is {latest(runs).path}."
-        raise refused(weights, did_you_mean(weights, names) or rule, remedy)
+        raise _missing(weights, list(published.__members__) if published else [])
     try:
         state = read_tensors(path)
     except (OSError, ValueError) as error:
-        where = "" if str(path) == weights else f"{path} "
-        remedy = "Get it again." if isinstance(error, DamagedError) else SAVE
-        raise refused(weights, f"{where}cannot be read as weights: {error}", remedy) from error
-    for name in WRAPPED:
-        if isinstance(state, dict) and isinstance(state.get(name), dict):
-            state = state[name]
+        location = "" if str(path) == weights else f"{path} "
+        remedy = "Download or copy it again." if isinstance(error, DamagedError) else SAVE_REMEDY
+        raise invalid_weights(weights, f"{location}cannot be read as weights: {error}", remedy) from error
+    for key in WRAPPER_KEYS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
     if not (isinstance(state, dict) and all(isinstance(key, str) for key in state)):
-        raise refused(weights, f"holds a {type(state).__name__}, not a state_dict", SAVE)
-    return Weights(_without_prefix(state))
+        raise invalid_weights(weights, f"contains a {type(state).__name__}; expected a state_dict", SAVE_REMEDY)
+    return Weights(strip_prefix(state))
 
 
-def _downloaded(weights: str, member: "WeightsEnum") -> Path:
-    """torchvision's own file, from TORCH_HOME or the network."""
+def find_trained_runs(folder: Path) -> list[RunFolder]:
+    """Return the runs at or below a folder that have a best checkpoint."""
+    with contextlib.suppress(UserError):
+        return [run for run in find_runs(folder) if run.best.is_file()]
+    return []
+
+
+def suggest_overrides(weights: str, model: Mapping[str, Any], channels: int) -> str:
+    """Suggest overrides that give a network the shape of the network of a run; '' if there are none.
+
+    Args:
+        weights: the run's folder, or a file in it.
+        model: the `model` group of the configuration.
+        channels: of the network's images.
+    """
+    path = Path(weights)
+    run = RunFolder(path.parent if path.is_file() else path)
+    if not run.is_begun():
+        return ""
+    stored_channels = run.read_data()["channels"]
+    overrides = [f"data.channels={stored_channels}"] if stored_channels != channels else []
+    for key, value in run.read_config()["model"].items():
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        is_shape = is_number or (isinstance(value, Sequence) and not isinstance(value, str))
+        if is_shape and key in model and model[key] != value:
+            overrides.append(f"model.{key}={value}".replace(" ", ""))
+    return f"To match that run, add {shlex.join(overrides)}" if overrides else ""
+
+
+def _download(weights: str, member: "WeightsEnum") -> Path:
+    """Return torchvision's file, from TORCH_HOME or downloaded into it."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(member.url).name
     if not path.is_file():
         try:
@@ -93,126 +106,54 @@ def _downloaded(weights: str, member: "WeightsEnum") -> Path:
                     folder.rmdir()
             rule = f"cannot be downloaded: {getattr(error, 'reason', error)}"
             remedy = (
-                f"Two ways out: download {member.url} where there is a network and put it at {path}, or give any file "
-                "with such weights by model.weights=PATH."
+                f"Download {member.url} on a machine with network access and save it as {path}, or pass any file with "
+                "these weights as model.weights=PATH."
             )
-            raise refused(weights, rule, remedy) from error
+            raise invalid_weights(weights, rule, remedy) from error
     return path
 
 
-def _in_folder(folder: Path, published: "type[WeightsEnum] | None") -> Path:
-    """The file of the default weights in a folder of downloads, or in TORCH_HOME."""
-    places = [folder, folder / "checkpoints", folder / "hub" / "checkpoints"]
-    wanted = Path(published["DEFAULT"].url).name if published else ""
-    for place in places if published else ():
-        if (place / wanted).is_file():
-            return place / wanted
-    if runs := runs_in(folder):
-        some = [*(str(run.path) for run in runs[:3]), *(["..."] if len(runs) > 3 else [])]
-        raise refused(str(folder), "is no run", f"Runs within are {join_names(some)}: give one.")
+def _find_in_folder(folder: Path, published: "type[WeightsEnum] | None") -> Path:
+    """Return the file of the default weights in a folder of downloads, or in TORCH_HOME."""
     if published is None:
-        raise refused(
-            str(folder), "is no run folder", "A run folder looks like outputs/simple_cnn/2026-01-31_12-00-00."
-        )
-    others = [place / Path(m.url).name for m in published for place in places if (place / Path(m.url).name).is_file()]
-    remedy = f"It holds {others[0]}: give that file." if others else f"Download {published['DEFAULT'].url} into it."
-    raise refused(str(folder), f"is no run, and holds no {wanted}", remedy)
+        raise _not_a_run(folder, "A run folder looks like outputs/simple_cnn/2026-01-31_12-00-00.")
+    folders = [folder, folder / "checkpoints", folder / "hub" / "checkpoints"]
+    candidates = [place / Path(member.url).name for member in published for place in folders]
+    expected = Path(published["DEFAULT"].url).name
+    existing = [file for file in candidates if file.is_file()]
+    for file in existing:
+        if file.name == expected:
+            return file
+    remedy = f"It contains {existing[0]}; pass that file." if existing else ""
+    raise _not_a_run(folder, remedy or f"Download {published['DEFAULT'].url} into it.", expected)
 
 
-def _of_run(path: Path) -> Weights:
-    """The best weights of a run, with its configuration of the network."""
+def _not_a_run(folder: Path, remedy: str, expected: str = "") -> UserError:
+    """Return the error of a folder without weights, naming runs below it if there are any."""
+    if runs := find_trained_runs(folder):
+        names = [*(str(run.path) for run in runs[:3]), *(["..."] if len(runs) > 3 else [])]
+        return invalid_weights(str(folder), "is not a run folder", f"Pass one of the runs in it: {join_names(names)}.")
+    rule = f"is not a run folder and does not contain {expected}" if expected else "is not a run folder"
+    return invalid_weights(str(folder), rule, remedy)
+
+
+def _read_run(path: Path) -> Weights:
+    """Return the best weights of a run and its `model` group."""
     run = RunFolder.open(path)
     model = run.read_config().get("model")
     if not run.best.is_file():
         if run.last.is_file():
-            rule, remedy = f"lacks its {run.best.name}", f"Give {run.last}, or take it from a copy of the run folder."
-            raise refused(str(path), rule, remedy)
-        rule = f"is a run without weights; its status is '{run.read_run().get('status', 'unknown')}'"
-        raise refused(str(path), rule, "Give a run that has finished an epoch.")
-    state = _without_prefix(read_checkpoint(run.best)["state_dict"])
+            remedy = f"Pass {run.last}, or restore {run.best.name} from a copy of the run folder."
+            raise invalid_weights(str(path), f"has no {run.best.name}", remedy)
+        rule = f"is a run without weights (status: {run.read_run().get('status', 'unknown')})"
+        raise invalid_weights(str(path), rule, "Pass a run that has finished an epoch.")
+    state = strip_prefix(read_checkpoint(run.best)["state_dict"])
     return Weights(state, model if isinstance(model, Mapping) else {})
 
 
-def runs_in(folder: Path) -> list[RunFolder]:
-    """Runs at or below a folder that have weights."""
-    with contextlib.suppress(UserError):
-        return [run for run in find_runs(folder) if run.best.is_file()]
-    return []
-
-
-def to_fit(weights: str, model: Mapping[str, Any], channels: int) -> str:
-    """What to type for a network to be that of a run of the same kind; '' where that is not known.
-
-    Args:
-        model: the network's own configuration.
-        channels: of its pictures.
-    """
-    path = Path(weights)
-    run = RunFolder(path.parent if path.is_file() else path)
-    if not run.is_begun():
-        return ""
-    theirs: Any = OmegaConf.to_container(run.read_config().model)
-    before = run.read_data()["channels"]
-    words = [f"data.channels={before}"] if before != channels else []
-    for key, value in theirs.items():
-        is_shape = isinstance(value, int | list) and not isinstance(value, bool)  # numbers of units, or of pixels
-        if is_shape and key in model and model[key] != value:
-            words.append(f"model.{key}={value}".replace(" ", ""))
-    return f"As that run was: {shlex.join(words)}" if words else ""
-
-
-def _without_prefix(state: dict[str, Any]) -> dict[str, Any]:
-    """Of a Classifier's or a DataParallel's state_dict, the network's part; any other as it is."""
-    if state and all(key.startswith(PARALLEL) for key in state):
-        consume_prefix_in_state_dict_if_present(state, PARALLEL)
-    if not any(key.startswith(PREFIX) for key in state):
-        return state
-    return {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
-
-
-def fill(
-    network: nn.Module,
-    state: Mapping[str, Any],
-    weights: str,
-    remedy: str,
-    is_new: Callable[[str], bool] = lambda _: False,
-) -> None:
-    """Load a state_dict into a network.
-
-    Args:
-        weights: where it is from, for the error.
-        is_new: whether what has this key is the network's own, and no part of the state_dict.
-
-    Raises:
-        UnfitError: naming keys that are missing, unknown or of another shape.
-        UserError: naming one with values that are no numbers.
-    """
-    own = network.state_dict()
-    reshaped = [key for key in own if key in state and getattr(state[key], "shape", None) != own[key].shape]
-    fitting = copy.copy(state)  # with the versions of its modules, by which torch knows names that were others once
-    for key in reshaped:
-        del fitting[key]  # type: ignore[attr-defined]
-    try:
-        missing, unknown = network.load_state_dict(fitting, strict=False)
-    except Exception as error:  # what a module itself refuses
-        raise refused(weights, f"does not fit: {' '.join(str(error).split())[:300]}", remedy) from error
-    missing = [key for key in missing if key not in reshaped and not is_new(key)]
-    shapes = [f"{key}: {_shape(state[key])}, here {_shape(own[key])}" for key in reshaped]
-    differences = [
-        f"{len(names)} {what} ({join_names(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
-        if names
-    ]
-    if differences:
-        raise refused(weights, f"does not fit: {'; '.join(differences)}", remedy, UnfitError)
-    for key, value in network.state_dict().items():
-        if value.is_floating_point() and not is_new(key) and not value.isfinite().all():
-            raise refused(weights, f"holds values that are no numbers, in {key}", "Take other weights.")
-
-
-def _shape(value: Any) -> str:
-    return "x".join(map(str, value.shape)) or "one number" if isinstance(value, torch.Tensor) else type(value).__name__
-
-
-def refused(received: str | None, rule: str, remedy: str, kind: type[UserError] = UserError) -> UserError:
-    return kind("the weights", [Problem("model.weights", rule, received, remedy)])
+def _missing(weights: str, names: list[str]) -> UserError:
+    rule = "is not a published name, a file or a folder" if names else "is not a file or a folder"
+    remedy = f"Published names: {join_names(names)}." if names else "Pass the folder of a run of the same network."
+    if weights == "latest" and (runs := find_trained_runs(Path("outputs"))):
+        remedy = f"Pass a run folder, for example {latest(runs).path} (the latest)."
+    return invalid_weights(weights, did_you_mean(weights, names) or rule, remedy)

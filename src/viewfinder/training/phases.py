@@ -9,7 +9,7 @@ from torch import nn
 
 from viewfinder.config.instantiate import STAGE
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names, printable
-from viewfinder.models.blocks import blocks_of
+from viewfinder.models.blocks import list_blocks
 from viewfinder.models.transfer import Transferable, is_within
 from viewfinder.training.phase_config import Phase, first_epochs
 
@@ -37,10 +37,10 @@ class Phases:
         self.names = [*phases]
         self.first = [first - 1 for first in first_epochs(phases).values()]
         """epoch of each phase, from 0"""
-        self.blocks = blocks_of(network, network.head_name)
+        self.blocks = list_blocks(network, network.head_name)
         self.parts = {name: self._parts(name, phase.train) for name, phase in self.phases.items()}
         self.rates = {name: self._rate(name, phase.lr or lr) for name, phase in self.phases.items()}
-        network.train_only([*itertools.chain(*self.parts.values())])
+        network.freeze_except([*itertools.chain(*self.parts.values())])
 
     def at(self, epoch: int) -> str:
         """The phase of an epoch, from 0; of what comes after training, the last."""
@@ -53,7 +53,7 @@ class Phases:
     def is_backbone_as_given(self, epoch: int) -> bool:
         """Whether in an epoch, from 0, and before it nothing but the head is trained."""
         so_far = self.names[: self.names.index(self.at(epoch)) + 1]
-        return all(self.network.is_of_head(part) for name in so_far for part in self.parts[name])
+        return all(self.network.is_in_head(part) for name in so_far for part in self.parts[name])
 
     def is_last(self, epoch: int) -> bool:
         """Whether an epoch, from 0, is of the last phase."""
@@ -73,7 +73,7 @@ class Phases:
         """
         name = self.at(epoch)
         before = self.parts[self.names[max(0, self.names.index(name) - 1)]]
-        self.network.train_only(self.parts[name])
+        self.network.freeze_except(self.parts[name])
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for key, parameter in self.network.named_parameters():
             if parameter.requires_grad:
@@ -122,7 +122,7 @@ class Phases:
         network, count = self.network, len(self.blocks)
         if isinstance(wanted, int):
             if wanted > count:
-                rule = f"{network.kind} has {count} blocks before its head"
+                rule = f"{network.architecture} has {count} blocks before its head"
                 raise self._refused(name, rule, str(wanted), "Type a smaller number, or all.")
             return [network.head_name, *itertools.chain(*self.blocks[count - wanted :])]
         return [self._part(name, part) for part in ([wanted] if isinstance(wanted, str) else wanted)]
@@ -140,7 +140,7 @@ class Phases:
         top = [child for child, _ in network.named_children()]
         rule = "has no parameters" if part in known else did_you_mean(part, [*special, *known])
         remedy = f"It may be all, head, a number of blocks, or names of parts, such as {join_names(top)}."
-        raise self._refused(name, rule or f"{network.kind} has no such part", part, remedy)
+        raise self._refused(name, rule or f"{network.architecture} has no such part", part, remedy)
 
     def _refused(self, name: str, rule: str, received: str, remedy: str) -> UserError:
         return UserError(STAGE, [Problem(f"phases.{name}.train", rule, received, remedy)])

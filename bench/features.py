@@ -1,10 +1,10 @@
-"""What computing a frozen ResNet-50's features once saves.
+"""Time saved by computing the features of a frozen ResNet-50 once.
 
     python bench/features.py PICTURES [--weights FILE] [--epochs 10] [--rounds 5]
 
-First the pass alone, in turns with the plainest loop over the same pictures (NCHW, 32 at once). Then whole runs, each
-in a process of its own with its peak of memory: with an empty cache, with the features found, and without the cache,
-for three epochs at most. PICTURES is a folder as data=image_folder takes it.
+Measures the pass alone, in turn with a plain loop over the same images (NCHW, batches of 32). Then measures whole runs,
+each in its own process with its peak memory: with an empty cache, with cached features, and without the cache (at most
+three epochs). PICTURES is a folder for data=image_folder.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from viewfinder.runs.atomic import read_json
 from viewfinder.training.features.extract import Backbone
 
 COUNT = 96
-"""Pictures a round of the pass."""
+"""Number of images in each round of the pass."""
 
 
 def measure_pass(words: list[str], rounds: int) -> None:
@@ -41,32 +41,30 @@ def measure_pass(words: list[str], rounds: int) -> None:
     theirs.eval()
     pixels = parts.data.pictures["train"].pixels
 
-    def plainest() -> torch.Tensor:
+    def run_plain_loop() -> torch.Tensor:
         with torch.no_grad():
-            pictures = [network.preprocess(part).contiguous() for part in pixels.split(32)]
-            return torch.cat([theirs(part) for part in pictures])
+            images = [network.preprocess(part).contiguous() for part in pixels.split(32)]
+            return torch.cat([theirs(part) for part in images])
 
-    def once() -> torch.Tensor:
+    def run_viewfinder() -> torch.Tensor:
         return torch.cat(list(ours.blocks(parts.data, "train", done=0)))
 
-    features = plainest()
-    largest = ((once() - features).abs().max() / features.abs().max()).item()
-    rates = [(COUNT / seconds(plainest), COUNT / seconds(once)) for _ in range(rounds)]
+    features = run_plain_loop()
+    largest = ((run_viewfinder() - features).abs().max() / features.abs().max()).item()
+    rates = [(COUNT / measure_seconds(run_plain_loop), COUNT / measure_seconds(run_viewfinder)) for _ in range(rounds)]
     plain, kept = (statistics.median(column) for column in zip(*rates, strict=True))
     gain = statistics.median(two / one for one, two in rates)
-    print(
-        f"the pass: {kept:.1f} pictures/s, plainest loop {plain:.1f}: {gain:.2f} times; {largest:.1e} apart", flush=True
-    )
+    print(f"the pass: {kept:.1f} images/s, plain loop {plain:.1f}: {gain:.2f} times; {largest:.1e} apart", flush=True)
 
 
-def seconds(work: Callable[[], Any]) -> float:
+def measure_seconds(work: Callable[[], Any]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def measure_run(words: list[str], folder: Path) -> Path:
-    """One run, in a process of its own."""
+    """Run an experiment in its own process and print its time and peak memory."""
     script = "import sys; from viewfinder.cli.train import main; main()"
     started = time.perf_counter()
     child = subprocess.Popen([sys.executable, "-c", script, *words, f"run_dir={folder}"], stdout=subprocess.DEVNULL)
@@ -86,9 +84,9 @@ def measure_run(words: list[str], folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path)
-    parser.add_argument("--weights", type=Path, help="of ResNet-50 (default: random ones)")
+    parser.add_argument("--weights", type=Path, help="weights of ResNet-50 (default: random)")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=5, help="of the pass alone; 0 leaves it out")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of the pass alone; 0 skips it")
     args = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="features-"))
     os.environ["XDG_CACHE_HOME"] = str(root / "cache")

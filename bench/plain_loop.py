@@ -1,9 +1,9 @@
-"""The experiments as a plain PyTorch loop, without Viewfinder: the scores to compare ours with.
+"""The experiments as a plain PyTorch loop without Viewfinder, as a reference for its scores.
 
     python bench/plain_loop.py PICTURES custom_cnn --seed 1
 
-PICTURES holds train/<class>/ and test/<class>/. Same recipe: a random fifth of train/ for validation, batches
-of 32, Adam at 1e-3, cross entropy, 10 epochs, pixels scaled to 0..1. Prints a line an epoch, then a JSON line.
+PICTURES contains train/<class>/ and test/<class>/. The recipe is the same: a random fifth of train/ for validation,
+batches of 32, Adam at 1e-3, cross entropy, 10 epochs, pixels scaled to 0..1. Prints a line an epoch, then a JSON line.
 """
 
 import argparse
@@ -54,14 +54,14 @@ NETWORKS = {
 }
 
 
-def pictures(root: str, split: str) -> TensorDataset:
-    """Every picture of a split, decoded once: (N, 3, 32, 32) uint8 and (N,) int64."""
+def load_images(root: str, split: str) -> TensorDataset:
+    """Return the images and labels of a split: (N, 3, 32, 32) uint8 and (N,) int64."""
     folder = ImageFolder(f"{root}/{split}", transform=pil_to_tensor)
-    return TensorDataset(torch.stack([picture for picture, _ in folder]), torch.tensor(folder.targets))
+    return TensorDataset(torch.stack([image for image, _ in folder]), torch.tensor(folder.targets))
 
 
 def score(network: nn.Module, loader: DataLoader) -> tuple[float, float]:
-    """Mean loss and accuracy over all pictures."""
+    """Return mean loss and accuracy over all images."""
     network.eval()
     loss, right, count = 0.0, 0, 0
     with torch.inference_mode():
@@ -84,7 +84,7 @@ def main() -> None:
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    everything, test = pictures(args.pictures, "train"), pictures(args.pictures, "test")
+    everything, test = load_images(args.pictures, "train"), load_images(args.pictures, "test")
     train, val = random_split(everything, (len(everything) - len(everything) // 5, len(everything) // 5))
     train_loader = DataLoader(train, batch_size=32, shuffle=True)
     val_loader, test_loader = (DataLoader(split, batch_size=512) for split in (val, test))

@@ -1,13 +1,13 @@
-"""How an epoch's seconds and the memory grow, and how runs share a machine.
+"""Scaling of time and memory with the data, and throughput of several runs on one machine.
 
     python bench/scaling.py PICTURES
 
-PICTURES holds train/<class>/ and test/<class>/. Every figure is of the command itself, in a process of its own.
+PICTURES contains train/<class>/ and test/<class>/. Every figure is measured on the command, in its own process.
 
-    growth   simple_cnn: a quarter, a half and all of the training pictures, in batches of 32, 128 and 512
-    memory   the most that the largest of them held before it ended, beside one with hardly any pictures
-    sharing  one run with a thread a core, as many runs at once as there are cores with one thread each, and as many
-             at once with a thread a core each; in turn
+    growth   simple_cnn on a quarter, a half and all of the training images, in batches of 32, 128 and 512
+    memory   peak memory of the largest of these runs before it ends, compared with a run on very few images
+    sharing  one run with a thread on each core; one run for each core with one thread; and one run for each core with a
+             thread on each core; in turn
 """
 
 import argparse
@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# As it ends, a process touches 100 MB of its libraries more, now and then: neither its data nor any use to it.
+# Measured before the process ends: its exit sometimes touches 100 MB of library pages.
 COMMAND = f"""
 import sys
 from viewfinder.cli.train import main
@@ -28,7 +28,7 @@ try:
     main()
 finally:
     sys.path.insert(0, {str(Path(__file__).parent)!r})
-    from speed import peak_memory
+    from ways import peak_memory
     print(peak_memory())
 """
 FRACTIONS, BATCHES = (0.25, 0.5, 1.0), (32, 128, 512)
@@ -42,17 +42,18 @@ def main() -> None:
     parser.add_argument("--skip", nargs="+", choices=("growth", "sharing"), default=())
     args = parser.parse_args()
     if "growth" not in args.skip:
-        growth(args.pictures, args.rounds)
+        measure_growth(args.pictures, args.rounds)
     if "sharing" not in args.skip:
         for network, fraction in (("mlp", 0.25), ("simple_cnn", 0.25), ("custom_cnn", 0.02)):
-            sharing(args.pictures, args.rounds, network, fraction)
+            measure_sharing(args.pictures, args.rounds, network, fraction)
 
 
 def run(pictures: Path, *runs: list[str]) -> list[dict[str, Any]]:
-    """Commands at once, each with what is typed.
+    """Run commands at the same time, each with its own overrides.
 
     Returns:
-        Of each: {"seconds": of the second epoch of three, "memory": its peak in MiB, "size": of the pictures, in MiB}.
+        A dictionary for each: "seconds" of the second of three epochs, peak "memory" in MiB, and "size" of the images
+        in MiB.
     """
     found = []
     with tempfile.TemporaryDirectory() as folder:
@@ -63,19 +64,19 @@ def run(pictures: Path, *runs: list[str]) -> list[dict[str, Any]]:
             with (Path(folder) / f"{number}.log").open("w") as log:
                 started.append(subprocess.Popen(words, stdout=log, stderr=log))
         for number, process in enumerate(started):
-            status, said = process.wait(), (Path(folder) / f"{number}.log").read_text()
+            status, output = process.wait(), (Path(folder) / f"{number}.log").read_text()
             if status:
                 for other in started:
                     other.kill()
-                raise SystemExit(said)
+                raise SystemExit(output)
             facts, data = (json.loads((Path(folder) / f"{number}/{name}.json").read_text()) for name in ("run", "data"))
             height, width = data["picture_size"]
             size = sum(data["split_sizes"].values()) * data["channels"] * height * width / 2**20
-            found.append({"seconds": facts["epoch_seconds"][1], "memory": int(said.split()[-1]), "size": size})
+            found.append({"seconds": facts["epoch_seconds"][1], "memory": int(output.split()[-1]), "size": size})
     return found
 
 
-def growth(pictures: Path, rounds: int) -> None:
+def measure_growth(pictures: Path, rounds: int) -> None:
     seconds: dict[tuple[float, int], list[float]] = {(f, b): [] for b in BATCHES for f in FRACTIONS}
     few: list[float] = []
     whole: list[float] = []
@@ -92,15 +93,15 @@ def growth(pictures: Path, rounds: int) -> None:
     print("seconds an epoch  " + "".join(f"{f'batch {batch}':>12}" for batch in BATCHES))
     for fraction in FRACTIONS:
         cells = "".join(f"{statistics.median(seconds[fraction, batch]):12.2f}" for batch in BATCHES)
-        print(f"{fraction:4.0%} of the pictures{cells}")
+        print(f"{fraction:4.0%} of the images{cells}")
     least, most = statistics.median(few), statistics.median(whole)
     print(
-        f"memory: {least:.0f} MiB with hardly any pictures, {most:.0f} MiB with all, "
+        f"memory: {least:.0f} MiB with very few images, {most:.0f} MiB with all, "
         f"which are {size:.0f} MiB: {(most - least) / size:.2f} times their bytes more"
     )
 
 
-def sharing(pictures: Path, rounds: int, network: str, fraction: float) -> None:
+def measure_sharing(pictures: Path, rounds: int, network: str, fraction: float) -> None:
     ways = {
         "one run, a thread a core": (1, CORES),
         f"{CORES} runs, one thread each": (CORES, 1),

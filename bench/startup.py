@@ -1,9 +1,9 @@
-"""Seconds from a command to its answer, beside the imports that no such program can do without.
+"""Seconds from a command to its answer, compared with the imports that it needs.
 
     python bench/startup.py
 
-In turn, five times: `import hydra`, --help, a misspelt override; `import pytorch_lightning`, and the first step of the
-optimizer on scikit-learn's digits.
+Measures in turn, five times: `import hydra`, --help and a misspelt override; `import pytorch_lightning` and the first
+optimizer step on scikit-learn's digits.
 """
 
 import os
@@ -47,7 +47,7 @@ def main() -> None:
                 environment = {**os.environ, "XDG_CACHE_HOME": folder}
                 done = subprocess.run(typed, cwd=folder, env=environment, capture_output=True, text=True, check=False)
                 assert done.returncode == (2 if "misspelt" in name else 0), done.stderr
-                if number:  # the first fills the caches of files
+                if number:  # the first round fills the file caches
                     seconds[name].append(time.perf_counter() - started)
     medians = {name: statistics.median(each) for name, each in seconds.items()}
     for name, median in medians.items():

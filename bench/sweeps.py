@@ -1,9 +1,9 @@
-"""How many times as fast a sweep is that runs several jobs at once, each with a core, as one job with all cores.
+"""Speed-up of a sweep with one core for each of several parallel jobs over one job at a time with all cores.
 
     python bench/sweeps.py PICTURES
 
-PICTURES holds train/<class>/ and test/<class>/. The same line is run by both launchers in turn, each into a new sweep;
-the seconds are those of the whole command, start-up included.
+PICTURES contains train/<class>/ and test/<class>/. Both launchers run the same command line in turn, each into a new
+sweep. The time is that of the whole command, including start-up.
 """
 
 import argparse
@@ -35,15 +35,15 @@ def main() -> None:
             for way, words in WAYS.items():
                 seeds = ",".join(map(str, range(args.jobs)))
                 line = [f"model={network}", "data=image_folder", f"data.root={args.pictures}", f"data.limit={limit}"]
-                seconds[way].append(sweep([*line, "trainer=cpu", "trainer.max_epochs=5", f"seed={seeds}", *words]))
-        alone, together = seconds.values()
-        ratio = statistics.median(a / b for a, b in zip(alone, together, strict=True))
+                seconds[way].append(run_sweep([*line, "trainer=cpu", "trainer.max_epochs=5", f"seed={seeds}", *words]))
+        sequential, parallel = seconds.values()
+        ratio = statistics.median(a / b for a, b in zip(sequential, parallel, strict=True))
         hours = "  ".join(f"{way}: {3600 / statistics.median(each):.0f}" for way, each in seconds.items())
         print(f"{network}: sweeps of {args.jobs} jobs an hour: {hours}; ratio {ratio:.2f}", flush=True)
 
 
-def sweep(line: list[str]) -> float:
-    """Seconds of the command."""
+def run_sweep(line: list[str]) -> float:
+    """Return the seconds of the command."""
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, str(TRAIN), "-m", *line, f"output_dir={folder}"]
         begun = time.perf_counter()

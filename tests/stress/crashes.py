@@ -1,14 +1,13 @@
-"""Runs that are killed at random moments and continued, compared with one that was left alone.
+"""Runs that are killed at random moments and resumed, compared with an undisturbed run.
 
-    python tests/crashes.py --count 100 --seed 1
-    python tests/crashes.py --count 10 --workers 2        pictures decoded by other processes
-    python tests/crashes.py --count 10 --processes 2      DistributedDataParallel on the CPU
+    python tests/stress/crashes.py --count 100 --seed 1
+    python tests/stress/crashes.py --count 10 --workers 2        images decoded by worker processes
+    python tests/stress/crashes.py --count 10 --processes 2      DistributedDataParallel on the CPU
 
-Each run is forked from this process, which has everything imported, and killed with SIGKILL: after a step of the
-optimizer, within validation, as features are computed, or at some operation on a file of the run folder, where what
-was written since the last fsync may be cut off at any length. Then it is resumed, perhaps killed again, until it ends;
-and must be, bit for bit, the run that was left alone: weights, optimizer, metrics.csv, predictions.csv, scores.json,
-and what TensorBoard reads.
+Each run is forked from this process, which has imported everything, and killed with SIGKILL: after an optimizer step,
+during validation, while features are computed, or at an operation on a file of the run folder, which may lose any part
+of what was written since the last fsync. It is resumed, and perhaps killed again, until it ends. It must then equal the
+undisturbed run bit for bit: weights, optimizer, metrics.csv, predictions.csv, scores.json and TensorBoard data.
 """
 
 import argparse
@@ -24,11 +23,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from conftest import paint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[reportPrivateImportUsage]
 from torch.optim.optimizer import register_optimizer_step_post_hook
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from conftest import paint
 
 from viewfinder.config.overrides import compose_config
 from viewfinder.experiment.resume import resume_experiment
@@ -50,7 +51,7 @@ SETTINGS = (
      "trainer.checkpoint_every=null"],
     [*AUGMENTED, "trainer.early_stopping_patience=1", "trainer.max_epochs=6", "trainer.precision=bf16-mixed"],
 )  # fmt: skip
-"""Of which runs take one after another; the last saves by the clock, which is to say hardly ever."""
+"""Settings of the runs in turn. The last two save by the clock, that is, hardly ever."""
 SHORT = [
     "model=custom_cnn", "model.widths=[4,8]", "model.hidden=[16]", "model.image_size=8", "data=image_folder",
     "data.batch_size=4", "trainer=cpu", "trainer.precision=32-true", "trainer.threads=1", "trainer.max_epochs=3",
@@ -58,23 +59,23 @@ SHORT = [
 ]  # fmt: skip
 
 
-class Death(NamedTuple):
-    """Where a process is to be killed: at the so-manieth moment of a kind."""
+class Kill(NamedTuple):
+    """The moment at which a process is killed: the n-th of its kind."""
 
     kind: str
     moment: int
     seed: int
 
 
-class Witness:
-    """Counts a process's moments, and kills it at one of them."""
+class Killer:
+    """Counter of a process's moments that kills it at one of them."""
 
-    def __init__(self, folder: Path, death: Death | None):
-        self.folder, self.death = str(folder), death
+    def __init__(self, folder: Path, kill: Kill | None):
+        self.folder, self.kill = str(folder), kill
         self.seen: Counter[str] = Counter()
         self.fsync = os.fsync
         self.safe: dict[int, tuple[int, int]] = {}
-        """what an fsync has brought to the disk of a file, by its number: time of change and size"""
+        """inode -> modification time and size at the last fsync"""
 
     def watch(self) -> None:
         register_optimizer_step_post_hook(lambda *_: self.at("step"))
@@ -98,13 +99,13 @@ class Witness:
 
     def at(self, kind: str, file: int | None = None) -> None:
         self.seen[kind] += 1
-        if self.death is not None and (self.death.kind, self.death.moment) == (kind, self.seen[kind]):
+        if self.kill is not None and (self.kill.kind, self.kill.moment) == (kind, self.seen[kind]):
             if file is not None:
                 size = os.fstat(file).st_size
                 _, kept = self.safe.get(os.fstat(file).st_ino, (0, 0))
-                # Of a file that grows, such as TensorBoard's events; a new one may have an old one's number.
+                # Only TensorBoard's events grow in place; any other new file may reuse an inode.
                 kept = kept if "tfevents" in str(Path(f"/proc/self/fd/{file}").readlink()) else 0
-                os.ftruncate(file, random.Random(self.death.seed).randint(min(kept, size), size))
+                os.ftruncate(file, random.Random(self.kill.seed).randint(min(kept, size), size))
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _fsync(self, file: int) -> None:
@@ -121,39 +122,39 @@ class Witness:
             self.at("file")
 
 
-class Trial:
-    """Runs of one setting: what the one that was left alone came to, and how many moments of each kind it had."""
+class Setting:
+    """Runs of one setting, with the undisturbed run and its number of moments of each kind."""
 
     def __init__(self, root: Path, overrides: list[str], processes: int):
         self.root, self.overrides, self.processes = root, overrides, processes
         self.folder = root / "whole"
-        assert self.live(self.folder, None) == [0] * processes
+        assert self.run(self.folder, None) == [0] * processes
         self.moments = {kind: int((root / f"whole.{kind}").read_text()) for kind in KINDS}
 
-    def live(self, folder: Path, death: Death | None) -> list[int]:
-        """Train or resume in as many processes as there are to be, to the end or a death: their exit statuses."""
+    def run(self, folder: Path, kill: Kill | None) -> list[int]:
+        """Train or resume until the run ends or is killed, and return the exit status of each process."""
         begun = (folder / "config.yaml").is_file() and (folder / "run.json").is_file()
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if self.processes > 1 else None
-        doomed = random.Random(death.seed).randrange(self.processes) if death else 0
+        doomed = random.Random(kill.seed).randrange(self.processes) if kill else 0
         children = []
         for rank in range(self.processes):
             child = os.fork()
             if not child:
                 if store is not None:
-                    as_if_by_torchrun(rank, self.processes, store.port)
-                self._child(folder, begun, death if rank == doomed else None)
+                    set_torchrun_environment(rank, self.processes, store.port)
+                self._child(folder, begun, kill if rank == doomed else None)
             children.append(child)
         statuses: dict[int, int] = {}
         while len(statuses) < len(children):
             child, status = os.wait()
             statuses[child] = os.waitstatus_to_exitcode(status)
-            if statuses[child] and len(statuses) == 1:  # the machine has died, and with it all of them
+            if statuses[child] and len(statuses) == 1:  # as if the machine had died
                 for other in children:
                     if other not in statuses:
                         os.kill(other, signal.SIGKILL)
         return list(statuses.values())
 
-    def _child(self, folder: Path, begun: bool, death: Death | None) -> None:
+    def _child(self, folder: Path, begun: bool, kill: Kill | None) -> None:
         with (self.root / f"{folder.name}.out").open("a") as out:
             os.dup2(out.fileno(), 1)
             os.dup2(out.fileno(), 2)
@@ -162,21 +163,21 @@ class Trial:
             torch.set_num_threads(1)
             os.environ["XDG_CACHE_HOME"] = f"{folder}.cache"
             passing.BATCH["cpu"] = 4
-            witness = Witness(folder, death)
-            witness.watch()
+            killer = Killer(folder, kill)
+            killer.watch()
             if begun:
                 resume_experiment(RunFolder.open(folder))
             else:
-                if folder.exists():  # killed before there was a run: nothing to resume
+                if folder.exists():  # killed before the run was created
                     for file in folder.iterdir():
                         file.unlink()
                     folder.rmdir()
                 typed = [*self.overrides, f"run_dir={folder}"]
                 run_experiment(compose_config(typed), overrides=typed)
             code = 0
-            if death is None and not begun:
+            if kill is None and not begun:
                 for kind in KINDS:
-                    (self.root / f"{folder.name}.{kind}").write_text(str(witness.seen[kind]))
+                    (self.root / f"{folder.name}.{kind}").write_text(str(killer.seen[kind]))
         except BaseException:
             traceback.print_exc()
         finally:
@@ -184,7 +185,7 @@ class Trial:
             os._exit(code)
 
 
-def as_if_by_torchrun(rank: int, processes: int, port: int) -> None:
+def set_torchrun_environment(rank: int, processes: int, port: int) -> None:
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
@@ -192,14 +193,14 @@ def as_if_by_torchrun(rank: int, processes: int, port: int) -> None:
     }  # fmt: skip
 
 
-def outcome(folder: Path) -> dict[str, Any]:
-    """All of a run that must not depend on what happened to it."""
+def read_outcome(folder: Path) -> dict[str, Any]:
+    """Return everything about a run that kills must not change."""
     names = ["metrics.csv", "predictions.csv", "scores.json", *(path.name for path in folder.glob("projector*"))]
     found: dict[str, Any] = {name: (folder / name).read_bytes() for name in names}
     for name in ("best.ckpt", "last.ckpt"):
         stored = torch.load(folder / name, weights_only=True)
         kept = {key: stored[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")}
-        found[name] = flat(kept)
+        found[name] = flatten(kept)
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
     events.Reload()
     found["curves"] = {
@@ -215,37 +216,41 @@ def outcome(folder: Path) -> dict[str, Any]:
     return found
 
 
-def flat(value: Any, path: str = "") -> dict[str, Any]:
+def flatten(value: Any, path: str = "") -> dict[str, Any]:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else None
     if items is None:
         return {path: value.numpy().tobytes() if isinstance(value, Tensor) else value}
-    return {name: leaf for key, inner in items for name, leaf in flat(inner, f"{path}/{key}").items()}
+    return {name: leaf for key, inner in items for name, leaf in flatten(inner, f"{path}/{key}").items()}
 
 
-def until_it_ends(trial: Trial, folder: Path, rng: random.Random) -> tuple[list[str], str]:
-    """Kill a run at least once, resume it to its end: the deaths, and what is other than in the run left alone."""
-    deaths: list[str] = []
+def run_with_kills(setting: Setting, folder: Path, rng: random.Random) -> tuple[list[str], str]:
+    """Kill a run at least once and resume it to its end.
+
+    Returns:
+        The kills, and the parts that differ from the undisturbed run.
+    """
+    kills: list[str] = []
     while True:
-        kind = rng.choice([kind for kind in KINDS if trial.moments[kind]])
-        death = Death(kind, rng.randint(1, trial.moments[kind]), rng.randrange(2**32))
-        statuses = trial.live(folder, death if not deaths or rng.random() < 0.5 else None)
-        if statuses == [0] * trial.processes:
+        kind = rng.choice([kind for kind in KINDS if setting.moments[kind]])
+        kill = Kill(kind, rng.randint(1, setting.moments[kind]), rng.randrange(2**32))
+        statuses = setting.run(folder, kill if not kills or rng.random() < 0.5 else None)
+        if statuses == [0] * setting.processes:
             break
         if -signal.SIGKILL not in statuses:
-            return deaths, f"ended with {statuses}; see {folder}.out"
-        deaths.append(f"{kind} {death.moment}")
+            return kills, f"ended with {statuses}; see {folder}.out"
+        kills.append(f"{kind} {kill.moment}")
         if (folder / "run.json").is_file() and RunFolder.open(folder).status == "finished":
-            break  # killed after that was written
-    ours, theirs = outcome(folder), outcome(trial.folder)
-    return deaths, ", ".join(name for name in theirs if ours[name] != theirs[name])
+            break  # killed after this was written
+    ours, theirs = read_outcome(folder), read_outcome(setting.folder)
+    return kills, ", ".join(name for name in theirs if ours[name] != theirs[name])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100, help="runs (default: 100)")
-    parser.add_argument("--seed", type=int, default=1, help="of the moments of death (default: 1)")
-    parser.add_argument("--workers", type=int, default=0, help="processes that decode pictures")
-    parser.add_argument("--processes", type=int, default=1, help="of DistributedDataParallel")
+    parser.add_argument("--count", type=int, default=100, help="number of runs (default: 100)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the moments of the kills (default: 1)")
+    parser.add_argument("--workers", type=int, default=0, help="number of processes that decode images")
+    parser.add_argument("--processes", type=int, default=1, help="number of processes of DistributedDataParallel")
     args = parser.parse_args()
     rng, root = random.Random(args.seed), Path(tempfile.mkdtemp(prefix="crashes-"))
     overrides = [*SHORT, f"data.root={paint(root / 'pictures', seed=1)}"]
@@ -254,17 +259,17 @@ def main() -> None:
     if args.processes > 1:
         overrides += ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={args.processes}"]
     started, killed, different = time.monotonic(), Counter(), 0
-    trials: list[Trial] = []
+    settings_in_turn: list[Setting] = []
     for number, settings in enumerate(SETTINGS[: args.count]):
         (root / str(number)).mkdir()
-        trials.append(Trial(root / str(number), [*overrides, *settings], args.processes))
+        settings_in_turn.append(Setting(root / str(number), [*overrides, *settings], args.processes))
     for number in range(args.count):
-        trial = trials[number % len(trials)]
-        deaths, difference = until_it_ends(trial, trial.root / f"run{number}", rng)
-        killed.update(death.split()[0] for death in deaths)
+        setting = settings_in_turn[number % len(settings_in_turn)]
+        kills, difference = run_with_kills(setting, setting.root / f"run{number}", rng)
+        killed.update(kill.split()[0] for kill in kills)
         different += bool(difference)
         if difference:
-            print(f"run {number}: after {', '.join(deaths)}: {difference}", flush=True)
+            print(f"run {number}: after {', '.join(kills)}: {difference}", flush=True)
     print(
         f"{args.count - different} of {args.count} bit-identical after {killed.total()} kills "
         f"({', '.join(f'{killed[kind]} in {kind}' for kind in KINDS)}), {time.monotonic() - started:.0f} s; {root}"

@@ -1,9 +1,9 @@
-"""Many short runs, one after another, in one process: what each leaves behind.
+"""Leak check: many short runs, one after another, in one process.
 
-    python tests/many_runs.py --count 300
+    python tests/stress/many_runs.py --count 300
 
-Prints the process's memory after the first 20 runs and after the last, and the open files, threads and child processes
-that are left; exits with 1 where memory has grown by 5% or more, or anything is left.
+Prints memory, open files, threads and child processes after the first 20 runs and after the last. The exit code is 1 if
+memory has grown by 5% or more, or any of the other counts has changed.
 """
 
 import argparse
@@ -11,11 +11,14 @@ import contextlib
 import io
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from conftest import paint
 
 from viewfinder.config.overrides import compose_config
@@ -29,7 +32,7 @@ SETTINGS = (
 )
 
 
-class Left(NamedTuple):
+class Resources(NamedTuple):
     memory: int
     """bytes, resident"""
     files: int
@@ -37,14 +40,14 @@ class Left(NamedTuple):
     children: int
 
 
-def left() -> Left:
+def measure_resources() -> Resources:
     process = psutil.Process()
-    return Left(process.memory_info().rss, process.num_fds(), process.num_threads(), len(process.children()))
+    return Resources(process.memory_info().rss, process.num_fds(), process.num_threads(), len(process.children()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=300, help="runs (default: 300)")
+    parser.add_argument("--count", type=int, default=300, help="number of runs (default: 300)")
     count = parser.parse_args().count
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
@@ -53,14 +56,14 @@ def main() -> None:
             "model.image_size=8", "trainer=cpu", "trainer.threads=1", "trainer.precision=32-true",
             "trainer.max_epochs=1", "trainer.progress_bar=false", f"run_dir={folder}/run",
         ]  # fmt: skip
-        early = left()
+        early = measure_resources()
         for number in range(count):
             with contextlib.redirect_stdout(io.StringIO()):
                 run_experiment(compose_config([*shared, *SETTINGS[number % len(SETTINGS)]]))
             shutil.rmtree(Path(folder) / "run")
             if number + 1 == min(FIRST, max(count - 1, 1)):
-                early = left()
-        late = left()
+                early = measure_resources()
+        late = measure_resources()
     growth = late.memory / early.memory - 1
     print(f"memory {early.memory / 2**20:.0f} MiB, after {count} runs {late.memory / 2**20:.0f} MiB ({growth:+.1%})")
     for name in ("files", "threads", "children"):

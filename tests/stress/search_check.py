@@ -1,11 +1,11 @@
-"""Searches that are killed at random moments and continued, and TPE against random values.
+"""Searches that are killed at random moments and resumed, and a comparison of TPE with random search.
 
-    python tests/search_check.py storage --count 40       an analytic objective, by one process or two, killed often
-    python tests/search_check.py samplers --count 20      the same budget for TPE and for random values
-    python tests/search_check.py training --count 20      `viewfinder search` of so many short trials, killed by SIGKILL
+    python tests/stress/search_check.py storage --count 40    analytic objective, one or two processes, killed often
+    python tests/stress/search_check.py samplers --count 20   TPE and random search with equal budgets
+    python tests/stress/search_check.py training --count 20   `viewfinder search` with short trials, killed by SIGKILL
 
-A killed search must end with just as many trials as were asked for, each with the values that it was begun with; with
-one process, with the very trials of a search that was left alone. Exits with 1 where one does not.
+A killed search must end with exactly the requested number of trials, each with its original values. With one process,
+the trials must equal those of an undisturbed search. The exit code is 1 if a check fails.
 """
 
 import argparse
@@ -48,14 +48,17 @@ SHORT = [
 
 
 def accuracy(values: dict[str, Any]) -> float:
-    """Best, 0.95, at lr 3e-3 with adam, no smoothing and batches of 45; a trial in ten or so is above 0.9."""
+    """Return an accuracy that peaks at 0.95 for adam, lr 3e-3, no smoothing and batches of 45.
+
+    About one trial in ten exceeds 0.9.
+    """
     distance = 0.12 * (math.log10(values["optimizer.lr"]) + 2.5) ** 2 + 0.4 * values["loss.label_smoothing"] ** 2
     distance += 0.03 * math.log2(values["data.batch_size"] / 45) ** 2
     return 0.95 - distance - {"adam": 0.0, "adamw": 0.02, "sgd": 0.08}[values["optimizer"]]
 
 
 class Analytic:
-    """An objective that takes EPOCHS epochs, leaves a file after each, and goes on from it."""
+    """Resumable objective of EPOCHS epochs that writes its state to a file after each."""
 
     def __init__(self, search: Search):
         self.search = search
@@ -65,7 +68,7 @@ class Analytic:
 
     def __call__(self, trial: Taken) -> int:
         file = self.file(trial)
-        with FileLock(file.with_suffix(".alone"), blocking=False):  # raises if another process is at it
+        with FileLock(file.with_suffix(".alone"), blocking=False):  # raises if another process holds it
             state = json.loads(file.read_text()) if file.exists() else {"values": trial.values, "rows": []}
             assert state["values"] == trial.values, f"trial {trial.number} had {state['values']}, has {trial.values}"
             reports = Reports(self.search.study, trial)
@@ -97,8 +100,8 @@ class Analytic:
         raise AssertionError(reason)
 
 
-class Here:
-    """Runs trials in this process."""
+class InProcess:
+    """Executor that runs trials in this process."""
 
     requested: int | None = None
     is_over = False
@@ -115,23 +118,21 @@ def search_in(folder: Path, space: Space, total: int, sampler: str = "tpe", seed
     search = Search(SearchFolder(folder), space, sampler, seed)
     objective = Analytic(search)
     with contextlib.redirect_stdout(io.StringIO()):
-        run_trials(search, Here(objective), objective, total)
+        run_trials(search, InProcess(objective), objective, total)
     return search
 
 
-def found(search: Search) -> list[tuple[Any, ...]]:
-    """Of each trial all that a kill must not change."""
-    return [
-        (each.number, each.state.name, each.params, each.value, each.intermediate_values) for each in search.trials()
-    ]
+def trial_outcomes(search: Search) -> list[tuple[Any, ...]]:
+    """Return everything about each trial that a kill must not change."""
+    return [(t.number, t.state.name, t.params, t.value, t.intermediate_values) for t in search.trials()]
 
 
-def in_child(work: Callable[[], Any], said: Path) -> int:
+def run_in_child(work: Callable[[], Any], log: Path) -> int:
     child = os.fork()
     if child:
         return child
     code = 1
-    with said.open("a") as out:
+    with log.open("a") as out:
         try:
             work()
             code = 0
@@ -145,12 +146,12 @@ def check_storage(count: int, seed: int, total: int = 8) -> bool:
     typed = read_typed(TYPED)
     kills, wrong = 0, 0
     for number in range(count):
-        folder, said = root / str(number), root / f"{number}.txt"
+        folder, log = root / str(number), root / f"{number}.txt"
         alone = number % 2 == 0
         whole = root / f"{number}-whole"
         SearchFolder(whole).begin(typed)
         started = time.monotonic()
-        reference = found(search_in(whole, typed.space, total, seed=number))
+        reference = trial_outcomes(search_in(whole, typed.space, total, seed=number))
         lasts = time.monotonic() - started
 
         def live(folder: Path = folder, seed: int = number) -> None:
@@ -159,7 +160,7 @@ def check_storage(count: int, seed: int, total: int = 8) -> bool:
 
         done, patience = 0, 1
         while True:
-            children = [in_child(live, said) for _ in range(1 if alone else 2)]
+            children = [run_in_child(live, log) for _ in range(1 if alone else 2)]
             time.sleep(patience * lasts * 10 ** rng.uniform(-2, 0))
             for child in children:
                 if os.waitpid(child, os.WNOHANG)[0] == 0:
@@ -172,10 +173,10 @@ def check_storage(count: int, seed: int, total: int = 8) -> bool:
                 done = sum(each.state.is_finished() for each in trials)
             if done == total:
                 break
-            patience = 1 if done > before else 2 * patience  # or on a busy machine none would get anywhere
+            patience = 1 if done > before else 2 * patience  # otherwise no trial ends on a busy machine
         live()
-        ours = found(Search(SearchFolder(folder), typed.space))
-        problem = said.read_text() if said.exists() else ""
+        ours = trial_outcomes(Search(SearchFolder(folder), typed.space))
+        problem = log.read_text() if log.exists() else ""
         if [each[0] for each in ours] != list(range(total)) or not all(
             each[1] in ("COMPLETE", "PRUNED") for each in ours
         ):
@@ -185,8 +186,8 @@ def check_storage(count: int, seed: int, total: int = 8) -> bool:
         if problem:
             wrong += 1
             print(f"search {number}: {problem}", flush=True)
-    print(f"{count - wrong} of {count} searches ended with just {total} trials after {kills} kills, and those of one "
-          f"process as one left alone; {root}")  # fmt: skip
+    print(f"{count - wrong} of {count} searches ended with exactly {total} trials after {kills} kills; with one "
+          f"process, equal to an undisturbed search; {root}")  # fmt: skip
     return not wrong
 
 
@@ -210,7 +211,7 @@ def check_samplers(count: int, seed: int, total: int = 30) -> bool:
     return wins > count / 2
 
 
-def trials_begun(root: Path) -> int:
+def count_begun_trials(root: Path) -> int:
     return sum(line.startswith("trial ") and ": " in line for line in (root / "out.txt").read_text().splitlines())
 
 
@@ -223,8 +224,8 @@ def check_training(count: int, seed: int) -> bool:
         kills, code = 0, -signal.SIGKILL
         while code == -signal.SIGKILL:
             process = subprocess.Popen([*command, "--name", "killed"], stdout=out, stderr=out)
-            before = trials_begun(root)
-            while process.poll() is None and trials_begun(root) == before:  # rather than while it imports
+            before = count_begun_trials(root)
+            while process.poll() is None and count_begun_trials(root) == before:  # do not kill it while it imports
                 time.sleep(0.1)
             try:
                 code = process.wait(timeout=rng.uniform(0, 8))
@@ -233,7 +234,7 @@ def check_training(count: int, seed: int) -> bool:
                 code = process.wait()
                 kills += 1
     typed = read_typed([*SHORT, f"output_dir={root}"])
-    ours, theirs = (found(Search(SearchFolder(root / name), typed.space)) for name in ("killed", "whole"))
+    ours, theirs = (trial_outcomes(Search(SearchFolder(root / name), typed.space)) for name in ("killed", "whole"))
     problems = [f"{a}\n{b}" for a, b in zip(ours, theirs, strict=True) if a != b]
     resumed = 0
     for number, _, _, _, reported in ours:
@@ -244,7 +245,7 @@ def check_training(count: int, seed: int) -> bool:
             problems.append(f"trial {number} reported {reported}, its metrics.csv has {dict(rows)}")
     print("\n".join(problems))
     print(f"exit code {code}, {len(ours)} of {count} trials after {kills} kills, {resumed} of them resumed; "
-          f"{len(problems)} differ from a search that was left alone; {root}")  # fmt: skip
+          f"{len(problems)} differ from an undisturbed search; {root}")  # fmt: skip
     return code == 0 and len(ours) == count and not problems
 
 
@@ -252,8 +253,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     checks = {"storage": check_storage, "samplers": check_samplers, "training": check_training}
     parser.add_argument("what", choices=checks)
-    parser.add_argument("--count", type=int, default=20, help="searches, repetitions or trials (default: 20)")
-    parser.add_argument("--seed", type=int, default=1, help="of the moments (default: 1)")
+    parser.add_argument("--count", type=int, default=20, help="number of searches, repetitions or trials (default: 20)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the moments of the kills (default: 1)")
     args = parser.parse_args()
     compose_config([])
     raise SystemExit(not checks[args.what](args.count, args.seed))

@@ -1,9 +1,9 @@
-"""A sweep whose parent is killed at random moments and started again, compared with one that was left alone.
+"""A sweep whose parent process is killed at random moments and restarted, compared with an undisturbed one.
 
-    python tests/sweep_crashes.py --jobs 12 --kills 10 --seed 1 --at-once 2
+    python tests/stress/sweep_crashes.py --jobs 12 --kills 10 --seed 1 --at-once 2
 
-Each time the same line is typed. In the end all jobs must have finished, none of them twice, with the very scores,
-metrics, predictions and weights of the sweep that was left alone.
+Each restart uses the same command line. In the end all jobs must have finished, none of them twice, with the scores,
+metrics, predictions and weights of the undisturbed sweep.
 """
 
 import argparse
@@ -17,19 +17,19 @@ import tempfile
 import time
 from pathlib import Path
 
-from crashes import outcome
+from crashes import read_outcome
 
-TRAIN = Path(__file__).resolve().parents[1] / "train.py"
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 
 
-def started(folder: Path, line: list[str]) -> "subprocess.Popen[bytes]":
+def start_sweep(folder: Path, line: list[str]) -> "subprocess.Popen[bytes]":
     with (folder.parent / f"{folder.name}.out").open("ab") as out:
         words = [sys.executable, str(TRAIN), "-m", *line, f"output_dir={folder.parent}", f"sweep.name={folder.name}"]
         return subprocess.Popen(words, stdout=out, stderr=out)
 
 
 def finished_jobs(folder: Path) -> dict[str, str]:
-    """When each job ended; it changes where one is run to its end again."""
+    """Return the time at which each job ended, which changes if it runs to its end again."""
     runs = {file.parent.name: json.loads(file.read_text()) for file in folder.glob("*/run.json")}
     return {name: facts["ended"] for name, facts in runs.items() if facts["status"] == "finished"}
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=12)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=1, help="of the moments of death (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the moments of the kills (default: 1)")
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("overrides", nargs="*", default=["experiment=quickstart", "trainer.max_epochs=3"])
     args = parser.parse_args()
@@ -49,11 +49,11 @@ def main() -> None:
     line += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={args.at_once}"]
     whole, folder = root / "whole", root / "killed"
     begun = time.monotonic()
-    assert started(whole, line).wait() == 0, root
+    assert start_sweep(whole, line).wait() == 0, root
     seconds = time.monotonic() - begun
     kills, again, finished = 0, [], {}
     while True:
-        process = started(folder, line)
+        process = start_sweep(folder, line)
         try:
             code = process.wait(5 + rng.uniform(0, seconds * min(1, 2 / args.kills)) if kills < args.kills else None)
         except subprocess.TimeoutExpired:
@@ -70,12 +70,12 @@ def main() -> None:
     different = [
         f"job {number}: {name}"
         for number in map(str, range(args.jobs))
-        for name, value in outcome(whole / number).items()
-        if outcome(folder / number)[name] != value
+        for name, value in read_outcome(whole / number).items()
+        if read_outcome(folder / number)[name] != value
     ]
     print(
         f"{len(finished)} of {args.jobs} jobs finished after {kills} of {args.kills} kills, "
-        f"{len(again)} of them twice; {len(different)} differences from the sweep left alone {different}; "
+        f"{len(again)} of them twice; {len(different)} differences from the undisturbed sweep {different}; "
         f"{time.monotonic() - begun:.0f} s; {root}"
     )
     raise SystemExit(bool(different or again or len(finished) != args.jobs))

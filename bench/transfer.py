@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from viewfinder.evaluation.comparison import read_runs, require_finished, summarise_settings
-from viewfinder.reporting.style import finish
+from viewfinder.reporting.style import style_axes
 from viewfinder.reporting.tables import spread
 from viewfinder.runs.find import find_runs
 from viewfinder.runs.folder import RunFolder
@@ -147,7 +147,7 @@ def draw(table: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="training images of each of the four classes", ylabel="test accuracy at the best epoch, %")
     axes.legend(frameon=False, title="mean ± deviation over seeds")
-    finish(axes)
+    style_axes(axes)
     return figure
 
 

@@ -16,8 +16,8 @@ from scipy.ndimage import binary_erosion
 
 from viewfinder.evaluation.metrics import Predictions, confusion
 from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion, most_confused, row_normalised
-from viewfinder.reporting.charts.images import ACROSS, DOWN, captions, draw_images
-from viewfinder.reporting.pages.run import save_figure
+from viewfinder.reporting.charts.files import save_figure
+from viewfinder.reporting.charts.images import CELL_HEIGHT, CELL_WIDTH, draw_images, format_captions
 
 
 def test_each_row_of_a_normalised_confusion_matrix_sums_to_one_or_is_empty() -> None:
@@ -79,11 +79,11 @@ def test_the_heat_map_of_an_epoch_is_the_one_that_matplotlib_draws() -> None:
     counts = np.random.default_rng(3).integers(0, 50, (7, 7))
     names = [f"class {number}" for number in range(7)]
     frames = ConfusionFrames(names, "validation")
-    frames(counts[::-1])  # of an epoch before, of which nothing may remain
+    frames.draw(counts[::-1])  # of an epoch before, of which nothing may remain
     canvas = FigureCanvasAgg(draw_confusion(counts, names, "validation", numbers=False))
     canvas.draw()
     theirs = np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
-    apart = np.abs(np.asarray(frames(counts)).astype(int) - theirs).max(axis=2) > 1
+    apart = np.abs(np.asarray(frames.draw(counts)).astype(int) - theirs).max(axis=2) > 1
     # Where two cells meet, and at the frame, Matplotlib mixes the colours over a pixel: lines, never an area.
     assert not binary_erosion(apart, np.ones((3, 3))).any()
 
@@ -93,10 +93,12 @@ def test_pictures_stand_under_captions_in_the_colour_of_right_and_wrong() -> Non
     pixels = noise(2, 3, 5, 4)
     sheet = draw_images(torch.from_numpy(pixels), predictions, ["cat", "dog"])
     for place, colour in enumerate(((0x2B, 0x6A, 0x30), (0xB3, 0x26, 0x1E))):
-        cell = sheet.crop((place * ACROSS, 0, (place + 1) * ACROSS, DOWN))
-        shown = cell.crop(((ACROSS - 120) // 2, DOWN - 150, (ACROSS + 120) // 2, DOWN))  # 4 by 5 times 30
+        cell = sheet.crop((place * CELL_WIDTH, 0, (place + 1) * CELL_WIDTH, CELL_HEIGHT))
+        shown = cell.crop(
+            ((CELL_WIDTH - 120) // 2, CELL_HEIGHT - 150, (CELL_WIDTH + 120) // 2, CELL_HEIGHT)
+        )  # 4 by 5 times 30
         assert np.array_equal(np.asarray(shown)[15::30, 15::30], pixels[place].transpose(1, 2, 0))
-        caption = np.asarray(cell)[: DOWN - 150].reshape(-1, 3)
+        caption = np.asarray(cell)[: CELL_HEIGHT - 150].reshape(-1, 3)
         inked = caption[(caption != 255).any(axis=1)]
         assert len(inked)
         assert (inked == colour).all(axis=1).any()
@@ -107,4 +109,4 @@ def test_pictures_stand_under_captions_in_the_colour_of_right_and_wrong() -> Non
 def test_a_caption_says_prediction_probability_and_the_truth_where_it_is_another() -> None:
     predictions = Predictions(torch.tensor([[2.0, 0.0], [2.0, 0.0]]).double(), torch.tensor([0, 1]))
     share = f"{softmax(np.array([[2.0, 0.0]]))[0, 0]:.0%}"
-    assert captions(predictions, ["cat", "dog"]) == [(f"cat {share}", True), (f"cat {share}\nis dog", False)]
+    assert format_captions(predictions, ["cat", "dog"]) == [(f"cat {share}", True), (f"cat {share}\nis dog", False)]

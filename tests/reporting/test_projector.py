@@ -29,8 +29,13 @@ from viewfinder.evaluation.metrics import Predictions
 from viewfinder.experiment.resume import resume_experiment
 from viewfinder.experiment.run import run_experiment
 from viewfinder.models.simple_cnn import SimpleCNN
-from viewfinder.reporting.charts.thumbnails import SHEET, draw_sheet, side_of, thumbnail
-from viewfinder.reporting.tensorboard.projector import COLUMNS, metadata_text, principal_components, write_projector
+from viewfinder.reporting.charts.thumbnails import SHEET, compute_side, draw_sheet, draw_thumbnail
+from viewfinder.reporting.tensorboard.projector import (
+    MOST_FEATURES,
+    compute_principal_components,
+    format_metadata,
+    write_projector,
+)
 from viewfinder.runs.folder import RunFolder
 
 MLP = ["model=mlp", "model.widths=[8]"]
@@ -139,9 +144,9 @@ def test_many_features_are_shown_as_their_principal_components(finished: RunFold
 def test_principal_components_are_numpys() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(3, np.linspace(2, 0.1, 300), (200, 300)).astype(np.float32)
-    ours = principal_components(torch.from_numpy(features), COLUMNS)
-    assert ours.shape == (200, COLUMNS)
-    assert torch.equal(ours, principal_components(torch.from_numpy(features), COLUMNS))
+    ours = compute_principal_components(torch.from_numpy(features), MOST_FEATURES)
+    assert ours.shape == (200, MOST_FEATURES)
+    assert torch.equal(ours, compute_principal_components(torch.from_numpy(features), MOST_FEATURES))
     assert_principal(ours.numpy(), features)
 
 
@@ -173,13 +178,13 @@ def test_grey_pictures_have_grey_thumbnails(tmp_path: Path) -> None:
 
 
 def test_large_and_oblong_pictures_fit_into_their_thumbnails() -> None:
-    side = side_of((3, 300, 200), 1000)
-    square = thumbnail(torch.zeros(3, 300, 200, dtype=torch.uint8), side)
+    side = compute_side((3, 300, 200), 1000)
+    square = draw_thumbnail(torch.zeros(3, 300, 200, dtype=torch.uint8), side)
     assert square.size == (64, 64)
     assert square.getbbox() == (0, 0, 64, 64)  # white beside the picture, which is black
     assert Image.eval(square, lambda level: 255 - level).getbbox() == (10, 0, 53, 64)
     for count in (1, 2, 5, 1000, 100_000):
-        side = side_of((3, 224, 224), count)
+        side = compute_side((3, 224, 224), count)
         columns = next(n for n in range(1, count + 1) if n * n >= count)
         assert 16 <= side <= 64
         assert columns * side <= SHEET
@@ -189,7 +194,7 @@ def test_large_and_oblong_pictures_fit_into_their_thumbnails() -> None:
 def test_names_that_would_break_the_table_are_spelt_out() -> None:
     classes = ["tab\there", "line\r\nhere\u2028", "\udcff", '"grün", <b>&x']
     predictions = Predictions(torch.eye(4).flip(0), torch.arange(4))
-    text = metadata_text(["a\tb", "c\nd", "\udcfe", "ü"], predictions, classes)
+    text = format_metadata(["a\tb", "c\nd", "\udcfe", "ü"], predictions, classes)
     assert text.encode().decode().split("\n") == [
         "true\tpredicted\tright or wrong\tpicture",
         'tab\\there\t"grün", <b>&x\twrong\ta\\tb',
@@ -281,7 +286,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing_half_shown(
 
     whole = train(tmp_path / "whole", *MLP)
     with monkeypatch.context() as patch:
-        patch.setattr("viewfinder.reporting.tensorboard.projector.save_picture", full)
+        patch.setattr("viewfinder.reporting.tensorboard.projector.save_image", full)
         with pytest.raises(UserError, match="No space left on device"):
             train(tmp_path / "run", *MLP)
     run = RunFolder.open(tmp_path / "run")
@@ -317,7 +322,7 @@ class Kinds(nn.Module):
     [
         ("none", "Kinds has no linear layer"),
         ("that is unused", "the last linear layer, last, is not used"),
-        ("of rows", "the last linear layer, last, is given (15, 3, 8, 8) for 15 pictures"),
+        ("of rows", "the last linear layer, last, receives (15, 3, 8, 8) for 15 images"),
         ("of what is not finite", "the input of the last linear layer, last, is not finite"),
     ],
 )
@@ -330,7 +335,7 @@ def test_a_network_without_such_features_is_named_and_its_run_finishes(
     run = RunFolder.open(tmp_path / "run")
     assert (run.status, files_of(run)) == ("finished", {})
     lines = run.log.read_text(encoding="utf-8").splitlines()
-    assert [line.partition("projector ")[2] for line in lines if "projector" in line] == [f"none, since {reason}"]
+    assert [line.partition("projector ")[2] for line in lines if "projector" in line] == [f"not written: {reason}"]
     assert lines[-1].endswith(str(run.report))
 
 
@@ -348,9 +353,9 @@ def test_features_that_are_kept_are_not_computed_again(
         sizes.append(len(pictures))
         return convolve(self, pictures)
 
-    def watched(*given: Any) -> None:
+    def watched(*args: Any, **kwargs: Any) -> None:
         sizes.clear()
-        write_projector(*given)
+        write_projector(*args, **kwargs)
         assert sizes == []
 
     monkeypatch.setattr(nn.Conv2d, "forward", counted)

@@ -46,8 +46,8 @@ def search(
 
     with importing():
         from viewfinder.sweeps.search.trial import Training, begin
+    from viewfinder.reporting.charts.files import save_figure
     from viewfinder.reporting.charts.search import draw_search
-    from viewfinder.reporting.pages.run import save_figure
     from viewfinder.sweeps.search.run import run_trials
     from viewfinder.sweeps.search.space import read_typed
     from viewfinder.sweeps.search.study import Search

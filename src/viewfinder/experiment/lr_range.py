@@ -22,8 +22,8 @@ from viewfinder.evaluation.lr_curve import Curve, Finding, find_rate, is_diverge
 from viewfinder.experiment.build import check_config
 from viewfinder.experiment.failures import explained
 from viewfinder.experiment.run import prepare, settle
+from viewfinder.reporting.charts.files import save_figure
 from viewfinder.reporting.charts.lr_curve import draw_lr_curve, say_finding
-from viewfinder.reporting.pages.run import save_figure
 from viewfinder.runs.atomic import replace_text, unwritable, write_json
 from viewfinder.runs.logging import logging_to
 from viewfinder.runs.naming import make_dated, make_folder

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from viewfinder.config.instantiate import build
-from viewfinder.data.module import ImageData
+from viewfinder.data.module import EVALUATION_BATCH, ImageData
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.data.seeding import seed_everything
 from viewfinder.evaluation.metrics import Predictions
@@ -21,9 +21,10 @@ from viewfinder.experiment.build import build_classifier, build_network, check_c
 from viewfinder.experiment.failures import explained
 from viewfinder.models.summary import summarise_network
 from viewfinder.models.transfer import Transferable
+from viewfinder.reporting.charts.files import save_image
 from viewfinder.reporting.charts.mistakes import draw_mistakes
 from viewfinder.reporting.console import log_data_summary, log_model_summary, log_scores
-from viewfinder.reporting.pages.run import save_picture, write_report
+from viewfinder.reporting.pages.run import write_report
 from viewfinder.reporting.tensorboard.projector import write_projector
 from viewfinder.reporting.tensorboard.writer import start_tensorboard
 from viewfinder.runs.atomic import replace_text, write_json
@@ -38,7 +39,7 @@ from viewfinder.training.features.cache import has_frozen_backbone, use_features
 from viewfinder.training.phases import Phases
 from viewfinder.training.precision import set_tf32
 from viewfinder.training.runtime import keep_freed_memory, look_for_no_gpu
-from viewfinder.training.trainer import loop_of
+from viewfinder.training.trainer import EMBEDDINGS, loop_of
 
 log = logging.getLogger("viewfinder")
 Scores = dict[str, Any]
@@ -140,11 +141,14 @@ def carry_out(
 ) -> Scores:
     """Train and score in a run folder, from the beginning or from where an earlier process has come to."""
     data, classifier, network = parts.data, parts.classifier, parts.classifier.network
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
     with (
         Signals() as signals,
         logging_to(run.log if run.is_writer else None),
         explained(run),
-        start_tensorboard(run, cfg, data, network, start.epochs if start else 0) as board,
+        start_tensorboard(
+            run, network, data.pictures["val"], data.class_names, plain, start.epochs if start else 0
+        ) as board,
     ):
         run.write_data(parts.data_facts)
         recorder = Recorder(run, board, signals, cfg.trainer.get("checkpoint_every"), after_epoch)
@@ -175,8 +179,17 @@ def carry_out(
         scores = score_best_and_last(run, trainer, classifier, data, recorder.epochs())
         write_results(run, data, classifier.predictions["test"], scores)
         if board is not None:
-            board.finish(scores["best"])
-            write_projector(run, cfg, data, classifier, trainer.strategy.root_device)
+            board.write_scores(scores["best"])
+            write_projector(
+                run, classifier, network, data.pictures["test"], classifier.predictions["test"],
+                names=data.splits["test"].names,
+                class_names=data.class_names,
+                most=cfg.trainer.get("embeddings", EMBEDDINGS),
+                batch_size=EVALUATION_BATCH * data.batch_size,
+                device=trainer.strategy.root_device,
+                cached_features=data.features.get("test"),
+                show_progress=cfg.trainer.get("progress_bar", True),
+            )  # fmt: skip
         run.previous.unlink(missing_ok=True)
         log_scores(scores, run)
     return scores
@@ -247,5 +260,5 @@ def write_results(run: RunFolder, data: ImageData, test: Predictions, scores: Sc
     write_json(run.scores, scores)
     mistakes = draw_mistakes(data.pictures["test"], test, data.class_names)
     if mistakes is not None:
-        save_picture(mistakes, run.mistakes)
+        save_image(mistakes, run.mistakes)
     write_report(run, "finished")

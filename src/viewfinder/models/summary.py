@@ -20,7 +20,7 @@ def summarise_network(network: nn.Module, channels: int, classes: int) -> dict[s
         UserError: if the network fails on an image with this many channels, or does not return one logit per class.
     """
     size = preprocess_of(network).image_size
-    name, training = getattr(network, "kind", type(network).__name__), network.training
+    name, training = getattr(network, "architecture", type(network).__name__), network.training
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             logits = network.eval()(torch.zeros(1, channels, size, size))

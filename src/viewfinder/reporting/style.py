@@ -1,14 +1,30 @@
-"""How the charts of several runs look alike."""
+"""Shared style of the charts: colours, grid, frame and labels."""
+
+import functools
 
 from matplotlib.axes import Axes
+from matplotlib.font_manager import findfont, get_font
+
+from viewfinder.errors import printable
 
 SPLITS = {"best_val": ("validation", "#1f5fbf", "o"), "best_test": ("test", "#d9822b", "s")}
-"""An accuracy at the best epoch, by its column: name, colour and marker."""
+"""Name, colour and marker of an accuracy at the best epoch, by its column."""
 SOFT = "#5c6675"
 
 
-def finish(axes: Axes) -> None:
-    """Grid and frame."""
+def style_axes(axes: Axes) -> None:
+    """Draw a light grid below the data, and no frame at the top and the right."""
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def shorten_label(label: str, longest: int = 24) -> str:
+    """Cut a label to one line of at most `longest` characters; characters that the font lacks become squares."""
+    label = "".join(character if ord(character) in _font_code_points() else "□" for character in printable(label))
+    return label if len(label) <= longest else f"{label[: longest - 1]}…"
+
+
+@functools.cache
+def _font_code_points() -> frozenset[int]:
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())

@@ -1,14 +1,11 @@
 """A confusion matrix as a heat map, and the pairs of classes that are confused most."""
 
-import functools
-
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
-from viewfinder.errors import printable
+from viewfinder.reporting.style import shorten_label
 
 WRITTEN = 20
 """Up to so many classes, each cell holds its number, but for 0.00."""
@@ -30,7 +27,7 @@ def draw_confusion(counts: np.ndarray, class_names: list[str], split: str, numbe
     """
     shares, classes = row_normalised(counts), len(class_names)
     every = max(1, classes // 40)
-    ticks, names = range(0, classes, every), [short(name) for name in class_names[::every]]
+    ticks, names = range(0, classes, every), [shorten_label(name) for name in class_names[::every]]
     # By hand, in inches: Matplotlib's own layout takes three times as long as the drawing, every epoch.
     side, label = min(1.2 + 0.5 * classes, 12), 0.09 * max(map(len, names))
     left, bottom, right, top = label + 0.6, 0.7 * label + 0.75, 1.4, 0.45
@@ -74,8 +71,8 @@ class ConfusionFrames:
         # One pixel less on each side leaves the frame.
         self.inside = (slice(height - top + 1, height - bottom - 1), slice(left + 1, right - 1))
 
-    def __call__(self, counts: np.ndarray) -> Image.Image:
-        """(K, K) pictures -> the heat map."""
+    def draw(self, counts: np.ndarray) -> Image.Image:
+        """Draw the heat map of counts, (K, K)."""
         frame = self.empty.copy()
         down, across = (
             self.classes * np.arange(each.stop - each.start) // (each.stop - each.start) for each in self.inside
@@ -94,15 +91,3 @@ def most_confused(counts: np.ndarray, class_names: list[str], most: int = 8) -> 
         {"true": class_names[i], "predicted": class_names[j], "pictures": count, "share": float(shares[i, j])}
         for count, i, j in wrong[:most]
     ]
-
-
-def short(name: str, longest: int = 24) -> str:
-    """A name as a figure can hold it: cut, on one line, and an empty square for each letter that the font lacks."""
-    name = "".join(letter if ord(letter) in _letters() else "□" for letter in printable(name))
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
-
-
-@functools.cache
-def _letters() -> frozenset[int]:
-    """Of the font that Matplotlib uses, by their code points."""
-    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())

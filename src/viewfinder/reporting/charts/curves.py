@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from viewfinder.reporting.charts.confusion import short
+from viewfinder.reporting.style import shorten_label
 
 COLOURS = {"train": "#8a94a6", "val": "#1f5fbf"}
 INK = "#1d2430"
@@ -22,7 +22,7 @@ def draw_curves(metrics: pd.DataFrame, best_epoch: int, phases: Mapping[str, int
         phases: the epoch with which each phase begins, from 1; a line marks where one follows another, and above the
             charts, where nothing else is drawn, stand their names, upright where they would not fit otherwise.
     """
-    names, begins = [short(name) for name in phases], [max(first - 0.5, 1) for first in phases.values()]
+    names, begins = [shorten_label(name) for name in phases], [max(first - 0.5, 1) for first in phases.values()]
     is_upright = not _fit(names, begins, len(metrics))
     height = 3.8 + is_upright * LETTER * max(map(len, names), default=0) / 72
     figure = Figure(figsize=(10, height), layout="constrained")

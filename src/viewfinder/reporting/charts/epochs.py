@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from viewfinder.reporting.charts.confusion import short
-from viewfinder.reporting.style import finish
+from viewfinder.reporting.style import shorten_label, style_axes
 
 COLOURS = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#1d2430", "#bcbd22", "#17becf",
@@ -35,10 +34,10 @@ def draw_epochs(runs: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
             )  # fmt: skip
         if place <= len(COLOURS):
             handles.append(Line2D([], [], color=colour, lw=2))
-            names.append(f"{len(runs) - len(COLOURS)} others" if grey else short(setting, 40))
+            names.append(f"{len(runs) - len(COLOURS)} others" if grey else shorten_label(setting, 40))
     axes.set(xlabel="epoch", ylabel="validation accuracy, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    finish(axes)
+    style_axes(axes)
     legend = axes.legend(handles, names, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="best first")
     for text in legend.get_texts():
         text.set_parse_math(False)

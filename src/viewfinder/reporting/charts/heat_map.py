@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from viewfinder.evaluation.settings import is_number, written
-from viewfinder.reporting.charts.confusion import short
-from viewfinder.reporting.style import SOFT
+from viewfinder.reporting.style import SOFT, shorten_label
 
 WRITTEN = 15
 """Up to so many rows and columns each cell holds its number."""
@@ -50,7 +49,9 @@ def draw_heat_map(grid: pd.DataFrame, down: str, across: str) -> Figure:
     """
     percent = 100 * grid.to_numpy(float)
     rows, columns = percent.shape
-    rows_named, columns_named = ([short(str(name), 24) for name in names] for names in (grid.index, grid.columns))
+    rows_named, columns_named = (
+        [shorten_label(str(name), 24) for name in names] for names in (grid.index, grid.columns)
+    )
     width, height = max(5.5, min(3 + 0.85 * columns, 14)), max(3.2, min(1.8 + 0.55 * rows, 12))
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
@@ -61,8 +62,8 @@ def draw_heat_map(grid: pd.DataFrame, down: str, across: str) -> Figure:
     tilted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, columns_named)) > 7 else {}
     axes.set_xticks(range(columns), columns_named, parse_math=False, **tilted)
     axes.set_yticks(range(rows), rows_named, parse_math=False)
-    axes.set_xlabel(short(across, 60), parse_math=False)
-    axes.set_ylabel(short(down, 60), parse_math=False)
+    axes.set_xlabel(shorten_label(across, 60), parse_math=False)
+    axes.set_ylabel(shorten_label(down, 60), parse_math=False)
     axes.spines[:].set_visible(False)
     axes.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(rows + 1) - 0.5, minor=True)

@@ -5,8 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from viewfinder.reporting.charts.confusion import short
-from viewfinder.reporting.style import SPLITS, finish
+from viewfinder.reporting.style import SPLITS, shorten_label, style_axes
 
 LOGARITHMIC = 1.5
 """Decades from which on positive values are spread over a logarithmic axis."""
@@ -52,10 +51,10 @@ def draw_line(values: np.ndarray, scores: pd.DataFrame, name: str) -> Figure:
     if np.diff(places).min(initial=np.inf) >= APART * np.ptp(places):
         axes.set_xticks(x, [f"{value:g}" for value in x])
         axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel(short(name, 60), parse_math=False)
+    axes.set_xlabel(shorten_label(name, 60), parse_math=False)
     axes.set(ylabel="accuracy at the best epoch, %")
     axes.legend(frameon=False, title="mean ± deviation over seeds")
-    finish(axes)
+    style_axes(axes)
     return figure
 
 

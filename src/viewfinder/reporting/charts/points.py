@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from viewfinder.reporting.charts.confusion import short
-from viewfinder.reporting.style import SOFT, SPLITS, finish
+from viewfinder.reporting.style import SOFT, SPLITS, shorten_label, style_axes
 
 MOST = 30
 """Settings that are drawn."""
@@ -32,11 +31,11 @@ def draw_points(summary: pd.DataFrame, rows: pd.DataFrame) -> Figure:
             100 * shown[f"{column}_mean"], places + off, xerr=deviation, fmt=marker, color=colour, ms=6, lw=1.4,
             label=label,
         )  # fmt: skip
-    axes.set_yticks(places, [short(name, 48) for name in shown["setting"]], parse_math=False)
+    axes.set_yticks(places, [shorten_label(name, 48) for name in shown["setting"]], parse_math=False)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set(xlabel="accuracy at the best epoch, %: mean and standard deviation over the seeds")
     if len(summary) > MOST:
         axes.set_title(f"the {MOST} best of {len(summary)} settings", fontsize=10, color=SOFT, loc="left")
     axes.legend(frameon=False)
-    finish(axes)
+    style_axes(axes)
     return figure

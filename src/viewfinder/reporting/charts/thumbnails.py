@@ -1,4 +1,4 @@
-"""Thumbnails on one sheet, as TensorBoard's projector takes them."""
+"""Thumbnails on one sheet, the sprite of TensorBoard's projector."""
 
 import math
 from collections.abc import Sequence
@@ -6,36 +6,36 @@ from collections.abc import Sequence
 from PIL import Image
 from torch import Tensor
 
-from viewfinder.reporting.charts.images import fitted
+from viewfinder.reporting.charts.images import resize_to_side
 
 SMALLEST, LARGEST = 32, 64
-"""Pixels of a thumbnail's side: each pixel of a smaller picture becomes a square."""
+"""Side of a thumbnail in pixels; smaller images are enlarged by a whole factor."""
 SHEET = 8192
-"""Pixels of the side of the largest sheet that the projector takes."""
+"""Side in pixels of the largest sheet that the projector accepts."""
 
 
-def side_of(shape: tuple[int, ...], count: int) -> int:
-    """Pixels of the side of thumbnails of so many pictures (C, H, W): they fit on one sheet."""
+def compute_side(shape: tuple[int, ...], count: int) -> int:
+    """Return the side in pixels at which thumbnails of `count` images, (C, H, W), fit on one sheet."""
     longer = max(shape[1:])
-    return min(longer * -(-SMALLEST // longer), LARGEST, SHEET // _across(count))
+    return min(longer * -(-SMALLEST // longer), LARGEST, SHEET // _count_columns(count))
 
 
-def thumbnail(picture: Tensor, side: int) -> Image.Image:
-    """(C, H, W) uint8 -> the picture in the middle of a white square."""
-    image, square = fitted(picture, side), Image.new("RGB", (side, side), "white")
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+def draw_thumbnail(image: Tensor, side: int) -> Image.Image:
+    """Draw an image, (C, H, W) uint8, in the middle of a white square."""
+    resized, square = resize_to_side(image, side), Image.new("RGB", (side, side), "white")
+    square.paste(resized, ((side - resized.width) // 2, (side - resized.height) // 2))
     return square
 
 
 def draw_sheet(thumbnails: Sequence[Image.Image]) -> Image.Image:
-    """Row by row, as many in a row as there are rows: the projector takes the wrong ones from other sheets."""
-    columns, side = _across(len(thumbnails)), thumbnails[0].width
+    """Draw thumbnails row by row on a square sheet: the projector misreads sheets of other shapes."""
+    columns, side = _count_columns(len(thumbnails)), thumbnails[0].width
     sheet = Image.new("RGB", (columns * side, columns * side), "white")
-    for place, square in enumerate(thumbnails):
-        row, column = divmod(place, columns)
-        sheet.paste(square, (column * side, row * side))
+    for position, thumbnail in enumerate(thumbnails):
+        row, column = divmod(position, columns)
+        sheet.paste(thumbnail, (column * side, row * side))
     return sheet
 
 
-def _across(count: int) -> int:
+def _count_columns(count: int) -> int:
     return math.isqrt(count - 1) + 1

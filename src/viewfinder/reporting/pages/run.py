@@ -1,19 +1,17 @@
 """report.html: one file without network that explains a run; and the two charts beside it."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
-from matplotlib.figure import Figure
 from omegaconf import OmegaConf
-from PIL import Image
 
 from viewfinder.errors import join_names
 from viewfinder.reporting.charts.confusion import draw_confusion, most_confused
 from viewfinder.reporting.charts.curves import draw_curves
-from viewfinder.runs.atomic import replace_text, replacing
+from viewfinder.reporting.charts.files import encode_data_url, save_figure
+from viewfinder.runs.atomic import replace_text
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.schemas import wrong
 from viewfinder.training.phase_config import check_phases, first_epochs, phases_of
@@ -60,26 +58,11 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
         weights=OmegaConf.select(cfg, "model.weights"),
         config=OmegaConf.to_yaml(cfg),
         images={
-            path.stem: inline(path) for path in (run.curves, run.confusion, run.mistakes) if path.is_file()
+            path.stem: encode_data_url(path) for path in (run.curves, run.confusion, run.mistakes) if path.is_file()
         },
         minutes=sum(facts.get("epoch_seconds", [])) / 60,
     )  # fmt: skip
     replace_text(run.report, page)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    with replacing(path) as beside:
-        figure.savefig(beside, format="png", dpi=130)
-
-
-def save_picture(picture: Image.Image, path: Path) -> None:
-    with replacing(path) as beside:
-        picture.save(beside, format="png")
-
-
-def inline(path: Path) -> str:
-    """A PNG file as an address that holds it."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def render(template: str, **values: Any) -> str:

@@ -12,8 +12,9 @@ import pandas as pd
 from viewfinder.errors import UserError, printable
 from viewfinder.evaluation.comparison import Compared, read_runs, say_best, summarise_settings
 from viewfinder.reporting.charts.epochs import draw_epochs
+from viewfinder.reporting.charts.files import encode_data_url, save_figure
 from viewfinder.reporting.charts.sweep import draw_sweep
-from viewfinder.reporting.pages.run import inline, render, save_figure
+from viewfinder.reporting.pages.run import render
 from viewfinder.reporting.tables import EXPLAINED, mean_epoch, spread
 from viewfinder.runs.atomic import replace_text
 from viewfinder.runs.folder import SWEEP, RunFolder
@@ -67,7 +68,7 @@ def write_sweep_report(
         again=best.command,
         finished=[_job(folder, row) for row in compared.table.to_dict("records")],
         failures=[(printable(name), printable(reason)) for name, reason in sorted(reasons.items(), key=_number)],
-        images={name: inline(chart) for name, chart in charts.items() if chart.is_file()},
+        images={name: encode_data_url(chart) for name, chart in charts.items() if chart.is_file()},
         explained=EXPLAINED,
         notes=compared.notes,
         spread=spread,

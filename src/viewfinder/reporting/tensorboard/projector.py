@@ -1,4 +1,4 @@
-"""TensorBoard's projector tab: what the last layer is given for test pictures, with their thumbnails and classes."""
+"""Projector tab of TensorBoard: features of test images, with thumbnails and classes."""
 
 import logging
 from collections.abc import Sequence
@@ -6,134 +6,170 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from google.protobuf import text_format
-from omegaconf import DictConfig
 from PIL import Image
-from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig  # type: ignore[attr-defined]
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from viewfinder.data.module import EVALUATION_BATCH, ImageData
+from viewfinder.data.batches import Pictures
 from viewfinder.errors import printable
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.models.transfer import find_head
-from viewfinder.reporting.charts.thumbnails import draw_sheet, side_of, thumbnail
-from viewfinder.reporting.pages.run import save_picture
+from viewfinder.reporting.charts.files import save_image
+from viewfinder.reporting.charts.thumbnails import compute_side, draw_sheet, draw_thumbnail
+from viewfinder.reporting.tensorboard.internals import ProjectorConfig
 from viewfinder.runs.atomic import replace_text, replacing
 from viewfinder.runs.folder import RunFolder
-from viewfinder.training.classifier import Classifier
-from viewfinder.training.trainer import EMBEDDINGS
 
 log = logging.getLogger("viewfinder")
-COLUMNS = 128
-"""Of more features than that, so many principal components are written in their place."""
+MOST_FEATURES = 128
+"""Wider features are replaced by as many principal components, which keeps the files small."""
 HEADER = ("true", "predicted", "right or wrong", "picture")
 
 
 def write_projector(
-    run: RunFolder, cfg: DictConfig, data: ImageData, classifier: Classifier, device: torch.device
+    run: RunFolder,
+    classifier: nn.Module,
+    network: nn.Module,
+    images: Pictures,
+    predictions: Predictions,
+    *,
+    names: np.ndarray,
+    class_names: list[str],
+    most: int,
+    batch_size: int,
+    device: torch.device,
+    cached_features: Pictures | None = None,
+    show_progress: bool = True,
 ) -> None:
-    """The features of `trainer.embeddings` test pictures, evenly spaced over those that have predictions.
+    """Write the input of the network's last linear layer for evenly spaced test images.
 
-    Features are the input of the network's last linear layer, or their first COLUMNS principal components where they
-    are more than that, which keeps the files small. A network that has none is named in the log. Other processes have
-    no part in it.
+    A network without such a layer is named in the log, and no files are written.
 
     Args:
-        classifier: with the weights, and the predictions of the test split, that are to be shown.
-        device: to evaluate on.
+        run: run folder; files of an earlier process are replaced.
+        classifier: model of uint8 images (N, C, H, W) or cached features (N, D), with the weights to show.
+        network: network inside `classifier`.
+        images: test images.
+        predictions: predictions of the first test images.
+        names: names of the test images.
+        class_names: class names in the order of the logits.
+        most: maximum number of images; 0 writes no files.
+        batch_size: images per forward pass.
+        device: device to evaluate on.
+        cached_features: features of a frozen backbone for the test images.
+        show_progress: draw a progress bar on a terminal.
 
     Raises:
         OSError: if the files cannot be written.
     """
-    for path in (run.projector, run.tensors, run.metadata, run.sprite):  # of a run that goes on
+    for path in (run.projector, run.tensors, run.metadata, run.sprite):
         path.unlink(missing_ok=True)
-    predictions, names = classifier.predictions["test"], data.splits["test"].names
     count = len(predictions.labels)
-    most = min(cfg.trainer.get("embeddings", EMBEDDINGS), count)
+    most = min(most, count)
     if not most:
         return
     positions = torch.arange(most) * count // most
     try:
-        classifier.eval().to(device)
-        features, thumbnails = look(classifier, data, positions, cfg.trainer.get("progress_bar", True))
-        said = f"input of {find_head(classifier.network)}"
-        if features.shape[1] > COLUMNS:
-            said += f", PCA of {features.shape[1]:,}"
-            features = principal_components(features, COLUMNS)
-    except Exception as error:  # whatever a person's network comes to: the run has its scores
-        log.info(f"projector none, since {printable(' '.join(str(error).split())[:300])}")
+        head = find_head(network)
+        if not head:
+            raise ValueError(f"{type(network).__name__} has no linear layer")
+        features, thumbnails = read_features(
+            classifier.eval().to(device), network, head, images, cached_features, positions.split(batch_size),
+            show_progress,
+        )  # fmt: skip
+        title = f"input of {head}"
+        if features.shape[1] > MOST_FEATURES:
+            title += f", PCA of {features.shape[1]:,}"
+            features = compute_principal_components(features, MOST_FEATURES)
+    except Exception as error:  # a network may fail in any way, but the run has its scores
+        log.info(f"projector not written: {printable(' '.join(str(error).split())[:300])}")
         return
-    with replacing(run.tensors) as beside:
-        np.savetxt(beside, features.numpy(), "%.7g", "\t")
+    with replacing(run.tensors) as temporary:
+        np.savetxt(temporary, features.numpy(), "%.7g", "\t")
     shown = Predictions(predictions.logits[positions], predictions.labels[positions])
-    replace_text(run.metadata, metadata_text(names[positions.numpy()], shown, data.class_names))
+    replace_text(run.metadata, format_metadata(names[positions.numpy()], shown, class_names))
+    save_image(draw_sheet(thumbnails), run.sprite)
     side = thumbnails[0].width
-    save_picture(draw_sheet(thumbnails), run.sprite)
     config = ProjectorConfig()
     config.embeddings.add(
-        tensor_name=said,
+        tensor_name=title,
         tensor_path=run.tensors.name,
         metadata_path=run.metadata.name,
         sprite={"image_path": run.sprite.name, "single_image_dim": [side, side]},
     )
-    # Last, so that what it names is there.
+    # Last, so that the files it names exist.
     replace_text(run.projector, text_format.MessageToString(config))
 
 
 @torch.inference_mode()
-def look(classifier: Classifier, data: ImageData, positions: Tensor, show: bool) -> tuple[Tensor, list[Image.Image]]:
-    """Features, (n, D) float32 on the CPU, of the test pictures at positions (n,), and square thumbnails of these.
+def read_features(
+    classifier: nn.Module,
+    network: nn.Module,
+    head: str,
+    images: Pictures,
+    cached_features: Pictures | None,
+    chunks: Sequence[Tensor],
+    show_progress: bool,
+) -> tuple[Tensor, list[Image.Image]]:
+    """Return features, (n, D) float32 on the CPU, and square thumbnails of the images at some positions.
+
+    Args:
+        classifier: model of uint8 images or cached features, in evaluation mode.
+        network: network inside `classifier`.
+        head: name of the linear layer in `network` whose input is returned.
+        images: test images.
+        cached_features: features of a frozen backbone for `images`.
+        chunks: positions, one tensor (b,) for each forward pass.
+        show_progress: draw a progress bar on a terminal.
 
     Raises:
-        ValueError: if the network has no such features.
+        ValueError: if the layer is not used, or has no finite vector for each image.
     """
-    network, name = classifier.network, find_head(classifier.network)
-    if not name:
-        raise ValueError(f"{type(network).__name__} has no linear layer")
-    pictures, kept = data.pictures["test"], data.features.get("test")
-    side = side_of(pictures.shape, len(positions))
-    found: list[Tensor] = []
+    device, count = next(network.parameters()).device, sum(map(len, chunks))
+    side = compute_side(images.shape, count)
+    features: list[Tensor] = []
     thumbnails: list[Image.Image] = []
-    given: list[Tensor] = []
-    handle = network.get_submodule(name).register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
-    off = None if show else True
-    bar = tqdm(desc="projector", total=len(positions), leave=False, disable=off, unit=" pictures", delay=1)
+    captured: list[Tensor] = []
+    hook = network.get_submodule(head).register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
+    bar = tqdm(
+        desc="projector", total=count, leave=False, disable=None if show_progress else True, unit=" images", delay=1
+    )
     try:
-        for part in positions.split(EVALUATION_BATCH * data.batch_size):
-            pixels, _ = pictures.at(part)
-            thumbnails += [thumbnail(picture, side) for picture in pixels]
-            # Of a frozen backbone the features are there.
-            batch = pixels if kept is None else kept.at(part.to(kept.device))[0]
-            given.clear()
-            classifier(batch.to(classifier.device))
-            if not given:
-                raise ValueError(f"the last linear layer, {name}, is not used")
-            if given[-1].shape[:-1] != part.shape:
-                shape = tuple(given[-1].shape)
-                raise ValueError(f"the last linear layer, {name}, is given {shape} for {len(part)} pictures")
-            found.append(given[-1].float().cpu())
-            bar.update(len(part))
+        for positions in chunks:
+            pixels, _ = images.at(positions)
+            thumbnails += [draw_thumbnail(image, side) for image in pixels]
+            if cached_features is not None:
+                pixels, _ = cached_features.at(positions.to(cached_features.device))
+            captured.clear()
+            classifier(pixels.to(device))
+            if not captured:
+                raise ValueError(f"the last linear layer, {head}, is not used")
+            if captured[-1].shape[:-1] != positions.shape:
+                shape = tuple(captured[-1].shape)
+                raise ValueError(f"the last linear layer, {head}, receives {shape} for {len(positions)} images")
+            features.append(captured[-1].float().cpu())
+            bar.update(len(positions))
     finally:
         bar.close()
-        handle.remove()
-    features = torch.cat(found)
-    if not features.isfinite().all():
-        raise ValueError(f"the input of the last linear layer, {name}, is not finite")
-    return features, thumbnails
+        hook.remove()
+    joined = torch.cat(features)
+    if not joined.isfinite().all():
+        raise ValueError(f"the input of the last linear layer, {head}, is not finite")
+    return joined, thumbnails
 
 
-def principal_components(features: Tensor, most: int) -> Tensor:
-    """The first `most` of features (n, D), or all there are: (n, at most `most`), by singular values."""
+def compute_principal_components(features: Tensor, most: int) -> Tensor:
+    """Project features, (n, D), onto at most `most` principal components, sorted by singular value."""
     left, values, _ = torch.linalg.svd(features - features.mean(0), full_matrices=False)
     return (left * values)[:, :most]
 
 
-def metadata_text(names: Sequence[str] | np.ndarray, predictions: Predictions, class_names: list[str]) -> str:
-    """A line a picture under a HEADER, separated by tabs; there is no quoting, so tabs and the like are spelt out."""
+def format_metadata(names: Sequence[str] | np.ndarray, predictions: Predictions, class_names: list[str]) -> str:
+    """Return a tab-separated table with a HEADER and one line per image; control characters are escaped."""
     classes = [printable(name) for name in class_names]
     lines = ["\t".join(HEADER)]
     predicted = predictions.logits.argmax(1).tolist()
-    for picture, label, guess in zip(names, predictions.labels.tolist(), predicted, strict=True):
-        verdict = "right" if guess == label else "wrong"
-        lines.append("\t".join((classes[label], classes[guess], verdict, printable(picture))))
+    for name, label, prediction in zip(names, predictions.labels.tolist(), predicted, strict=True):
+        verdict = "right" if prediction == label else "wrong"
+        lines.append("\t".join((classes[label], classes[prediction], verdict, printable(name))))
     return "\n".join(lines) + "\n"

@@ -89,7 +89,7 @@ class Recorder(Checkpoint):
         if phases is not None and phases.begins(epoch):
             self._say_phase(trainer, phases)
             if self.board is not None:
-                self.board.phase(phases.said(epoch), epoch + 1)
+                self.board.write_phase(phases.said(epoch), epoch + 1)
 
     def _say_phase(self, trainer: pl.Trainer, phases: Phases) -> None:
         if trainer.is_global_zero:
@@ -119,7 +119,7 @@ class Recorder(Checkpoint):
         self.is_within = False
         self.is_stopped_early = trainer.should_stop
         if self.board is not None:  # before the checkpoint: of two, the events can be taken back
-            self.board.epoch(row, pl_module.predictions["val"])
+            self.board.write_epoch(row, pl_module.predictions["val"])
         self._save(trainer)  # every process takes part, one writes
         if trainer.is_global_zero:
             if better:

@@ -15,6 +15,7 @@ from test_loop import Batches
 from torch import nn
 
 from viewfinder.config.overrides import compose_config
+from viewfinder.config.phases import check_phases
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.data.seeding import seed_everything
 from viewfinder.errors import UserError
@@ -26,7 +27,6 @@ from viewfinder.models.pretrained import Pretrained
 from viewfinder.models.transfer import Transferable, is_within
 from viewfinder.reporting.charts.curves import draw_curves
 from viewfinder.runs.folder import RunFolder
-from viewfinder.training.phase_config import check_phases
 from viewfinder.training.phases import Phases
 
 TWO = ["phases=fine_tune", "phases.head.epochs=1", "trainer.max_epochs=3"]

@@ -208,7 +208,7 @@ def _check_kind(override: Override, there: object) -> list[Problem]:
 
 def _of_phase(override: Override, known: list[str]) -> list[Problem] | None:
     """What is wrong with a phase, or a key of one, that conf/ does not hold; None for a word that is misspelt."""
-    from viewfinder.training.phase_config import Phase  # and with it pydantic, for a word that is most likely none
+    from viewfinder.config.phases import Phase  # and with it pydantic, for a word that is most likely none
 
     _, name, *rest = override.key_or_group.split(".")
     names = [key.removeprefix("phases.") for key in known if key.startswith("phases.") and key.count(".") == 1]

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from viewfinder.config.instantiate import STAGE, build, check, locate, takes
+from viewfinder.config.phases import check_epochs, check_phases, phases_of
 from viewfinder.config.trust import Allowed, check_names, foreign, names_in
 from viewfinder.config.validate import Text, Whole, check_values
 from viewfinder.data.module import ImageData
@@ -18,7 +19,6 @@ from viewfinder.errors import Problem, UserError
 from viewfinder.models.state_dict import WeightsMismatchError
 from viewfinder.models.weights import suggest_overrides
 from viewfinder.training.classifier import Classifier
-from viewfinder.training.phase_config import check_epochs, check_phases, phases_of
 from viewfinder.training.phases import Phases
 
 GIVEN: dict[str, frozenset[str]] = {

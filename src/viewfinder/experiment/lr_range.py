@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from viewfinder.config.instantiate import build
+from viewfinder.config.phases import phases_of
 from viewfinder.errors import Problem, UserError, join_names
 from viewfinder.evaluation.lr_curve import Curve, Finding, find_rate, is_diverged, smooth
 from viewfinder.experiment.build import check_config
@@ -31,7 +32,6 @@ from viewfinder.runs.provenance import command, git_state, now, this_process, ve
 from viewfinder.training.callbacks.progress import Progress
 from viewfinder.training.callbacks.signals import Signals, Stopped
 from viewfinder.training.choices import Choices
-from viewfinder.training.phase_config import phases_of
 from viewfinder.training.schedulers import Schedule
 from viewfinder.training.trainer import EarlyStopping
 

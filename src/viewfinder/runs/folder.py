@@ -202,6 +202,16 @@ class RunFolder:
 
         return read_config(self.config)
 
+    def read_settings(self) -> dict[str, Any]:
+        """Read config.yaml as plain values.
+
+        Raises:
+            UserError: if the file is invalid.
+        """
+        from viewfinder.runs.stored_values import read_settings
+
+        return read_settings(self.config)
+
     def read_run(self) -> dict[str, Any]:
         """run.json.
 

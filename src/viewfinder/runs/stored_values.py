@@ -16,7 +16,12 @@ DEEPEST = 50
 
 
 def read_config(path: Path) -> DictConfig:
-    """config.yaml: resolved, as it was written; nothing in it is looked up or imported.
+    """Read config.yaml as a configuration; see `read_settings`."""
+    return OmegaConf.create(read_settings(path))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read config.yaml as plain values: resolved, as it was written; nothing in it is imported.
 
     Raises:
         UserError: if it is no YAML, or holds tags, aliases, interpolations or other values than plain ones.
@@ -36,7 +41,7 @@ def read_config(path: Path) -> DictConfig:
         raise wrong(path, "must hold keys and values")
     _check_plain(path, "", values)
     check_keys(path, values, {"name": str, "seed": int})
-    return OmegaConf.create(update_targets(values))
+    return update_targets(values)
 
 
 def check_keys(path: Path, values: Mapping[Any, Any], kinds: Mapping[str, type | tuple[type, ...]]) -> None:

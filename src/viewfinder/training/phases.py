@@ -8,10 +8,10 @@ from typing import Any
 from torch import nn
 
 from viewfinder.config.instantiate import STAGE
+from viewfinder.config.phases import Phase, first_epochs
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names, printable
 from viewfinder.models.blocks import list_blocks
 from viewfinder.models.transfer import Transferable, is_within
-from viewfinder.training.phase_config import Phase, first_epochs
 
 
 class Phases:

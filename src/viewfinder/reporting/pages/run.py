@@ -7,6 +7,7 @@ import jinja2
 import numpy as np
 from omegaconf import OmegaConf
 
+from viewfinder.config.phases import check_phases, first_epochs, phases_of
 from viewfinder.errors import join_names
 from viewfinder.reporting.charts.confusion import draw_confusion, most_confused
 from viewfinder.reporting.charts.curves import draw_curves
@@ -14,7 +15,6 @@ from viewfinder.reporting.charts.files import encode_data_url, save_figure
 from viewfinder.runs.atomic import replace_text
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.schemas import wrong
-from viewfinder.training.phase_config import check_phases, first_epochs, phases_of
 
 NAMES = ("accuracy", "f1", "precision", "recall", "loss")
 NEEDED = ("network", "command", "seed", "started", "machine", "device", "git", "versions")

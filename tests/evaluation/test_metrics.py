@@ -6,7 +6,7 @@ import sklearn.metrics
 import torch
 from conftest import some_predictions
 
-from viewfinder.evaluation.metrics import Predictions, averaged, confusion, scores
+from viewfinder.evaluation.metrics import METRICS, Predictions, averaged, confusion, scores
 
 
 @pytest.mark.parametrize("never", [(), (3,), (0, 5)])
@@ -28,7 +28,7 @@ def test_scores_are_scikit_learns(never: tuple[int, ...]) -> None:
     assert [found["per_class"][n]["pictures"] for n in names] == np.bincount(true, minlength=6).tolist()
     expected = sklearn.metrics.confusion_matrix(true, predicted, labels=range(6))
     assert found["confusion"] == expected.tolist()
-    assert averaged(predictions) == {name: found[name] for name in ("accuracy", "f1", "precision", "recall")}
+    assert averaged(predictions) == {name: found[name] for name in METRICS}
 
 
 def test_a_class_that_is_predicted_but_never_true_counts_as_in_scikit_learn() -> None:

@@ -1,5 +1,7 @@
 """What a split's logits are worth, by torchmetrics; each number counts pictures, never batches."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +14,13 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-AVERAGED = ("accuracy", "f1", "precision", "recall")
+METRICS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "accuracy": partial(multiclass_accuracy, average="micro"),
+    "f1": partial(multiclass_f1_score, average="macro"),
+    "precision": partial(multiclass_precision, average="macro"),
+    "recall": partial(multiclass_recall, average="macro"),
+}
+"""Name -> function of predicted classes (N,), labels (N,) and the number of classes."""
 
 
 class Predictions(NamedTuple):
@@ -31,13 +39,7 @@ def averaged(predictions: Predictions) -> dict[str, float]:
     logits, labels = predictions
     classes = logits.shape[1]
     predicted = logits.argmax(1)
-    found = {
-        "accuracy": multiclass_accuracy(predicted, labels, classes, average="micro"),
-        "f1": multiclass_f1_score(predicted, labels, classes, average="macro"),
-        "precision": multiclass_precision(predicted, labels, classes, average="macro"),
-        "recall": multiclass_recall(predicted, labels, classes, average="macro"),
-    }
-    return {name: _number(value) for name, value in found.items()}
+    return {name: _number(metric(predicted, labels, classes)) for name, metric in METRICS.items()}
 
 
 def confusion(predictions: Predictions) -> Tensor:

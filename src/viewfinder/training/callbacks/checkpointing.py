@@ -15,6 +15,7 @@ import torch
 import torch.distributed
 from pytorch_lightning.callbacks import Checkpoint
 
+from viewfinder.evaluation.metrics import METRICS
 from viewfinder.reporting.tensorboard.writer import TensorBoard
 from viewfinder.runs.atomic import copy, replace_text, replacing
 from viewfinder.runs.folder import RunFolder
@@ -26,9 +27,7 @@ from viewfinder.training.phases import Phases
 log = logging.getLogger("viewfinder")
 AfterEpoch = Callable[[Sequence[Mapping[str, Any]]], bool]
 """Gets the rows of all epochs that are over; whether the run is to be given up."""
-COLUMNS = (
-    "train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/f1", "val/precision", "val/recall", "lr"
-)  # fmt: skip
+COLUMNS = ("train/loss", "train/accuracy", "val/loss", *(f"val/{name}" for name in METRICS), "lr")
 
 
 class Recorder(Checkpoint):

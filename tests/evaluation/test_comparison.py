@@ -16,10 +16,10 @@ from matplotlib.patches import Rectangle
 from scipy import stats
 
 from viewfinder.config.overrides import compose_config
-from viewfinder.evaluation.comparison import Compared, read_runs, summarise_settings
-from viewfinder.evaluation.paired import paired_difference, say_difference
-from viewfinder.evaluation.repeat import repeat_command
-from viewfinder.evaluation.settings import describe, differing
+from viewfinder.evaluation.comparison import Comparison, read_runs, summarise_settings
+from viewfinder.evaluation.paired import compute_difference, describe_difference
+from viewfinder.evaluation.repeat import format_repeat_command
+from viewfinder.evaluation.settings import describe_settings, find_differences
 from viewfinder.reporting.charts.epochs import COLOURS, OTHERS, draw_epochs
 from viewfinder.reporting.charts.heat_map import grid_of
 from viewfinder.reporting.charts.lines import score_by_value
@@ -36,26 +36,26 @@ from viewfinder.sweeps.folder import SweepFolder, SweepJob
 def test_the_interval_of_a_paired_difference_is_scipys(count: int) -> None:
     rng = np.random.default_rng(count)
     first, second = rng.random((2, count))
-    found, theirs = paired_difference(first, second), stats.ttest_rel(first, second)
+    found, theirs = compute_difference(first, second), stats.ttest_rel(first, second)
     interval = theirs.confidence_interval(0.95)
     assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
     assert found.mean == pytest.approx(np.mean(first - second))
-    assert found.suffices == (theirs.pvalue < 0.05)
+    assert found.is_conclusive == (theirs.pvalue < 0.05)
 
 
 def test_as_many_seeds_are_asked_for_as_exclude_0_at_the_same_difference_and_spread() -> None:
     differences = np.array([-0.01, 0.02, 0.03, 0.0])
-    found = paired_difference(differences, np.zeros(4))
-    assert not found.suffices
-    assert found.needed is not None
+    found = compute_difference(differences, np.zeros(4))
+    assert not found.is_conclusive
+    assert found.seeds_needed is not None
 
     def excludes(count: int) -> bool:
         deviation = differences.std(ddof=1) / math.sqrt(count)
         low, high = stats.t.interval(0.95, count - 1, loc=differences.mean(), scale=deviation)
         return low > 0 or high < 0
 
-    assert [excludes(found.needed - 1), excludes(found.needed)] == [False, True]
-    assert paired_difference(np.array([0.001, 0.0, 0.5, -0.5]), np.zeros(4)).needed is None
+    assert [excludes(found.seeds_needed - 1), excludes(found.seeds_needed)] == [False, True]
+    assert compute_difference(np.array([0.001, 0.0, 0.5, -0.5]), np.zeros(4)).seeds_needed is None
 
 
 def seeds_of(**accuracies: list[float]) -> pd.DataFrame:
@@ -69,12 +69,12 @@ def seeds_of(**accuracies: list[float]) -> pd.DataFrame:
 
 
 def test_what_is_said_of_two_settings() -> None:
-    clear = say_difference(seeds_of(a=[0.5, 0.51, 0.52], b=[0.4, 0.42, 0.41]), "a", "b", 2)
-    assert clear[0] == "Is a better than b? Over the 3 seeds both have, in percentage points and their 95% interval:"
+    clear = describe_difference(seeds_of(a=[0.5, 0.51, 0.52], b=[0.4, 0.42, 0.41]), "a", "b", 2)
+    assert clear[0] == "Is a better than b? Mean over 3 shared seeds, in percentage points, with its 95% interval:"
     assert clear[1] == "  val   10.00 better (7.52 to 12.48): the seeds suffice"
     assert len(clear) == 3
-    unclear = say_difference(seeds_of(a=[0.5, 0.6], b=[0.49, 0.4]), "a", "b", 3)
-    assert unclear[1] == "  val   10.50 better (-100.00 to 100.00): open, 2 seeds say little"
+    unclear = describe_difference(seeds_of(a=[0.5, 0.6], b=[0.49, 0.4]), "a", "b", 3)
+    assert unclear[1] == "  val   10.50 better (-100.00 to 100.00): undecided, 2 seeds are too few"
     assert unclear[-1] == "  Chosen as the best of 3 settings: its lead on val is optimistic."
     assert max(map(len, [*clear[1:], *unclear[1:]])) <= 80
 
@@ -84,20 +84,20 @@ def test_what_is_said_of_two_settings() -> None:
     [
         ([0.5, 0.6], [0.5, 0.6], "no difference, the same for each seed"),
         ([0.7, 0.8], [0.6, 0.7], "10.00 better, the same for each seed: no spread to judge it by"),
-        ([0.5, 0.6], [0.6, 0.5], "no difference (-100.00 to 100.00): open, 2 seeds say little"),
-        ([0.5, 0.6, 0.5], [0.6, 0.4, 0.599], "open, more than 100 seeds may tell"),
+        ([0.5, 0.6], [0.6, 0.5], "no difference (-100.00 to 100.00): undecided, 2 seeds are too few"),
+        ([0.5, 0.6, 0.5], [0.6, 0.4, 0.599], "undecided, more than 100 seeds may decide"),
     ],
 )
 def test_what_is_said_where_no_number_of_seeds_can_be_named(ours: list[float], theirs: list[float], said: str) -> None:
-    assert say_difference(seeds_of(a=ours, b=theirs), "a", "b", 2)[1].endswith(said)
+    assert describe_difference(seeds_of(a=ours, b=theirs), "a", "b", 2)[1].endswith(said)
 
 
 @pytest.mark.parametrize(("shift", "count"), [(1, "only seed 2"), (5, "no seed")])
 def test_settings_that_share_no_two_seeds_are_said_to(shift: int, count: str) -> None:
     rows = seeds_of(a=[0.5, 0.6], b=[0.5, 0.6])
     rows.loc[rows["setting"] == "b", "seed"] += shift
-    (said,) = say_difference(rows, "a", "b", 2)
-    assert said == f"Is a better than b? They share {count}, and it takes two shared seeds or more to say."
+    (said,) = describe_difference(rows, "a", "b", 2)
+    assert said == f"Is a better than b? They share {count}; a comparison needs at least two shared seeds."
 
 
 # The command
@@ -117,10 +117,10 @@ def test_the_command_repeats_what_was_typed_with_every_seed_and_nothing_of_how_j
     ]  # fmt: skip
     run = run_that_typed(tmp_path / "one", *typed)
     kept = "experiment=quickstart optimizer.lr=1e-3 'name='\"'\"'a b'\"'\"'' +model.sweep=1"
-    assert repeat_command([run], [2]) == f"python train.py {kept} seed=2"
-    assert repeat_command([run], [3, 1, 2]) == f"python train.py -m {kept} seed=1,2,3"
+    assert format_repeat_command([run], [2]) == f"python train.py {kept} seed=2"
+    assert format_repeat_command([run], [3, 1, 2]) == f"python train.py -m {kept} seed=1,2,3"
     installed = run_that_typed(tmp_path / "two", "model=mlp", command="viewfinder train -m model=mlp")
-    assert repeat_command([installed], [42]) == "viewfinder train model=mlp"
+    assert format_repeat_command([installed], [42]) == "viewfinder train model=mlp"
 
 
 def test_the_command_has_what_was_changed_when_the_run_went_on_and_matters(tmp_path: Path) -> None:
@@ -128,18 +128,18 @@ def test_the_command_has_what_was_changed_when_the_run_went_on_and_matters(tmp_p
     later = [["trainer.max_epochs=6", "data.root=/a b"], ["data.workers=2", "allow=tiny"], ["trainer.max_epochs=8"]]
     run.update_run(resumed=[{"time": "", "epochs": 4, "batches": 0, "overrides": each} for each in later])
     kept = "+trainer.max_epochs=8 data=image_folder 'data.root=/a b'"
-    assert repeat_command([run], [1, 2]) == f"python train.py -m {kept} seed=1,2"
+    assert format_repeat_command([run], [1, 2]) == f"python train.py -m {kept} seed=1,2"
 
 
 def test_a_strangers_command_is_words_of_train_py_alone(tmp_path: Path) -> None:
     run = run_that_typed(tmp_path / "run", "a=1; rm -rf ~", "b=\x1b[31m", command="rm -rf ~")
-    assert repeat_command([run], [1]) == r"python train.py 'a=1; rm -rf ~' 'b=\x1b[31m'"
+    assert format_repeat_command([run], [1]) == r"python train.py 'a=1; rm -rf ~' 'b=\x1b[31m'"
 
 
 def test_runs_that_do_not_say_what_was_typed_have_no_command(tmp_path: Path) -> None:
-    assert repeat_command([run_that_typed(tmp_path / "run", command="python mine.py")], [1, 2]) is None
+    assert format_repeat_command([run_that_typed(tmp_path / "run", command="python mine.py")], [1, 2]) is None
     plain = run_that_typed(tmp_path / "plain", command="python train.py")
-    assert repeat_command([plain], [42]) == "python train.py"
+    assert format_repeat_command([plain], [42]) == "python train.py"
 
 
 def test_compare_ends_with_a_command_that_makes_the_best_settings_configurations(seeds: Path, viewfinder: Type) -> None:
@@ -159,14 +159,14 @@ def test_compare_ends_with_a_command_that_makes_the_best_settings_configurations
 # Charts
 
 
-def compared(settings: list[dict[str, Any]], seeds: int = 2) -> tuple[Compared, pd.DataFrame]:
+def compared(settings: list[dict[str, Any]], seeds: int = 2) -> tuple[Comparison, pd.DataFrame]:
     """Runs of these settings with made-up scores."""
     configs = [{"model._target_": "a.Net", **each} for each in settings for _ in range(seeds)]
     scores = np.random.default_rng(0).random((len(configs), 5))
     table = pd.DataFrame(scores, columns=["best_val", "best_test", "best_f1", "last_val", "last_test"])
-    table.insert(0, "setting", describe(configs))
+    table.insert(0, "setting", describe_settings(configs))
     table["seed"], table["best_epoch"] = [*range(seeds)] * len(settings), 1
-    return (found := Compared(table, differing(configs), [])), summarise_settings(found.table)
+    return (found := Comparison(table, find_differences(configs), [])), summarise_settings(found.table)
 
 
 def test_scores_by_value_are_numpys_mean_and_deviation_in_numeric_order() -> None:
@@ -340,9 +340,11 @@ def test_a_table_of_no_runs_has_the_columns_of_one_with_some(seeds: Path) -> Non
 
 
 def test_settings_are_told_apart_by_more_than_the_last_word_of_a_class_or_how_a_value_looks() -> None:
-    nets = describe([{"model._target_": "one.Net"}, {"model._target_": "two.Net"}, {"model._target_": "two.Other"}])
+    nets = describe_settings(
+        [{"model._target_": "one.Net"}, {"model._target_": "two.Net"}, {"model._target_": "two.Other"}]
+    )
     assert nets == ["one.Net", "two.Net", "Other"]
-    values = describe([{"a": value} for value in (1, "1", True, "true", None, "x", "[1]", [1])])
+    values = describe_settings([{"a": value} for value in (1, "1", True, "true", None, "x", "[1]", [1])])
     assert len(set(values)) == 8
     assert values[5] == "a=x"
 
@@ -354,4 +356,4 @@ def test_runs_that_differ_in_precision_or_code_are_said_to(seeds: Path, tmp_path
     RunFolder(tmp_path / "0.01_1").update_run(precision="bf16-mixed", code={"viewfinder": "another"})
     said = viewfinder("compare", tmp_path).out
     assert "different precisions (2 in 32-true, 1 in bf16-mixed)" in said
-    assert "Made by different code of viewfinder." in said
+    assert "Made with different code of viewfinder." in said

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from viewfinder.evaluation.comparison import SCORES, summarise_settings
-from viewfinder.evaluation.settings import describe, with_phases
+from viewfinder.evaluation.settings import describe_settings, name_phases
 
 
 def config(network: str, seed: int = 1, **values: Any) -> dict[str, Any]:
@@ -17,18 +17,18 @@ def config(network: str, seed: int = 1, **values: Any) -> dict[str, Any]:
 
 def test_runs_are_described_by_that_in_which_they_differ() -> None:
     lr = "optimizer.lr"
-    assert describe([config("a.One", 1, **{lr: 0.1}), config("a.One", 2, **{lr: 0.2})]) == ["lr=0.1", "lr=0.2"]
-    assert describe([config("a.One", 1), config("a.One", 2)]) == ["One", "One"]
+    assert describe_settings([config("a.One", 1, **{lr: 0.1}), config("a.One", 2, **{lr: 0.2})]) == ["lr=0.1", "lr=0.2"]
+    assert describe_settings([config("a.One", 1), config("a.One", 2)]) == ["One", "One"]
     several = [
         config("a.One", **{"model.width": 1, lr: 0.1}),
         config("a.One", **{"model.width": 2, lr: 0.1}),
         config("b.Two", **{"model.width": 9, "model.depth": 3, lr: 0.1}),
     ]
-    assert describe(several) == ["One width=1", "One width=2", "Two"]
+    assert describe_settings(several) == ["One width=1", "One width=2", "Two"]
     clash = [config("a.One", **{"model.gamma": 1, "scheduler.gamma": k}) for k in (1, 2)]
-    assert describe(clash) == ["gamma=1", "gamma=2"]
+    assert describe_settings(clash) == ["gamma=1", "gamma=2"]
     clash.append(config("a.One", **{"model.gamma": 2, "scheduler.gamma": 2}))
-    assert describe(clash)[-1] == "model.gamma=2 scheduler.gamma=2"
+    assert describe_settings(clash)[-1] == "model.gamma=2 scheduler.gamma=2"
 
 
 def test_runs_in_phases_are_described_by_their_choice_and_what_differs_within_it() -> None:
@@ -39,18 +39,18 @@ def test_runs_in_phases_are_described_by_their_choice_and_what_differs_within_it
     none, fine = config("a.One"), "phases=fine_tune"
     # Whether the choice was typed or an experiment's, it is one.
     typed = [["phases=none"], [fine], ["phases=none", fine, "phases.fine_tune.lr=0.1"], ["experiment=transfer"]]
-    configs = with_phases([none, phased(0.1, 1), phased(0.1, 1), phased(0.1, 1)], typed)
-    assert describe(configs) == ["phases=none", *3 * [fine]]
-    configs = with_phases([none, phased(0.1, 1), phased(0.2, 1)], [[], [fine], []])
-    assert describe(configs) == ["phases=none", f"{fine} fine_tune.lr=0.1", f"{fine} fine_tune.lr=0.2"]
+    configs = name_phases([none, phased(0.1, 1), phased(0.1, 1), phased(0.1, 1)], typed)
+    assert describe_settings(configs) == ["phases=none", *3 * [fine]]
+    configs = name_phases([none, phased(0.1, 1), phased(0.2, 1)], [[], [fine], []])
+    assert describe_settings(configs) == ["phases=none", f"{fine} fine_tune.lr=0.1", f"{fine} fine_tune.lr=0.2"]
     # The optimizer's learning rate is another.
-    configs = with_phases([phased(0.1, 1, **{"optimizer.lr": 1}), phased(0.2, 2, **{"optimizer.lr": 2})], [[], []])
-    assert describe(configs) == [f"lr={n} fine_tune.lr=0.{n} head.epochs={n}" for n in (1, 2)]
+    configs = name_phases([phased(0.1, 1, **{"optimizer.lr": 1}), phased(0.2, 2, **{"optimizer.lr": 2})], [[], []])
+    assert describe_settings(configs) == [f"lr={n} fine_tune.lr=0.{n} head.epochs={n}" for n in (1, 2)]
     # What nobody typed, or what was typed for phases of two kinds, names no choice.
-    assert describe(with_phases([none, phased(0.1, 1)], [[], []]))[1] == "phases=head,fine_tune"
+    assert describe_settings(name_phases([none, phased(0.1, 1)], [[], []]))[1] == "phases=head,fine_tune"
     other = {"phases.only.train": "all"}
     for word in (fine, "phases=none"):
-        said = describe(with_phases([none, phased(0.1, 1), config("a.One", **other)], [[], [word], [word]]))
+        said = describe_settings(name_phases([none, phased(0.1, 1), config("a.One", **other)], [[], [word], [word]]))
         assert said == ["phases=none", "phases=head,fine_tune", "phases=only"]
 
 

@@ -22,7 +22,7 @@ from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.data.seeding import seed_everything
 from viewfinder.errors import UserError
-from viewfinder.evaluation.lr_curve import Curve, find_rate, is_diverged, smooth
+from viewfinder.evaluation.lr_curve import Curve, is_diverged, propose_rate, smooth_losses
 from viewfinder.experiment import lr_range
 from viewfinder.experiment.build import build_network, open_data
 from viewfinder.runs.find import find_runs
@@ -152,7 +152,7 @@ def test_a_frozen_resnet50_is_tested_too(
 
 def curve_of(losses: np.ndarray, first: float = 1e-7, last: float = 10.0) -> Curve:
     rates = np.geomspace(first, last, len(losses))
-    return Curve(rates, losses, smooth(losses, len(losses)), len(losses), None)
+    return Curve(rates, losses, smooth_losses(losses, len(losses)), len(losses), None)
 
 
 @pytest.mark.parametrize("steps", [100, 200, 1000])
@@ -162,7 +162,7 @@ def test_the_proposal_is_where_a_known_curve_is_steepest(steps: int, noise: floa
     place = np.linspace(-7, 1, steps)
     losses = 2.3 - 1 / (1 + np.exp(-(place + 3) / 0.3)) + 20 * np.clip(place + 1, 0, None) ** 2
     losses += np.random.default_rng(0).normal(0, noise, steps)
-    finding = find_rate(curve_of(losses))
+    finding = propose_rate(curve_of(losses))
     assert finding.proposal is not None
     assert finding.fell is not None
     assert abs(math.log10(finding.proposal) + 3) < 0.3
@@ -171,7 +171,7 @@ def test_the_proposal_is_where_a_known_curve_is_steepest(steps: int, noise: floa
 
 def test_of_noise_alone_a_rate_is_proposed_but_rarely() -> None:
     rng = np.random.default_rng(1)
-    proposals = [find_rate(curve_of(rng.normal(2.3, 0.1, 200))).proposal for _ in range(50)]
+    proposals = [propose_rate(curve_of(rng.normal(2.3, 0.1, 200))).proposal for _ in range(50)]
     assert sum(each is not None for each in proposals) <= 3
 
 

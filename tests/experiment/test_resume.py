@@ -27,7 +27,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from viewfinder.config.overrides import compose_config
 from viewfinder.errors import UserError
-from viewfinder.evaluation.repeat import repeat_command
+from viewfinder.evaluation.repeat import format_repeat_command
 from viewfinder.experiment.resume import resume_experiment
 from viewfinder.experiment.run import run_experiment
 from viewfinder.models.mlp import MLP
@@ -309,7 +309,7 @@ def test_a_finished_run_with_more_epochs_is_the_run_that_was_begun_with_them(
     page = run.report.read_text(encoding="utf-8")
     assert "extended" in page
     assert "\nviewfinder resume run trainer.max_epochs=5</pre>" in page
-    command = repeat_command([run], [42])
+    command = format_repeat_command([run], [42])
     assert command is not None
     again = compose_config([*shlex.split(command)[2:], f"run_dir={run.path}"])
     assert again == run.read_config()

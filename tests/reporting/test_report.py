@@ -9,7 +9,7 @@ from conftest import Page, some_predictions
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from viewfinder.evaluation.metrics import scores
+from viewfinder.evaluation.score import score_predictions
 from viewfinder.reporting.pages.run import write_report
 from viewfinder.runs.atomic import write_json
 from viewfinder.runs.folder import RunFolder
@@ -20,7 +20,7 @@ def scored_run(folder: Path, names: list[str]) -> tuple[RunFolder, dict[str, Any
     cfg = OmegaConf.create({"name": "<b>name</b>", "seed": 3, "run_dir": str(folder), "output_dir": "outputs"})
     assert isinstance(cfg, DictConfig)
     run = RunFolder.create(cfg)
-    split = scores(some_predictions(60, len(names), seed=9), 1.25, names)
+    split = score_predictions(some_predictions(60, len(names), seed=9), 1.25, names)
     found = {which: {"epoch": epoch, "val": split, "test": split} for which, epoch in (("best", 1), ("last", 2))}
     write_json(run.scores, found)
     run.write_data({

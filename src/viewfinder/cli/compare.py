@@ -16,7 +16,7 @@ def compare(
     Then the best setting's lead over the next, seed by seed, with its 95% interval, and the command that repeats it.
     """
     from viewfinder.errors import printable
-    from viewfinder.evaluation.comparison import read_runs, require_finished, say_best, summarise_settings
+    from viewfinder.evaluation.comparison import describe_best, read_runs, require_finished, summarise_settings
     from viewfinder.reporting.tables import EXPLAINED, console, print_comparison
     from viewfinder.runs.atomic import replace_text
     from viewfinder.runs.find import find_runs
@@ -35,7 +35,7 @@ def compare(
     for path, reason in compared.skipped:
         terminal.print(printable(f"left out: {path}: {reason}"), soft_wrap=True)
     if not markdown:
-        best = say_best(compared, summary)
+        best = describe_best(compared, summary)
         for number, line in enumerate(best.lead):
             terminal.print(printable(line) if number else f"\n{printable(line)}")
         if best.command:

@@ -34,10 +34,10 @@ def evaluate(
     with importing():  # torch and Lightning come with it
         from viewfinder.experiment.load import open_run
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
-    from viewfinder.evaluation.score import score_splits
     from viewfinder.reporting.console import describe_skipped
     from viewfinder.reporting.tables import console, score_table
     from viewfinder.runs.atomic import replace_text, write_json
+    from viewfinder.training.scoring import score_splits
 
     opened = open_run(run, overrides or [], weights.value)
     data = opened.open_data(split.value)

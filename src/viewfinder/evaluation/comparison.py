@@ -1,4 +1,4 @@
-"""Runs as a table, and what remains of it when seeds are averaged."""
+"""Comparison of runs: a table of scores, and its summary over seeds."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,52 +6,51 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from viewfinder.config.flatten import flat
 from viewfinder.errors import Problem, UserError, join_names
-from viewfinder.evaluation.paired import say_difference
-from viewfinder.evaluation.repeat import repeat_command
-from viewfinder.evaluation.settings import describe, differing, with_phases
+from viewfinder.evaluation.paired import describe_difference
+from viewfinder.evaluation.repeat import format_repeat_command
+from viewfinder.evaluation.settings import describe_settings, find_differences, name_phases
 from viewfinder.runs.folder import RunFolder
 
 SCORES = ("best_val", "best_test", "best_f1", "last_val", "last_test")
 
 
-class Compared(NamedTuple):
-    """The finished ones of some runs, and the others."""
+class Comparison(NamedTuple):
+    """Scores of finished runs."""
 
     table: pd.DataFrame
-    """a row a run: run (its path), setting, seed, best_epoch and its accuracies and F1"""
-    swept: list[dict[str, Any]]
-    """for each row the keys in which its setting differs from some other, with their values"""
+    """a row for each run: run (its path), setting, seed, best_epoch, and its accuracies and F1"""
+    varied: list[dict[str, Any]]
+    """for each row the keys in which its setting differs from another, with their values"""
     skipped: list[tuple[Path, str]]
-    """runs that are left out, and why"""
+    """unfinished or unreadable runs, with the reason"""
     notes: Sequence[str] = ()
-    """in what they differ that is no setting: precision, code, versions"""
+    """differences other than settings: precision, code, versions"""
 
-    def rows(self) -> pd.DataFrame:
-        """A row for each setting and seed: of runs equal in both the last counts. Its index leads into `swept`."""
+    def unique_rows(self) -> pd.DataFrame:
+        """Return the last row for each setting and seed; the index refers to `varied`."""
         return self.table.drop_duplicates(["setting", "seed"], keep="last")
 
 
-def read_runs(folders: Sequence[RunFolder]) -> Compared:
-    """The table of some runs, none of which need have finished; a setting is written as that in which they differ."""
-    rows, configs, made, skipped = [], [], [], []
+def read_runs(folders: Sequence[RunFolder]) -> Comparison:
+    """Read the scores of finished runs, and name each setting by the keys in which it differs."""
+    rows, configs, facts_of_runs, skipped = [], [], [], []
     for folder in folders:
         try:
             facts = folder.read_run()
             if facts["status"] != "finished" or not folder.scores.is_file():
                 skipped.append((folder.path, facts.get("error") or folder.status))
                 continue
-            scores, cfg = folder.read_scores(), folder.read_config()
+            scores, config = folder.read_scores(), folder.read_settings()
         except UserError as error:
             skipped.append((folder.path, error.reason))
             continue
         best, last = scores["best"], scores["last"]
         rows.append({
             "run": str(folder.path),
-            "seed": cfg.seed,
+            "seed": config["seed"],
             "best_epoch": best["epoch"],
             "best_val": best["val"]["accuracy"],
             "best_test": best["test"]["accuracy"],
@@ -59,65 +58,74 @@ def read_runs(folders: Sequence[RunFolder]) -> Compared:
             "last_val": last["val"]["accuracy"],
             "last_test": last["test"]["accuracy"],
         })  # fmt: skip
-        config: Any = OmegaConf.to_container(cfg)
         configs.append(flat(config))
-        made.append(facts)
-    configs = with_phases(configs, [facts.get("overrides", []) for facts in made])
+        facts_of_runs.append(facts)
+    configs = name_phases(configs, [facts.get("overrides", []) for facts in facts_of_runs])
     table = pd.DataFrame(rows, columns=["run", "seed", "best_epoch", *SCORES])
-    table.insert(0, "setting", describe(configs))
-    return Compared(table, differing(configs), skipped, _notes(made))
+    table.insert(0, "setting", describe_settings(configs))
+    return Comparison(table, find_differences(configs), skipped, _note_differences(facts_of_runs))
 
 
-def _notes(made: Sequence[dict[str, Any]]) -> list[str]:
-    """What a person should know who averages over runs of which run.json says this."""
+def _note_differences(facts_of_runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Describe differences in precision, code and versions, given each run's run.json."""
     notes = []
-    precisions = Counter(facts["precision"] for facts in made if "precision" in facts)
+    precisions = Counter(facts["precision"] for facts in facts_of_runs if "precision" in facts)
     if len(precisions) > 1:
         counts = join_names(f"{count} in {precision}" for precision, count in precisions.most_common())
-        notes.append(f"Trained in different precisions ({counts}): trainer.precision=32-true makes runs alike.")
-    for what in ("code", "versions"):
+        notes.append(
+            f"Trained in different precisions ({counts}). Set trainer.precision=32-true to compare like with like."
+        )
+    for section in ("code", "versions"):
         values: dict[str, set[str]] = {}
-        for facts in made:
-            for name, value in facts.get(what, {}).items():
+        for facts in facts_of_runs:
+            for name, value in facts.get(section, {}).items():
                 values.setdefault(name, set()).add(value)
-        if differ := sorted(name for name, found in values.items() if len(found) > 1):
-            notes.append(f"Made by different {what} of {join_names(differ)}.")
+        if names := sorted(name for name, distinct in values.items() if len(distinct) > 1):
+            notes.append(f"Made with different {section} of {join_names(names)}.")
     return notes
 
 
-def require_finished(compared: Compared) -> None:
-    """Raises UserError if no run has finished, with the reason of each."""
-    if compared.table.empty:
-        problems = [Problem(str(path), f"left out: {reason}") for path, reason in compared.skipped]
+def require_finished(comparison: Comparison) -> None:
+    """Raise UserError with the reason for each run if none has finished."""
+    if comparison.table.empty:
+        problems = [Problem(str(path), f"left out: {reason}") for path, reason in comparison.skipped]
         raise UserError("the runs: none has finished", problems)
 
 
 def summarise_settings(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a setting, the best validation accuracy first; of runs equal even in their seed the last counts.
+    """Average scores over seeds: a row for each setting, the best validation accuracy first.
 
-    Columns: setting, seeds, best_epoch, <score>_mean and <score>_std; the deviation is the sample's, NaN for a
-    single seed.
+    If a setting has several runs with one seed, the last is used.
+
+    Returns:
+        Columns setting, seeds, best_epoch, <score>_mean and <score>_std: the sample standard deviation, NaN for a
+        single seed.
     """
     grouped = table.drop_duplicates(["setting", "seed"], keep="last").groupby("setting", sort=False)
-    columns = {f"{name}_{how}": (name, how) for name in SCORES for how in ("mean", "std")}
+    columns = {f"{name}_{statistic}": (name, statistic) for name in SCORES for statistic in ("mean", "std")}
     summary = grouped.agg(seeds=("seed", "nunique"), best_epoch=("best_epoch", "mean"), **columns)
     return summary.reset_index().sort_values("best_val_mean", ascending=False, kind="stable", ignore_index=True)
 
 
-class Best(NamedTuple):
-    """What is said of the best setting by validation."""
+class BestSetting(NamedTuple):
+    """Description of the best setting by validation."""
 
     lead: list[str]
-    """lines: its lead over the next; [] where it is the only one"""
+    """lines on its lead over the next setting; empty if it is the only one"""
     command: str | None
-    """that repeats it, where its runs say what was typed"""
+    """command that repeats it; None if its runs do not record their overrides"""
 
 
-def say_best(compared: Compared, summary: pd.DataFrame) -> Best:
-    """The best setting against the runner-up, and its command; `summary` is that of `summarise_settings`."""
+def describe_best(comparison: Comparison, summary: pd.DataFrame) -> BestSetting:
+    """Compare the best setting with the next, and find the command that repeats it.
+
+    Args:
+        comparison: runs to compare.
+        summary: their settings, from `summarise_settings`.
+    """
     if summary.empty:
-        return Best([], None)
-    settings, rows = list(summary["setting"]), compared.rows()
-    lead = say_difference(rows, settings[0], settings[1], len(settings)) if len(settings) > 1 else []
+        return BestSetting([], None)
+    settings, rows = list(summary["setting"]), comparison.unique_rows()
+    lead = describe_difference(rows, settings[0], settings[1], len(settings)) if len(settings) > 1 else []
     best = rows[rows["setting"] == settings[0]]
-    return Best(lead, repeat_command([RunFolder(Path(path)) for path in best["run"]], best["seed"]))
+    return BestSetting(lead, format_repeat_command([RunFolder(Path(path)) for path in best["run"]], best["seed"]))

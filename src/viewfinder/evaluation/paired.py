@@ -1,4 +1,4 @@
-"""The difference of two settings, seed by seed, and whether the seeds suffice to tell them apart."""
+"""Paired comparison of two settings over shared seeds."""
 
 import math
 from typing import NamedTuple
@@ -8,39 +8,42 @@ import pandas as pd
 from scipy import stats
 
 LEVEL = 0.95
+"""Confidence level of the interval."""
 MOST_SEEDS = 100
-FEW = 3
-"""Seeds, below which nothing is said of how many would suffice: their spread is hardly known."""
+"""Largest number of seeds that is recommended."""
+FEW_SEEDS = 3
+"""With fewer seeds the spread is hardly known, and no number of seeds is recommended."""
 SPLITS = {"best_val": "val", "best_test": "test"}
 
 
 class Difference(NamedTuple):
-    """Of accuracies as shares: the first setting's less the second's, over the seeds both have."""
+    """Mean difference of two settings' accuracies, as shares, with its 95% interval."""
 
     seeds: int
     mean: float
     low: float
     high: float
-    """ends of the 95% interval of the mean difference; NaN where every seed's difference is the same"""
-    needed: int | None
-    """seeds from which on such an interval would exclude 0; None: more than MOST_SEEDS, or no spread to tell by"""
+    """ends of the interval; NaN if the difference is the same for each seed"""
+    seeds_needed: int | None
+    """seeds whose interval would exclude 0; None if that takes more than MOST_SEEDS, or the spread is 0"""
 
     @property
-    def suffices(self) -> bool:
+    def is_conclusive(self) -> bool:
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
-def paired_difference(first: np.ndarray, second: np.ndarray) -> Difference:
-    """Student's t interval of the mean of first - second.
+def compute_difference(first: np.ndarray, second: np.ndarray) -> Difference:
+    """Compute the mean of first - second and its Student's t interval.
 
-    Pairing takes out what a seed does to both settings alike. The interval is that of a pair named in advance: of a
-    setting that was chosen as the best of several the difference is optimistic, the more so the more there were.
+    Pairing removes the effect of a seed that both settings share. The interval holds for a pair chosen in advance: for
+    the best of several settings the difference is optimistic, the more so the more settings there are.
 
     Args:
-        first: (n,) accuracies, n >= 2.
-        second: (n,) those of the same seeds.
+        first: accuracies, (n,) with n >= 2.
+        second: accuracies of the same seeds, (n,).
     """
-    # Accuracies are quotients of whole numbers: what is left beyond is rounding.
+    # Accuracies are quotients of whole numbers: further digits are rounding errors.
     differences = np.round(first - second, 12)
     count, mean, deviation = len(differences), float(differences.mean()), float(differences.std(ddof=1))
     if deviation == 0:
@@ -54,38 +57,41 @@ def _half_width(count: int, deviation: float) -> float:
     return float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * deviation / math.sqrt(count)
 
 
-def say_difference(rows: pd.DataFrame, first: str, second: str, settings: int) -> list[str]:
-    """In a few lines, which of two settings is better, by how much, and whether the seeds suffice.
+def describe_difference(rows: pd.DataFrame, first: str, second: str, settings: int) -> list[str]:
+    """Describe in a few lines which of two settings is better, by how much, and whether the seeds suffice.
 
     Args:
         rows: a row for each setting and seed: setting, seed, best_val, best_test.
-        first: the setting with the better mean on validation.
-        settings: how many there are to choose from.
+        first: setting with the better mean on validation.
+        second: setting to compare it with.
+        settings: number of settings from which `first` was chosen.
     """
     ours, theirs = (rows[rows["setting"] == name].set_index("seed") for name in (first, second))
     shared = ours.index.intersection(theirs.index).sort_values()
     question = f"Is {first} better than {second}?"
     if len(shared) < 2:
         count = "no seed" if shared.empty else f"only seed {shared[0]}"
-        return [f"{question} They share {count}, and it takes two shared seeds or more to say."]
-    lines = [f"{question} Over the {len(shared)} seeds both have, in percentage points and their 95% interval:"]
+        return [f"{question} They share {count}; a comparison needs at least two shared seeds."]
+    lines = [f"{question} Mean over {len(shared)} shared seeds, in percentage points, with its 95% interval:"]
     for column, split in SPLITS.items():
-        found = paired_difference(*(each.loc[shared, column].to_numpy() for each in (ours, theirs)))
-        lines.append(f"  {split:<4}  {_said(found)}")
+        difference = compute_difference(*(table.loc[shared, column].to_numpy() for table in (ours, theirs)))
+        lines.append(f"  {split:<4}  {_describe_split(difference)}")
     if len(shared) < max(len(ours), len(theirs)):
-        lines.append(f"  The table has the means over all seeds, {len(ours)} and {len(theirs)}.")
+        lines.append(f"  The table shows the means over all seeds, {len(ours)} and {len(theirs)}.")
     if settings > 2:
         lines.append(f"  Chosen as the best of {settings} settings: its lead on val is optimistic.")
     return lines
 
 
-def _said(found: Difference) -> str:
-    size = f"{100 * abs(found.mean):.2f} {'better' if found.mean > 0 else 'worse'}" if found.mean else "no difference"
-    if math.isnan(found.low):
-        return f"{size}, the same for each seed{'' if found.mean == 0 else ': no spread to judge it by'}"
-    size += f" ({max(-100, 100 * found.low):.2f} to {min(100, 100 * found.high):.2f})"
-    if found.suffices:
+def _describe_split(difference: Difference) -> str:
+    mean, seeds = difference.mean, difference.seeds
+    size = f"{100 * abs(mean):.2f} {'better' if mean > 0 else 'worse'}" if mean else "no difference"
+    if math.isnan(difference.low):
+        return f"{size}, the same for each seed{'' if mean == 0 else ': no spread to judge it by'}"
+    size += f" ({max(-100, 100 * difference.low):.2f} to {min(100, 100 * difference.high):.2f})"
+    if difference.is_conclusive:
         return f"{size}: the seeds suffice"
-    if found.seeds < FEW:
-        return f"{size}: open, {found.seeds} seeds say little"
-    return f"{size}: open, {f'about {found.needed}' if found.needed else f'more than {MOST_SEEDS}'} seeds may tell"
+    if seeds < FEW_SEEDS:
+        return f"{size}: undecided, {seeds} seeds are too few"
+    needed = f"about {difference.seeds_needed}" if difference.seeds_needed else f"more than {MOST_SEEDS}"
+    return f"{size}: undecided, {needed} seeds may decide"

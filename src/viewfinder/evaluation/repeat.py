@@ -1,4 +1,4 @@
-"""The command line that repeats a setting."""
+"""Command line that repeats a setting."""
 
 import re
 import shlex
@@ -9,43 +9,44 @@ from viewfinder.errors import UserError, printable
 from viewfinder.runs.folder import RunFolder
 
 PROGRAMS = ("python train.py", "viewfinder train")
-HOW = re.compile(r"[+~]*(?:seed|run_dir|allow|sweep|(?:sweep|hydra)[./@].*)(?:=.*)?", re.DOTALL)
-"""Overrides that say how jobs are made and where they go, whose code may run, and the seed, which is said anew."""
+OMITTED = re.compile(r"[+~]*(?:seed|run_dir|allow|sweep|(?:sweep|hydra)[./@].*)(?:=.*)?", re.DOTALL)
+"""Overrides that choose folders, executors and trusted code, and the seed, which is added again."""
 
 
-def repeat_command(runs: Sequence[RunFolder], seeds: Iterable[int]) -> str | None:
-    """What to type to train a setting again with each of its seeds; None where its runs do not say what was typed.
+def format_repeat_command(runs: Sequence[RunFolder], seeds: Iterable[int]) -> str | None:
+    """Return the command that trains a setting again with each seed, or None if no run records its overrides.
 
     Args:
-        runs: of the one setting.
-        seeds: theirs.
+        runs: runs of one setting.
+        seeds: seeds of these runs.
     """
     for run in runs:
         try:
             facts = run.read_run()
         except UserError:
             continue
-        typed, command = facts.get("overrides", []), facts.get("command", "")
-        if not typed and command not in PROGRAMS:
-            continue  # a configuration that nobody typed
-        typed = _changed(typed, (word for each in facts.get("resumed", []) for word in each.get("overrides", [])))
-        if any(word.startswith("-") for word in typed):
-            continue  # no override, but an option of Hydra's, one of which runs a file's code
+        overrides, command = facts.get("overrides", []), facts.get("command", "")
+        if not overrides and command not in PROGRAMS:
+            continue  # the configuration was made in Python
+        resumed = (override for resume in facts.get("resumed", []) for override in resume.get("overrides", []))
+        overrides = _update_overrides(overrides, resumed)
+        if any(override.startswith("-") for override in overrides):
+            continue  # an option of Hydra, which may run code from a file
         program = next((name for name in PROGRAMS if command.startswith(f"{name} ")), PROGRAMS[0])
-        wanted = sorted(set(seeds))
-        words = [word for word in typed if not HOW.fullmatch(word)]
-        if len(wanted) > 1 or any(word.startswith("seed=") for word in typed):
-            words.append(f"seed={','.join(map(str, wanted))}")
-        # What others wrote must not steer the terminal on which it is shown.
-        return printable(shlex.join([*program.split(), *["-m"] * (len(wanted) > 1), *words]))
+        unique = sorted(set(seeds))
+        words = [override for override in overrides if not OMITTED.fullmatch(override)]
+        if len(unique) > 1 or any(override.startswith("seed=") for override in overrides):
+            words.append(f"seed={','.join(map(str, unique))}")
+        # A run folder may come from a stranger, whose control characters must not reach the terminal.
+        return printable(shlex.join([*program.split(), *["-m"] * (len(unique) > 1), *words]))
     return None
 
 
-def _changed(typed: Iterable[str], later: Iterable[str]) -> list[str]:
-    """Overrides with what was typed for the same keys when the run went on."""
-    words = {word.partition("=")[0].lstrip("+"): word for word in typed}
-    for word in later:
-        key, _, value = word.partition("=")
+def _update_overrides(overrides: Iterable[str], resumed: Iterable[str]) -> list[str]:
+    """Return overrides with the values that were given when the run was resumed."""
+    words = {override.partition("=")[0].lstrip("+"): override for override in overrides}
+    for override in resumed:
+        key, _, value = override.partition("=")
         if key not in NO_MATTER:
-            words[key] = f"{words.get(key, word).partition('=')[0]}={value}"
+            words[key] = f"{words.get(key, override).partition('=')[0]}={value}"
     return [*words.values()]

@@ -1,4 +1,4 @@
-"""In what runs differ: the settings that a comparison is about."""
+"""Settings in which runs differ, as a comparison names them."""
 
 import json
 from collections import Counter
@@ -10,40 +10,41 @@ import yaml
 from viewfinder.config.flatten import NO_MATTER
 
 NOT_SETTINGS = ("seed", *NO_MATTER)
-"""The seed is averaged over."""
+"""Keys that do not tell settings apart; scores are averaged over the seed."""
 CLASS = "._target_"
 PHASES = "phases"
 
 
-def with_phases(configs: Sequence[dict[str, Any]], typed: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-    """Flat configurations, each with what its phases are called under the key `phases`.
+def name_phases(configs: Sequence[dict[str, Any]], overrides: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """Return flat configurations with a name for their phases under the key `phases`.
 
-    That is none, or what some run was given to choose phases of these names, or else the names.
+    The name is "none", the option of the group `phases` that some run chose, or the names of the phases.
 
     Args:
-        typed: the overrides of each.
+        configs: flat configurations.
+        overrides: overrides of each run.
     """
     names = [tuple(dict.fromkeys(key.split(".")[1] for key in config if _is_of_phases(key))) for config in configs]
-    choices: dict[tuple[str, ...], set[str]] = {(): {"none"}}
-    for phases, words in zip(names, typed, strict=True):
+    options: dict[tuple[str, ...], set[str]] = {(): {"none"}}
+    for phases, words in zip(names, overrides, strict=True):
         chosen = [word.removeprefix("phases=") for word in words if word.startswith("phases=")]
-        choices.setdefault(phases, set()).update(chosen[-1:] if phases else [])
-    used = Counter(choice for found in choices.values() for choice in found)
-    called = {
-        phases: next(iter(found)) if len(found) == 1 and used[next(iter(found))] == 1 else ",".join(phases) or "none"
-        for phases, found in choices.items()
+        options.setdefault(phases, set()).update(chosen[-1:] if phases else [])
+    counts = Counter(option for group in options.values() for option in group)
+    labels = {
+        phases: next(iter(group)) if len(group) == 1 and counts[next(iter(group))] == 1 else ",".join(phases) or "none"
+        for phases, group in options.items()
     }
-    return [{**config, PHASES: called[phases]} for config, phases in zip(configs, names, strict=True)]
+    return [{**config, PHASES: labels[phases]} for config, phases in zip(configs, names, strict=True)]
 
 
 def _is_of_phases(key: str) -> bool:
     return key.startswith(f"{PHASES}.")
 
 
-def differing(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each flat configuration, the keys in which it differs from some other, with its values.
+def find_differences(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return for each flat configuration the keys in which it differs from any other, with its values.
 
-    Within a group, arguments are compared only among runs that share the class; or of phases, what they are called.
+    Within a group, arguments are compared only among runs with the same class, or with the same name of phases.
     """
     differences: list[dict[str, Any]] = [{} for _ in configs]
     for key in sorted({key for config in configs for key in config}):
@@ -61,53 +62,55 @@ def differing(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return differences
 
 
-def describe(configs: Sequence[dict[str, Any]]) -> list[str]:
-    """For each configuration, that in which it differs from some other: 'AdamW lr=0.001'; else its network."""
-    differences = differing(configs)
-    names = short_names({key for each in differences for key in each})
-    classes = {str(value) for each in differences for key, value in each.items() if key.endswith(CLASS)}
-    shared = Counter(written(each, CLASS) for each in classes)
+def describe_settings(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """Name each flat configuration by its differences, such as 'AdamW lr=0.001', or else by its network."""
+    differences = find_differences(configs)
+    names = shorten_keys({key for difference in differences for key in difference})
+    classes = {str(value) for difference in differences for key, value in difference.items() if key.endswith(CLASS)}
+    counts = Counter(format_value(path, CLASS) for path in classes)
 
-    def said(key: str, value: Any) -> str:
+    def describe(key: str, value: Any) -> str:
         if not key.endswith(CLASS):
-            return f"{names[key]}={written(value, key)}"
-        return written(value, key) if shared[written(value, key)] == 1 else str(value)
+            return f"{names[key]}={format_value(value, key)}"
+        name = format_value(value, key)
+        return name if counts[name] == 1 else str(value)
 
     return [
-        " ".join(said(key, value) for key, value in each.items()) or written(config.get(f"model{CLASS}", ""), CLASS)
-        for each, config in zip(differences, configs, strict=True)
+        " ".join(describe(key, value) for key, value in difference.items())
+        or format_value(config.get(f"model{CLASS}", ""), CLASS)
+        for difference, config in zip(differences, configs, strict=True)
     ]
 
 
-def short_names(keys: set[str]) -> dict[str, str]:
-    """Each key without its group, where no other ends in the same word.
+def shorten_keys(keys: set[str]) -> dict[str, str]:
+    """Map each key to its last word if no other key ends in it, else to itself.
 
-    A class's is its group's name alone; a phase's has the name of the phase, whose `lr` is not the optimizer's.
+    The key of a class becomes its group. The key of a phase keeps the phase's name: its `lr` is not the optimizer's.
     """
-    ends = Counter(key.rpartition(".")[2] for key in keys if not _is_of_phases(key))
+    counts = Counter(key.rpartition(".")[2] for key in keys if not _is_of_phases(key))
 
-    def short(key: str) -> str:
+    def shorten(key: str) -> str:
         if key.endswith(CLASS):
             return key.removesuffix(CLASS)
         if _is_of_phases(key):
             return key.removeprefix(f"{PHASES}.")
-        end = key.rpartition(".")[2]
-        return end if ends[end] == 1 else key
+        last = key.rpartition(".")[2]
+        return last if counts[last] == 1 else key
 
-    return {key: short(key) for key in keys}
+    return {key: shorten(key) for key in keys}
 
 
-def written(value: Any, key: str = "") -> str:
-    """A value as one types it: null, true, [1,2]; a class by its name."""
+def format_value(value: Any, key: str = "") -> str:
+    """Format a value as on the command line: null, true, [1,2]; a class by its name."""
     if key.endswith(CLASS):
         return str(value).rpartition(".")[2]
-    if isinstance(value, str) and _is_text(value):
+    if isinstance(value, str) and _is_plain_text(value):
         return value
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def _is_text(value: str) -> bool:
-    """Whether it would be read back as it stands, and not as a number, say."""
+def _is_plain_text(value: str) -> bool:
+    """Tell whether YAML reads the bare text back unchanged, and not as a number, for example."""
     try:
         return yaml.safe_load(value) == value
     except yaml.YAMLError:
@@ -115,5 +118,5 @@ def _is_text(value: str) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it can stand on an axis."""
+    """Tell whether a value can be drawn on a numeric axis."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

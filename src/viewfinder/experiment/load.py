@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from viewfinder.config.instantiate import STAGE, build, said
 from viewfinder.data.module import ImageData
 from viewfinder.errors import Problem, UserError, join_names
-from viewfinder.evaluation.score import load_weights
 from viewfinder.experiment.build import build_classifier, open_data, rebuild_network
 from viewfinder.experiment.stored_config import from_where, keep_storage, read_checked_config, without_download
 from viewfinder.models.summary import summarise_network
@@ -21,6 +20,7 @@ from viewfinder.runs.stored_values import check_keys
 from viewfinder.training.choices import ALL_THREADS, MOST_THREADS
 from viewfinder.training.features.cache import has_frozen_backbone, use_features
 from viewfinder.training.precision import set_tf32
+from viewfinder.training.scoring import load_weights
 
 
 class OpenedRun:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from viewfinder.config.instantiate import build
 from viewfinder.config.phases import phases_of
 from viewfinder.errors import Problem, UserError, join_names
-from viewfinder.evaluation.lr_curve import Curve, Finding, find_rate, is_diverged, smooth
+from viewfinder.evaluation.lr_curve import Curve, Finding, is_diverged, propose_rate, smooth_losses
 from viewfinder.experiment.build import check_config
 from viewfinder.experiment.failures import explained
 from viewfinder.experiment.run import prepare, settle
@@ -77,7 +77,7 @@ def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] 
                 log.info(f"{stopped} after {len(recorder.losses)} of {len(rates)} steps; nothing is kept")
                 raise
             curve = recorder.curve()
-            finding = find_rate(curve)
+            finding = propose_rate(curve)
             with signals.held():
                 write(folder, cfg, curve, finding, {"started": started, **_facts(choices)})
         say_finding(curve, finding, folder, overrides)
@@ -164,7 +164,7 @@ class RangeRecorder(Callback):
             raise UserError("the training", [Problem("train/loss", rule, remedy=remedy)])
         planned, losses = len(self.rates), np.array(self.losses[:count])
         diverged = float(self.rates[len(self.losses) - 1]) if is_diverged(self.losses, planned) else None
-        return Curve(self.rates[:count], losses, smooth(losses, planned), planned, diverged)
+        return Curve(self.rates[:count], losses, smooth_losses(losses, planned), planned, diverged)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.bar.close()

@@ -16,7 +16,6 @@ from viewfinder.data.preprocess import preprocess_of
 from viewfinder.data.seeding import seed_everything
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
-from viewfinder.evaluation.score import load_weights, score_best_and_last
 from viewfinder.experiment.build import build_classifier, build_network, check_config, open_data, rebuild_network
 from viewfinder.experiment.failures import explained
 from viewfinder.models.summary import summarise_network
@@ -39,6 +38,7 @@ from viewfinder.training.features.cache import has_frozen_backbone, use_features
 from viewfinder.training.phases import Phases
 from viewfinder.training.precision import set_tf32
 from viewfinder.training.runtime import keep_freed_memory, look_for_no_gpu
+from viewfinder.training.scoring import load_weights, score_best_and_last
 from viewfinder.training.trainer import EMBEDDINGS, loop_of
 
 log = logging.getLogger("viewfinder")

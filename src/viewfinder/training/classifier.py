@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from viewfinder.data.batches import Batch, Chunk
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.data.seeding import seed_everything
-from viewfinder.evaluation.metrics import Predictions, averaged
+from viewfinder.evaluation.metrics import Predictions, compute_averages
 from viewfinder.training.loop import TrainingLoop
 from viewfinder.training.phases import Phases
 
@@ -152,7 +152,7 @@ class Classifier(pl.LightningModule):
         order = positions.argsort()
         predictions = Predictions(logits[order].double(), labels[order])
         self.predictions[split] = predictions
-        metrics = {"loss": self.evaluation_loss(predictions), **averaged(predictions)}
+        metrics = {"loss": self.evaluation_loss(predictions), **compute_averages(predictions)}
         self.log_dict({f"{split}/{name}": value for name, value in metrics.items()})
 
     def evaluation_loss(self, predictions: Predictions) -> float:

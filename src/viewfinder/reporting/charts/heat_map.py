@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from viewfinder.evaluation.settings import is_number, written
+from viewfinder.evaluation.settings import format_value, is_number
 from viewfinder.reporting.style import SOFT, shorten_label
 
 WRITTEN = 15
@@ -16,7 +16,7 @@ WRITTEN = 15
 
 
 def grid_of(down: Sequence[Any], across: Sequence[Any], scores: Sequence[float], keys: tuple[str, str]) -> pd.DataFrame:
-    """Mean score for each pair of values, NaN where there is none; rows and columns are written and in order.
+    """Mean score for each pair of values, NaN where there is none; rows and columns are format_value and in order.
 
     Args:
         down: (runs,) values of the setting that goes down.
@@ -24,19 +24,19 @@ def grid_of(down: Sequence[Any], across: Sequence[Any], scores: Sequence[float],
         scores: of the same runs.
         keys: of the settings, down and across.
     """
-    names = [[written(value, key) for value in values] for values, key in zip((down, across), keys, strict=True)]
+    names = [[format_value(value, key) for value in values] for values, key in zip((down, across), keys, strict=True)]
     table = pd.DataFrame({"down": names[0], "across": names[1], "score": scores})
     grid = table.pivot_table(index="down", columns="across", values="score", aggfunc="mean")
     return grid.reindex(index=in_order(down, keys[0]), columns=in_order(across, keys[1]))
 
 
 def in_order(values: Sequence[Any], key: str) -> list[str]:
-    """Each value once, as it is written: numbers ascending, then the others by letters."""
+    """Each value once, as it is format_value: numbers ascending, then the others by letters."""
 
     def place(value: Any) -> tuple[bool, float, str]:
-        return not is_number(value), float(value) if is_number(value) else 0.0, written(value, key)
+        return not is_number(value), float(value) if is_number(value) else 0.0, format_value(value, key)
 
-    return list(dict.fromkeys(written(value, key) for value in sorted(values, key=place)))
+    return list(dict.fromkeys(format_value(value, key) for value in sorted(values, key=place)))
 
 
 def draw_heat_map(grid: pd.DataFrame, down: str, across: str) -> Figure:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from viewfinder.evaluation.lr_curve import Curve, Finding, lag
+from viewfinder.evaluation.lr_curve import Curve, Finding, compute_delay
 
 log = logging.getLogger("viewfinder")
 APART = 3.0
@@ -22,7 +22,7 @@ def draw_lr_curve(curve: Curve, finding: Finding, title: str) -> Figure:
     """
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
-    late = lag(curve.planned)
+    late = compute_delay(curve.planned)
     axes.plot(curve.rates, curve.losses, color="#c3cad6", lw=1, label="loss of each step")
     drawn = curve.rates[: max(0, len(curve.rates) - late)]
     axes.plot(drawn, curve.smoothed[late:], color="#1f5fbf", lw=2, label="smoothed")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from viewfinder.evaluation.comparison import Compared
+from viewfinder.evaluation.comparison import Comparison
 from viewfinder.evaluation.settings import CLASS, is_number
 from viewfinder.reporting.charts.heat_map import draw_heat_map, grid_of
 from viewfinder.reporting.charts.lines import draw_line
@@ -14,15 +14,15 @@ FILLED = 0.5
 """Of a heat map's cells: values that were drawn at random, and hardly ever meet, are no grid."""
 
 
-def draw_sweep(compared: Compared, summary: pd.DataFrame) -> Figure:
+def draw_sweep(compared: Comparison, summary: pd.DataFrame) -> Figure:
     """One number: a line; two settings: a heat map; else a point for each setting.
 
     Args:
         compared: at least one finished run.
         summary: its settings, as `summarise_settings` gives them.
     """
-    rows = compared.rows()
-    swept = [compared.swept[index] for index in rows.index]
+    rows = compared.unique_rows()
+    swept = [compared.varied[index] for index in rows.index]
     keys = sorted({key for each in swept for key in each})
     columns = [[each[key] for each in swept] for key in keys if all(key in each for each in swept)]
     if len(keys) == len(columns) == 1 and all(map(is_number, columns[0])):

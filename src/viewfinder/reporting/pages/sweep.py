@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from viewfinder.errors import UserError, printable
-from viewfinder.evaluation.comparison import Compared, read_runs, say_best, summarise_settings
+from viewfinder.evaluation.comparison import Comparison, describe_best, read_runs, summarise_settings
 from viewfinder.reporting.charts.epochs import draw_epochs
 from viewfinder.reporting.charts.files import encode_data_url, save_figure
 from viewfinder.reporting.charts.sweep import draw_sweep
@@ -58,7 +58,7 @@ def write_sweep_report(
         if curves := _curves(compared, summary):
             save_figure(draw_epochs(curves), charts["epochs"])
     reasons = dict(failed) | {path.name: reason for path, reason in compared.skipped if path.name not in dict(failed)}
-    best = say_best(compared, summary)
+    best = describe_best(compared, summary)
     page = render(
         "sweep.html.j2",
         title=_title(folder.absolute()),
@@ -92,9 +92,9 @@ def _number(item: tuple[str, str]) -> tuple[int, str]:
     return len(name), name
 
 
-def _curves(compared: Compared, summary: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
+def _curves(compared: Comparison, summary: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
     """For each setting, the best first, the rows of metrics.csv of those of its runs that have some."""
-    rows, found = compared.rows(), {}
+    rows, found = compared.unique_rows(), {}
     for setting in summary["setting"]:
         tables = []
         for path in rows[rows["setting"] == setting]["run"]:

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from viewfinder.data.batches import Pictures
 from viewfinder.data.preprocess import preprocess_of
-from viewfinder.evaluation.metrics import Predictions, confusion
+from viewfinder.evaluation.metrics import Predictions, count_confusion
 from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion
 from viewfinder.reporting.charts.images import draw_images
 from viewfinder.reporting.tensorboard.events import PREFIX, truncate_events
@@ -100,7 +100,7 @@ class TensorBoard:
         count = len(self.pixels)
         sample = Predictions(predictions.logits[:count], predictions.labels[:count])
         self._write_image("val/pictures", draw_images(self.pixels, sample, self.class_names), row["epoch"])
-        self._write_image("val/confusion", self.frames.draw(confusion(predictions).numpy()), row["epoch"])
+        self._write_image("val/confusion", self.frames.draw(count_confusion(predictions).numpy()), row["epoch"])
         self.writer.flush()
         for path in self.folder.path.glob(f"{PREFIX}*"):
             with path.open("rb+") as file:

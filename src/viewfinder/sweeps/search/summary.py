@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from rich.table import Table
 
 from viewfinder.errors import printable
-from viewfinder.evaluation.settings import short_names
+from viewfinder.evaluation.settings import shorten_keys
 from viewfinder.reporting.charts.search import Axis
 from viewfinder.reporting.tables import console, widest
 from viewfinder.runs.folder import RunFolder
@@ -118,7 +118,7 @@ def axes_of(space: Space) -> dict[str, Axis]:
 
 def _drawn(table: pd.DataFrame, space: Space, is_narrow: bool) -> Table:
     """A column a parameter; or, where they do not fit beside each other, all values in one."""
-    names = short_names(set(space))
+    names = shorten_keys(set(space))
     columns = ["values"] if is_narrow else list(names.values())
     drawn = Table(box=None, pad_edge=False)
     for column in ("trial", *columns, "status", "epochs", "val accuracy"):

@@ -60,14 +60,14 @@ def sharing(plain: nn.Sequential, network: nn.Module) -> nn.Sequential:
     return plain
 
 
-def assert_same_outputs(plain: nn.Module, network: nn.Module, pictures: Tensor) -> None:
+def assert_same_outputs(plain: nn.Module, network: nn.Module, images: Tensor) -> None:
     for training in (False, True):
         for each in (plain, network):
             each.train(training)
         torch.manual_seed(7)  # the same dropout
-        expected = plain(pictures)
+        expected = plain(images)
         torch.manual_seed(7)
-        torch.testing.assert_close(network(pictures), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(network(images), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_custom_cnn_is_the_tutorials_sequence_of_layers() -> None:
@@ -92,10 +92,10 @@ def test_simple_cnn_is_the_tutorials_sequence_of_layers() -> None:
     network = SimpleCNN(3, 10)
     plain = nn.Sequential(*conv(3, 10), *conv(10, 10), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2560, 10))
     plain = sharing(plain, network)
-    pictures = torch.rand(6, 3, 32, 32)
-    assert_same_outputs(plain, network, pictures)
+    images = torch.rand(6, 3, 32, 32)
+    assert_same_outputs(plain, network, images)
     for each in (plain, network):
-        nn.functional.cross_entropy(each(pictures), torch.arange(6)).backward()
+        nn.functional.cross_entropy(each(images), torch.arange(6)).backward()
     for theirs, ours in zip(plain.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-6)
 
@@ -103,12 +103,12 @@ def test_simple_cnn_is_the_tutorials_sequence_of_layers() -> None:
 def test_mlp_is_linear_layers_with_relu_between_them() -> None:
     network = MLP(3, 10)
     values = [p.detach().numpy().astype(float) for p in network.parameters()]
-    pictures = torch.rand(6, 3, 32, 32)
-    hidden = pictures.numpy().reshape(6, -1).astype(float)
+    images = torch.rand(6, 3, 32, 32)
+    hidden = images.numpy().reshape(6, -1).astype(float)
     for weight, bias in zip(values[::2], values[1::2], strict=True):
         hidden = hidden @ weight.T + bias
         hidden = np.maximum(hidden, 0) if len(bias) != 10 else hidden
-    np.testing.assert_allclose(network(pictures).detach(), hidden, atol=1e-5)
+    np.testing.assert_allclose(network(images).detach(), hidden, atol=1e-5)
 
 
 def test_custom_cnn_refuses_pictures_that_its_blocks_would_halve_to_nothing() -> None:

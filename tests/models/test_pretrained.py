@@ -8,7 +8,7 @@ import torch
 import torchvision
 from omegaconf import OmegaConf
 from torch import nn
-from weight_files import build, error_of, moved_by, published_file, torchvisions
+from weight_files import build_pretrained, build_reference, published_file, read_error, train_and_list_changed
 
 from viewfinder.config.overrides import find_conf
 from viewfinder.models.pretrained import Pretrained
@@ -23,7 +23,7 @@ FAMILIES = {
     "efficientnet_b0": (32, "classifier.1"), "vit_b_16": (32, "heads.head"), "convnext_tiny": (32, "classifier.2"),
     "swin_t": (32, "head"),
 }  # fmt: skip
-"""A small variant of each family, a side in pixels that it takes, and where torchvision's own head is."""
+"""A small variant of each family, a supported side in pixels, and the name of torchvision's own head."""
 SHIPPED = [path.stem for path in find_conf().glob("model/*.yaml") if "Pretrained" in OmegaConf.load(path)["_target_"]]
 
 
@@ -32,27 +32,27 @@ def test_each_family_keeps_torchvisions_features_under_a_head_that_alone_is_trai
     variant: str, tmp_path: Path
 ) -> None:
     side, head = FAMILIES[variant]
-    theirs = torchvisions(variant, side)
+    theirs = build_reference(variant, side)
     network = Pretrained(3, 4, variant, str(published_file(theirs, tmp_path / "w.pth")), image_size=side)
     network.train()  # frozen: no difference to the features
-    pictures, taken = torch.rand(4, 3, side, side), []
-    theirs.get_submodule(head).register_forward_pre_hook(lambda _, given: taken.append(given[0]))
+    images, inputs = torch.rand(4, 3, side, side), []
+    theirs.get_submodule(head).register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
     with torch.no_grad():
-        theirs(pictures)
-        features = network.backbone(pictures)
-        torch.testing.assert_close(features, taken[0])
+        theirs(images)
+        features = network.backbone(images)
+        torch.testing.assert_close(features, inputs[0])
         assert features.std() > 0
-        assert network(pictures).shape == (4, 4)
+        assert network(images).shape == (4, 4)
         network.eval()
         linear = network.head[-1]
-        torch.testing.assert_close(network(pictures), features @ linear.weight.T + linear.bias)
-    assert moved_by(network, pictures) == ["head.1.weight", "head.1.bias"]
+        torch.testing.assert_close(network(images), features @ linear.weight.T + linear.bias)
+    assert train_and_list_changed(network, images) == ["head.1.weight", "head.1.bias"]
     assert network.backbone.get_submodule(head).__class__ is nn.Identity
     phases = Phases({"last": {"train": 1}}, network, 1, 1e-2)
     phases.enter(0)
     wanted = [name for name in network.state_dict() if is_within(name, ["head", *phases.blocks[-1]])]
     constant = "relative_position_index"  # a buffer of swin_t
-    assert moved_by(network, pictures) == [name for name in wanted if not name.endswith(constant)]
+    assert train_and_list_changed(network, images) == [name for name in wanted if not name.endswith(constant)]
 
 
 @pytest.mark.parametrize("variant", [*SHIPPED, "mnasnet0_5", "shufflenet_v2_x0_5", "maxvit_t", "efficientnet_v2_s"])
@@ -75,7 +75,7 @@ def test_each_yaml_is_of_the_family_that_it_is_called_after() -> None:
 
 def test_unfrozen_means_that_weights_and_statistics_move() -> None:
     network = Pretrained(3, 4, "resnet18", None, freeze=False, image_size=32)
-    assert moved_by(network, torch.rand(4, 3, 32, 32), 1) == list(network.state_dict())
+    assert train_and_list_changed(network, torch.rand(4, 3, 32, 32), 1) == list(network.state_dict())
 
 
 def test_resnet50_has_the_published_number_of_parameters() -> None:
@@ -108,20 +108,22 @@ def test_dropout_before_torchvisions_own_head_goes_with_it() -> None:
 
 
 def test_a_variant_that_torchvision_lacks_or_that_has_no_linear_head_is_refused() -> None:
-    assert "Did you mean resnet18?" in error_of(lambda: build("DEFAULT", "resnet81"), "model.variant")
-    assert "is not a classification network of torchvision" in error_of(lambda: build("x", "lraspp"), "model.variant")
-    said = error_of(lambda: Pretrained(3, 5, "squeezenet1_0", None), "model.variant")
-    assert "does not end in a linear layer" in said
+    assert "Did you mean resnet18?" in read_error(lambda: build_pretrained("DEFAULT", "resnet81"), "model.variant")
+    assert "is not a classification network of torchvision" in read_error(
+        lambda: build_pretrained("x", "lraspp"), "model.variant"
+    )
+    message = read_error(lambda: Pretrained(3, 5, "squeezenet1_0", None), "model.variant")
+    assert "does not end in a linear layer" in message
 
 
 def test_grey_pictures_and_pictures_that_are_no_whole_patches_are_refused_with_what_to_type() -> None:
-    assert "data.channels=3" in error_of(lambda: Pretrained(1, 5, "resnet18", None), "model")
-    said = error_of(lambda: Pretrained(3, 5, "vit_b_16", None, image_size=40), "model.image_size")
-    assert "Set a multiple of 16" in said
+    assert "data.channels=3" in read_error(lambda: Pretrained(1, 5, "resnet18", None), "model")
+    message = read_error(lambda: Pretrained(3, 5, "vit_b_16", None, image_size=40), "model.image_size")
+    assert "Set a multiple of 16" in message
 
 
 def test_a_vision_transformer_takes_weights_of_another_size(tmp_path: Path) -> None:
-    theirs = torchvisions("vit_b_32", 96)
+    theirs = build_reference("vit_b_32", 96)
     path = published_file(theirs, tmp_path / "vit.pth")
     positions = Pretrained(3, 5, "vit_b_32", str(path), image_size=64).backbone.get_parameter("encoder.pos_embedding")
     old = theirs.get_parameter("encoder.pos_embedding")

@@ -24,18 +24,18 @@ pytestmark = pytest.mark.usefixtures("quick_random_weights")
 
 def photo(name: str, portrait: bool = False) -> Image.Image:
     """A real photograph of 640 x 427 pixels, or that cut to 300 x 427."""
-    picture = Image.fromarray(load_sample_image(name))
-    return picture.crop((100, 0, 400, 427)) if portrait else picture
+    image = Image.fromarray(load_sample_image(name))
+    return image.crop((100, 0, 400, 427)) if portrait else image
 
 
-def levels_between(preprocess: Preprocess, found: Tensor, expected: Tensor) -> float:
+def max_level_difference(preprocess: Preprocess, found: Tensor, expected: Tensor) -> float:
     """The largest difference, in levels of 0..255."""
     return ((found - expected).abs() / preprocess.scale).max().item()
 
 
-def as_pixels(picture: Image.Image) -> Tensor:
+def as_pixels(image: Image.Image) -> Tensor:
     """(1, 3, H, W) uint8"""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
 
 
 PUBLISHED = {
@@ -47,7 +47,7 @@ PUBLISHED = {
 
 @pytest.fixture(scope="module", params=PUBLISHED)
 def wanted(request: pytest.FixtureRequest) -> tuple[Preprocess, Any]:
-    """What a network wants, and the transforms published with its weights."""
+    """The network's preprocessing, and the transforms published with its weights."""
     variant, weights = request.param, PUBLISHED[request.param]
     network = Pretrained(3, 5, variant, weights, preprocess="weights", load_weights=False)
     return network.preprocess, torchvision.models.get_model_weights(variant)[weights].transforms()
@@ -58,30 +58,30 @@ def test_preprocessing_is_that_of_the_weights_on_a_real_picture(
     wanted: tuple[Preprocess, Any], portrait: bool, tmp_path: Path
 ) -> None:
     preprocess, transforms = wanted
-    picture = photo("china.jpg", portrait)
-    expected = transforms(picture)[None]
+    image = photo("china.jpg", portrait)
+    expected = transforms(image)[None]
     # On the device, as it comes.
     preprocess.is_fitted = False
-    assert levels_between(preprocess, preprocess(as_pixels(picture)), expected) < 1.01
+    assert max_level_difference(preprocess, preprocess(as_pixels(image)), expected) < 1.01
     # From files of many sizes.
-    data = ImageFolder(root=str(folder_of_photos(tmp_path, [picture, photo("flower.jpg", not portrait)])))
+    data = ImageFolder(root=str(folder_of_photos(tmp_path, [image, photo("flower.jpg", not portrait)])))
     data.open()
     data.load(preprocess)
     found = preprocess(data.pictures["train"].pixels)
     side = transforms.crop_size[0]
     assert data.pictures["train"].shape == (3, side, side)
-    for number, each in enumerate([picture, photo("flower.jpg", not portrait)]):
-        assert levels_between(preprocess, found[2 * number : 2 * number + 1], transforms(each)[None]) < 1e-3
+    for number, each in enumerate([image, photo("flower.jpg", not portrait)]):
+        assert max_level_difference(preprocess, found[2 * number : 2 * number + 1], transforms(each)[None]) < 1e-3
 
 
-def folder_of_photos(root: Path, pictures: list[Image.Image]) -> Path:
-    """root/train|val|test/<n>/0.png and 1.png, a class for each picture."""
+def folder_of_photos(root: Path, images: list[Image.Image]) -> Path:
+    """root/train|val|test/<n>/0.png and 1.png, a class for each image."""
     for split in ("train", "val", "test"):
-        for number, picture in enumerate(pictures):
+        for number, image in enumerate(images):
             for copied in range(2):
                 path = root / split / f"class {number}" / f"{copied}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                picture.save(path)
+                image.save(path)
     return root
 
 
@@ -102,7 +102,9 @@ def test_pictures_of_one_size_are_cropped_once_and_as_published(
     assert ("cropped" in data.facts()) is not is_kept
     found = network.preprocess(data.pictures["test"].pixels)
     for number, each in enumerate(photos):
-        assert levels_between(network.preprocess, found[2 * number], transforms(each)) < (1.01 if is_kept else 1e-3)
+        assert max_level_difference(network.preprocess, found[2 * number], transforms(each)) < (
+            1.01 if is_kept else 1e-3
+        )
 
 
 def test_resizing_and_cropping_equals_torchvisions_in_a_file_and_on_the_device() -> None:
@@ -111,13 +113,13 @@ def test_resizing_and_cropping_equals_torchvisions_in_a_file_and_on_the_device()
         height, width, side = (int(n) for n in rng.integers([150, 150, 8], [300, 300, 64]))
         frame = side + int(rng.integers(0, 30))
         kind = ("bilinear", "bicubic")[int(rng.integers(2))]
-        picture = Image.fromarray(rng.integers(0, 256, (height, width, 3)).astype(np.uint8))
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3)).astype(np.uint8))
         mode = torchvision.transforms.InterpolationMode(kind)
-        theirs = torchvision.transforms.functional.resize(picture, [frame], mode)
+        theirs = torchvision.transforms.functional.resize(image, [frame], mode)
         expected = np.asarray(torchvision.transforms.functional.center_crop(theirs, [side]), dtype=int)
         resize = Resize(side, side, (frame, frame), kind)
-        assert np.array_equal(resize.of_picture(picture), expected)
-        levels = resize.of_levels(as_pixels(picture).float())[0].permute(1, 2, 0).numpy()
+        assert np.array_equal(resize.of_picture(image), expected)
+        levels = resize.of_levels(as_pixels(image).float())[0].permute(1, 2, 0).numpy()
         assert np.abs(levels - expected).max() <= 1
 
 

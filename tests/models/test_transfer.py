@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import Train
 from torch import Tensor, nn
-from weight_files import error_of, moved_by
+from weight_files import read_error, train_and_list_changed
 
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.errors import UserError
@@ -43,13 +43,13 @@ def test_a_network_of_ours_begins_with_anothers_weights_except_the_last_layer(ki
     head = [f"{network.head_name}.weight", f"{network.head_name}.bias"]
     for name, value in network.state_dict().items():
         assert torch.equal(value, (fresh if name in head else theirs).state_dict()[name]), name
-    assert moved_by(network, torch.rand(4, 3, 8, 8)) == head
+    assert train_and_list_changed(network, torch.rand(4, 3, 8, 8)) == head
     fresh.load_state_dict(network.state_dict())
-    assert len(moved_by(fresh, torch.rand(4, 3, 8, 8), 1)) == len(fresh.state_dict())
+    assert len(train_and_list_changed(fresh, torch.rand(4, 3, 8, 8), 1)) == len(fresh.state_dict())
 
 
 class Convolutions(Transferable):
-    """Without a linear layer, and so without a head that could be found."""
+    """A network without a linear layer, and so without a head."""
 
     def __init__(self, channels: int, classes: int, has_head: bool = False):
         super().__init__()
@@ -58,8 +58,8 @@ class Convolutions(Transferable):
         if has_head:
             self.transfer(None, True)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.layers(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
 
 
 def test_a_network_without_a_linear_layer_has_no_head_to_transfer() -> None:
@@ -77,11 +77,11 @@ def test_a_network_that_names_no_head_is_not_taken_for_a_frozen_one_and_has_no_p
 def test_a_network_is_its_head_on_the_features_of_the_rest(kind: type[Any]) -> None:
     options = SMALL.get(kind) or {"variant": "resnet18", "weights": None, "image_size": 32}
     network = kind(3, 4, **options).eval()
-    pictures = torch.rand(5, 3, options["image_size"], options["image_size"])
+    images = torch.rand(5, 3, options["image_size"], options["image_size"])
     with network.without_head():
-        features = network(pictures)
+        features = network(images)
     assert features.ndim == 2
-    assert torch.equal(network.classify(features), network(pictures))
+    assert torch.equal(network.classify(features), network(images))
 
 
 def test_a_run_starts_from_the_weights_of_another(train: Train, finished: RunFolder, tmp_path: Path) -> None:
@@ -100,19 +100,21 @@ def test_a_run_starts_from_the_weights_of_another(train: Train, finished: RunFol
 
 def test_widths_that_differ_are_named(train: Train, finished: RunFolder, tmp_path: Path) -> None:
     for weights in (finished.path, finished.best):
-        said = error_of(lambda weights=weights: train(tmp_path / "run", f"model.weights={weights}", "model.width=4"))
-        assert "features.0.weight: 10x3x3x3, expected 4x3x3x3" in said
-        assert said.endswith("To match that run, add model.width=10")
+        message = read_error(
+            lambda weights=weights: train(tmp_path / "run", f"model.weights={weights}", "model.width=4")
+        )
+        assert "features.0.weight: 10x3x3x3, expected 4x3x3x3" in message
+        assert message.endswith("To match that run, add model.width=10")
     (tmp_path / "others").mkdir()
     shutil.copy(finished.best, tmp_path / "others" / "mine.pth")
     (tmp_path / "others" / "config.yaml").write_text("what: of somebody else's")
-    said = error_of(
+    message = read_error(
         lambda: train(tmp_path / "run", f"model.weights={tmp_path / 'others' / 'mine.pth'}", "model.width=4")
     )
-    assert "features.0.weight: 10x3x3x3, expected 4x3x3x3" in said
-    said = error_of(
+    assert "features.0.weight: 10x3x3x3, expected 4x3x3x3" in message
+    message = read_error(
         lambda: train(tmp_path / "run", f"model.weights={finished.path}", "model.image_size=16", "data.channels=1")
     )
-    assert said.endswith("To match that run, add data.channels=3 model.image_size=8")
-    said = error_of(lambda: SimpleCNN(1, 3, image_size=8, weights=str(finished.best)))
-    assert "Pass weights of the same network, with the same arguments" in said
+    assert message.endswith("To match that run, add data.channels=3 model.image_size=8")
+    message = read_error(lambda: SimpleCNN(1, 3, image_size=8, weights=str(finished.best)))
+    assert "Pass weights of the same network, with the same arguments" in message

@@ -14,8 +14,8 @@ from viewfinder.errors import UserError
 from viewfinder.models.pretrained import Pretrained
 
 
-def torchvisions(variant: str, side: int) -> nn.Module:
-    """torchvision's own network with random weights and batch-norm statistics, to be evaluated."""
+def build_reference(variant: str, side: int) -> nn.Module:
+    """Build torchvision's network with random weights and batch-norm statistics, in evaluation mode."""
     torch.manual_seed(1)
     options: dict[str, Any] = {"image_size": side} if variant.startswith("vit") else {}
     if variant in ("inception_v3", "googlenet"):
@@ -30,45 +30,44 @@ def torchvisions(variant: str, side: int) -> nn.Module:
     return network.eval()
 
 
-def as_published(network: nn.Module) -> dict[str, Tensor]:
-    """Its state_dict under the names that files from before some changes of torch and torchvision hold."""
-    found = {}
+def to_published_keys(network: nn.Module) -> dict[str, Tensor]:
+    """Return the state_dict with the keys of files that earlier releases of torch and torchvision wrote."""
+    published = {}
     for name, value in network.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             name = re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", name)
-            found[
-                re.sub(r"(encoder_layer_\d+\.mlp)\.([03])\.", lambda m: f"{m[1]}.linear_{1 + int(m[2]) // 3}.", name)
-            ] = value
-    return found
+            key = re.sub(r"(encoder_layer_\d+\.mlp)\.([03])\.", lambda m: f"{m[1]}.linear_{1 + int(m[2]) // 3}.", name)
+            published[key] = value
+    return published
 
 
 def published_file(network: nn.Module, path: Path) -> Path:
-    torch.save(as_published(network), path)
+    torch.save(to_published_keys(network), path)
     return path
 
 
-def train_steps(network: nn.Module, pictures: Tensor, steps: int = 2) -> None:
+def train_steps(network: nn.Module, images: Tensor, steps: int = 2) -> None:
     network.train()
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.1)
     for _ in range(steps):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(network(pictures), torch.arange(len(pictures))).backward()
+        nn.functional.cross_entropy(network(images), torch.arange(len(images))).backward()
         optimizer.step()
 
 
-def moved_by(network: nn.Module, pictures: Tensor, steps: int = 2) -> list[str]:
+def train_and_list_changed(network: nn.Module, images: Tensor, steps: int = 2) -> list[str]:
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    train_steps(network, pictures, steps)
+    train_steps(network, images, steps)
     after = network.state_dict()
     assert list(after) == list(before)
     return [name for name in before if not torch.equal(before[name], after[name])]
 
 
-def build(weights: Path | str, variant: str = "resnet18", **options: Any) -> Pretrained:
+def build_pretrained(weights: Path | str, variant: str = "resnet18", **options: Any) -> Pretrained:
     return Pretrained(3, 5, variant, str(weights), image_size=32, **options)
 
 
-def error_of(make: Callable[[], Any], key: str = "model.weights") -> str:
+def read_error(make: Callable[[], Any], key: str = "model.weights") -> str:
     with pytest.raises(UserError) as caught:
         make()
     (problem,) = caught.value.problems

@@ -27,7 +27,7 @@ from matplotlib.ticker import NullLocator
 
 from viewfinder.evaluation.comparison import read_runs, require_finished, summarise_settings
 from viewfinder.reporting.style import style_axes
-from viewfinder.reporting.tables import spread
+from viewfinder.reporting.tables import format_spread
 from viewfinder.runs.find import find_runs
 from viewfinder.runs.folder import RunFolder
 
@@ -113,7 +113,7 @@ def read_scores(runs: Mapping[str, list[RunFolder]]) -> pd.DataFrame:
 def print_table(summary: pd.DataFrame) -> None:
     """Print test accuracy at the best epoch in percent, mean and standard deviation over the seeds, as Markdown."""
     found = {
-        (row["way"], row["size"]): spread(row["best_test_mean"], row["best_test_std"])
+        (row["way"], row["size"]): format_spread(row["best_test_mean"], row["best_test_std"])
         for row in summary.to_dict("records")
     }
     ways, sizes = dict.fromkeys(way for way in LOOK if way in set(summary["way"])), sorted(set(summary["size"]))

@@ -484,7 +484,7 @@ def test_the_wheel_carries_conf_and_the_page_and_finds_them(tmp_path: Path) -> N
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "conf").rglob("*.yaml")}
     carried = {path.relative_to(unpacked / "viewfinder").as_posix() for path in unpacked.rglob("*.yaml")}
     assert carried == shipped
-    assert (unpacked / "viewfinder" / "reporting" / "pages" / "report.html.j2").is_file()
+    assert (unpacked / "viewfinder" / "reporting" / "pages" / "run.html.j2").is_file()
     modules = {path.relative_to(ROOT / "src") for path in (ROOT / "src" / "viewfinder").rglob("*.py")}
     assert {path.relative_to(unpacked) for path in (unpacked / "viewfinder").rglob("*.py")} == modules
     code = "import viewfinder.config.overrides as o; print(o.find_conf());"

@@ -21,8 +21,8 @@ from viewfinder.evaluation.paired import compute_difference, describe_difference
 from viewfinder.evaluation.repeat import format_repeat_command
 from viewfinder.evaluation.settings import describe_settings, find_differences
 from viewfinder.reporting.charts.epochs import COLOURS, OTHERS, draw_epochs
-from viewfinder.reporting.charts.heat_map import grid_of
-from viewfinder.reporting.charts.lines import score_by_value
+from viewfinder.reporting.charts.heat_map import build_grid
+from viewfinder.reporting.charts.lines import average_by_value
 from viewfinder.reporting.charts.sweep import draw_sweep
 from viewfinder.reporting.pages.sweep import write_sweep_report
 from viewfinder.runs.find import find_runs
@@ -174,7 +174,7 @@ def test_scores_by_value_are_numpys_mean_and_deviation_in_numeric_order() -> Non
         np.array([10.0, 2.0, 10.0, 2.0]),
         pd.DataFrame({"best_val": [1.0, 2.0, 5.0, 8.0]}, index=[7, 3, 1, 0]),
     )
-    found = score_by_value(values, scores)
+    found = average_by_value(values, scores)
     assert list(found["value"]) == [2, 10]
     assert list(found["best_val_mean"]) == [5, 3]
     np.testing.assert_allclose(found["best_val_std"], [np.std([2, 8], ddof=1), np.std([1, 5], ddof=1)])
@@ -207,7 +207,7 @@ def test_two_swept_settings_are_a_heat_map_in_numeric_order_with_blanks_and_the_
 
 
 def test_a_heat_maps_cells_are_means_over_seeds() -> None:
-    grid = grid_of([[8], None, [8]], [10, 9, 10], [0.2, 0.5, 0.4], ("model.widths", "data.limit"))
+    grid = build_grid([[8], None, [8]], [10, 9, 10], [0.2, 0.5, 0.4], ("model.widths", "data.limit"))
     assert (list(grid.index), list(grid.columns)) == (["[8]", "null"], ["9", "10"])
     np.testing.assert_allclose(grid.to_numpy(), [[np.nan, 0.3], [0.5, np.nan]])
 
@@ -232,7 +232,7 @@ def test_settings_of_any_other_kind_are_points_the_best_first(settings: list[dic
     labels = [text.get_text() for text in axes.get_yticklabels()]
     assert labels == [name if len(name) <= 48 else f"{name[:47]}…" for name in summary["setting"][:30]]
     assert axes.yaxis_inverted()
-    assert axes.get_title(loc="left") == ("the 30 best of 40 settings" if len(summary) == 40 else "")
+    assert axes.get_title(loc="left") == ("the best 30 of 40 settings" if len(summary) == 40 else "")
 
 
 def test_the_ten_best_settings_have_colours_by_epoch_and_the_others_are_grey() -> None:
@@ -279,7 +279,7 @@ def test_report_writes_the_page_of_a_sweep_beside_those_of_its_jobs(sweep: Path,
     said = " ".join(" ".join(page.text).split())
     assert "script" not in page.tags
     assert "<script>alert(1)</script>" in said
-    assert "7 has not begun" in said
+    assert "7 not started" in said
     links = [each for each in page.fetched if not each.startswith("data:image/png;base64,")]
     assert links == [f"{number}/report.html" for number in range(6)]
     assert len(page.fetched) == len(links) + 2

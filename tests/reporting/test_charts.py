@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 
 from viewfinder.evaluation.metrics import Predictions, count_confusion
-from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion, most_confused, row_normalised
+from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion, find_most_confused, normalise_rows
 from viewfinder.reporting.charts.files import save_figure
 from viewfinder.reporting.charts.images import CELL_HEIGHT, CELL_WIDTH, draw_images, format_captions
 
@@ -24,7 +24,7 @@ def test_each_row_of_a_normalised_confusion_matrix_sums_to_one_or_is_empty() -> 
     predictions = some_predictions(100, 5, never=(2,))
     true, predicted = predictions.labels.numpy(), predictions.logits.numpy().argmax(1)
     expected = sklearn.metrics.confusion_matrix(true, predicted, labels=range(5), normalize="true")
-    found = row_normalised(count_confusion(predictions).numpy())
+    found = normalise_rows(count_confusion(predictions).numpy())
     np.testing.assert_allclose(found, expected)
     np.testing.assert_allclose(found.sum(axis=1), [1, 1, 0, 1, 1])
 
@@ -35,15 +35,15 @@ def test_the_most_confused_pairs_are_those_that_pandas_counts() -> None:
     frame = pd.DataFrame({"true": predictions.labels, "predicted": predictions.logits.argmax(1)})
     counts = frame[frame["true"] != frame["predicted"]].value_counts()
     totals = frame["true"].value_counts()
-    found = most_confused(count_confusion(predictions).numpy(), names, most=20)
+    found = find_most_confused(count_confusion(predictions).numpy(), names, most=20)
     assert len(found) == len(counts)
     assert [pair["pictures"] for pair in found] == sorted(counts, reverse=True)
     for pair in found:
         i, j = names.index(pair["true"]), names.index(pair["predicted"])
         assert pair["pictures"] == counts[(i, j)]
         assert pair["share"] == pytest.approx(counts[(i, j)] / totals[i])
-    assert most_confused(count_confusion(predictions).numpy(), names, most=3) == found[:3]
-    assert most_confused(np.diag([3, 4]), ["a", "b"]) == []
+    assert find_most_confused(count_confusion(predictions).numpy(), names, most=3) == found[:3]
+    assert find_most_confused(np.diag([3, 4]), ["a", "b"]) == []
 
 
 @pytest.mark.parametrize("name", ["US$ and CA$", r"$\frac$", "a_b^c", "$", "50% {x}", r"back\slash"])

@@ -17,7 +17,7 @@ def compare(
     """
     from viewfinder.errors import printable
     from viewfinder.evaluation.comparison import describe_best, read_runs, require_finished, summarise_settings
-    from viewfinder.reporting.tables import EXPLAINED, console, print_comparison
+    from viewfinder.reporting.tables import LEGEND, open_console, print_comparison
     from viewfinder.runs.atomic import replace_text
     from viewfinder.runs.find import find_runs
 
@@ -25,9 +25,9 @@ def compare(
     compared = read_runs(folders)
     require_finished(compared)
     table, summary = compared.table, summarise_settings(compared.table)
-    terminal = console()
+    terminal = open_console()
     print_comparison(summary, markdown)
-    terminal.print(f"\n{EXPLAINED}", style="dim", soft_wrap=True)
+    terminal.print(f"\n{LEGEND}", style="dim", soft_wrap=True)
     if again := int(table.duplicated(["setting", "seed"]).sum()):
         terminal.print(f"{again} of {len(table)} runs repeat another's setting and seed: of those the last counts.")
     for note in compared.notes:

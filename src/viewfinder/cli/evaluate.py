@@ -35,17 +35,17 @@ def evaluate(
         from viewfinder.experiment.load import open_run
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
     from viewfinder.reporting.console import describe_skipped
-    from viewfinder.reporting.tables import console, score_table
+    from viewfinder.reporting.tables import build_score_table, open_console
     from viewfinder.runs.atomic import replace_text, write_json
     from viewfinder.training.scoring import score_splits
 
     opened = open_run(run, overrides or [], weights.value)
     data = opened.open_data(split.value)
     scores = score_splits(opened.trainer, opened.classifier, data, (split.value,))[split.value]
-    terminal = console()
+    terminal = open_console()
     for line in describe_skipped(data):
         terminal.print(line, markup=False, highlight=False, soft_wrap=True)
-    terminal.print(score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
+    terminal.print(build_score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
     terminal.print(opened.verdict(data, split.value, weights.value, scores), soft_wrap=True)
     if json is not None:
         write_json(json, scores)

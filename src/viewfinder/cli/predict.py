@@ -35,7 +35,7 @@ def predict(
     from viewfinder.evaluation.metrics import Predictions
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
     from viewfinder.experiment.stored_config import ALLOW
-    from viewfinder.reporting.tables import console
+    from viewfinder.reporting.tables import open_console
     from viewfinder.runs.atomic import replace_text
 
     allowed = [str(word) for word in pictures if str(word).startswith(ALLOW)]
@@ -63,7 +63,7 @@ def predict(
             f"{printable(opened.class_names[index])} {share:.1%}" for share, index in zip(shares, indices, strict=True)
         ]
         table.add_row(printable(name), *cells)
-    console().print(table)
+    open_console().print(table)
     if csv is not None:
         everything = build_prediction_table(names, predictions, opened.class_names).drop(columns="true")
         replace_text(csv, everything.to_csv(index=False, float_format=FLOAT_FORMAT))

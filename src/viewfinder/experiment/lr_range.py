@@ -24,7 +24,8 @@ from viewfinder.experiment.build import check_config
 from viewfinder.experiment.failures import explained
 from viewfinder.experiment.run import prepare, settle
 from viewfinder.reporting.charts.files import save_figure
-from viewfinder.reporting.charts.lr_curve import draw_lr_curve, say_finding
+from viewfinder.reporting.charts.lr_curve import draw_lr_curve
+from viewfinder.reporting.range_test import log_finding
 from viewfinder.runs.atomic import replace_text, unwritable, write_json
 from viewfinder.runs.logging import logging_to
 from viewfinder.runs.naming import make_dated, make_folder
@@ -80,7 +81,7 @@ def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] 
             finding = propose_rate(curve)
             with signals.held():
                 write(folder, cfg, curve, finding, {"started": started, **_facts(choices)})
-        say_finding(curve, finding, folder, overrides)
+        log_finding(curve, finding, folder, overrides)
     return finding
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.table import Table
 
 from viewfinder.errors import join_names, printable
-from viewfinder.reporting.tables import console
+from viewfinder.reporting.tables import open_console
 from viewfinder.runs.atomic import replace_text
 from viewfinder.runs.provenance import command
 from viewfinder.sweeps.estimate import say_cost
@@ -20,7 +20,7 @@ ORDER = ("finished", "interrupted", "killed", "failed", "running", "waiting")
 
 def say_begin(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, repeated: int) -> None:
     """Where the sweep is, and how far."""
-    terminal = console()
+    terminal = open_console()
     _say_jobs(sweep, jobs, "")
     if repeated:
         terminal.print(f"left out: {repeated} more of the line, each equal to one of these")
@@ -32,11 +32,11 @@ def say_begin(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, repeat
 def say_refused(refused: Mapping[str, str]) -> None:
     """Jobs that will not begin."""
     for folder, why in refused.items():
-        console().print(printable(f"job {folder} cannot begin: {why}"), soft_wrap=True)
+        open_console().print(printable(f"job {folder} cannot begin: {why}"), soft_wrap=True)
 
 
 def _say_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], what: str) -> None:
-    terminal = console()
+    terminal = open_console()
     terminal.print(f"sweep {printable(str(sweep.path))}{what}: {_counted(sweep, jobs)}", soft_wrap=True)
     if not sweep.is_named:
         name = printable(shlex.quote(f"sweep.name={sweep.name}"))
@@ -52,12 +52,12 @@ def say_ended(sweep: SweepFolder, job: SweepJob) -> None:
     status, run = sweep.status(job.folder), sweep.run(job.folder)
     found = f", val accuracy {run.read_scores()['best']['val']['accuracy']:.4f}" if status == "finished" else ""
     why = f": {reason(sweep, job, status)}" if status == "failed" else ""
-    console().print(printable(f"job {job.folder} {status}{found}{why}"), soft_wrap=True)
+    open_console().print(printable(f"job {job.folder} {status}{found}{why}"), soft_wrap=True)
 
 
 def say_dry_run(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, refused: Mapping[str, str]) -> None:
     """What would run, what would be refused, and how long it may take."""
-    terminal = console()
+    terminal = open_console()
     _say_jobs(sweep, jobs, ", a dry run")
     terminal.print()
     terminal.print(_table(rows(sweep, jobs)))
@@ -74,7 +74,7 @@ def say_end(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> bool:
     """
     from viewfinder.reporting.pages.sweep import rewrite_sweep_report
 
-    terminal = console()
+    terminal = open_console()
     shared = printable(" ".join(_shared(sweep)))
     terminal.print(f"\nsweep {printable(str(sweep.path))}, {shared}".rstrip(", "), soft_wrap=True)
     terminal.print("accuracy on val and test with the best weights\n", style="dim")

@@ -1,4 +1,4 @@
-"""A confusion matrix as a heat map, and the pairs of classes that are confused most."""
+"""Confusion matrix as a heat map, and the most confused pairs of classes."""
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -7,42 +7,43 @@ from PIL import Image
 
 from viewfinder.reporting.style import shorten_label
 
-WRITTEN = 20
-"""Up to so many classes, each cell holds its number, but for 0.00."""
+MOST_NUMBERED = 20
+"""Classes up to which cells show their share; shares that round to 0.00 are left out."""
 
 
-def row_normalised(counts: np.ndarray) -> np.ndarray:
-    """(K, K) counts -> shares of each true class, rows summing to 1; a class without pictures has a row of zeros."""
+def normalise_rows(counts: np.ndarray) -> np.ndarray:
+    """Divide counts, (K, K), by the images of each true class; a class without images has a row of zeros."""
     totals = counts.sum(axis=1, keepdims=True)
     return np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
 
 
 def draw_confusion(counts: np.ndarray, class_names: list[str], split: str, numbers: bool = True) -> Figure:
-    """Rows are true classes; colours and numbers are shares of the row.
+    """Draw a confusion matrix with true classes in rows; colours and numbers are shares of the row.
 
     Args:
-        counts: (K, K) pictures.
-        split: named in the title.
+        counts: images by true and predicted class, (K, K).
+        class_names: K names.
+        split: name of the split for the title.
         numbers: write the shares into the cells.
     """
-    shares, classes = row_normalised(counts), len(class_names)
-    every = max(1, classes // 40)
-    ticks, names = range(0, classes, every), [shorten_label(name) for name in class_names[::every]]
-    # By hand, in inches: Matplotlib's own layout takes three times as long as the drawing, every epoch.
+    shares, classes = normalise_rows(counts), len(class_names)
+    step = max(1, classes // 40)
+    ticks, names = range(0, classes, step), [shorten_label(name) for name in class_names[::step]]
+    # Explicit layout in inches: Matplotlib's takes three times as long as the drawing, in every epoch.
     side, label = min(1.2 + 0.5 * classes, 12), 0.09 * max(map(len, names))
     left, bottom, right, top = label + 0.6, 0.7 * label + 0.75, 1.4, 0.45
     width, height = left + side + right, bottom + side + top
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
-    beside = figure.add_axes(
+    colour_axes = figure.add_axes(
         ((left + side + 0.2) / width, (bottom + 0.1 * side) / height, 0.2 / width, 0.8 * side / height)
     )
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(ticks, names, parse_math=False)
     axes.set(title=f"Confusion matrix, {split}", xlabel="predicted class", ylabel="true class")
-    figure.colorbar(image, cax=beside, label="share of the true class")
-    if numbers and classes <= WRITTEN:
+    figure.colorbar(image, cax=colour_axes, label="share of the true class")
+    if numbers and classes <= MOST_NUMBERED:
         for row, column in np.ndindex(classes, classes):
             share = shares[row, column]
             if share < 0.005:
@@ -53,9 +54,13 @@ def draw_confusion(counts: np.ndarray, class_names: list[str], split: str, numbe
 
 
 class ConfusionFrames:
-    """The heat map without numbers for one epoch after another: all but its cells is drawn once.
+    """Heat maps without numbers, one per epoch; axes and labels are drawn only once.
 
-    Of more than some 1,200 classes it leaves out those that fall between two pixels.
+    With more than about 1,200 classes, those that fall between two pixels are left out.
+
+    Args:
+        class_names: K names.
+        split: name of the split for the title.
     """
 
     def __init__(self, class_names: list[str], split: str):
@@ -63,30 +68,30 @@ class ConfusionFrames:
         figure = draw_confusion(np.zeros((self.classes, self.classes)), class_names, split, numbers=False)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
-        self.empty = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        self.background = np.asarray(canvas.buffer_rgba())[..., :3].copy()
         axes = figure.axes[0]
         self.colours = axes.images[0].cmap
         (left, bottom), (right, top) = axes.get_window_extent().get_points().round().astype(int)
-        height = len(self.empty)
-        # One pixel less on each side leaves the frame.
+        height = len(self.background)
+        # Leave one pixel on each side for the frame.
         self.inside = (slice(height - top + 1, height - bottom - 1), slice(left + 1, right - 1))
 
     def draw(self, counts: np.ndarray) -> Image.Image:
         """Draw the heat map of counts, (K, K)."""
-        frame = self.empty.copy()
-        down, across = (
-            self.classes * np.arange(each.stop - each.start) // (each.stop - each.start) for each in self.inside
+        frame = self.background.copy()
+        rows, columns = (
+            self.classes * np.arange(part.stop - part.start) // (part.stop - part.start) for part in self.inside
         )
-        cells = self.colours(row_normalised(counts), bytes=True)[..., :3]
-        frame[self.inside] = cells[:, across][down]
+        cells = self.colours(normalise_rows(counts), bytes=True)[..., :3]
+        frame[self.inside] = cells[:, columns][rows]
         return Image.fromarray(frame)
 
 
-def most_confused(counts: np.ndarray, class_names: list[str], most: int = 8) -> list[dict[str, str | int | float]]:
-    """Pairs of a true and a predicted class, most pictures first: {"true", "predicted", "pictures", "share"}."""
-    shares = row_normalised(counts)
+def find_most_confused(counts: np.ndarray, class_names: list[str], most: int = 8) -> list[dict[str, str | int | float]]:
+    """Return the pairs of a true and a predicted class with the most images: true, predicted, pictures, share."""
+    shares = normalise_rows(counts)
     wrong = [(int(counts[i, j]), i, j) for i, j in np.ndindex(counts.shape) if i != j and counts[i, j]]
-    wrong.sort(key=lambda each: (-each[0], each[1], each[2]))
+    wrong.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
     return [
         {"true": class_names[i], "predicted": class_names[j], "pictures": count, "share": float(shares[i, j])}
         for count, i, j in wrong[:most]

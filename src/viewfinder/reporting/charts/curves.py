@@ -1,4 +1,4 @@
-"""Loss and accuracy by epoch, training against validation."""
+"""Loss and accuracy by epoch, for training and validation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,20 +11,23 @@ from viewfinder.reporting.style import shorten_label
 
 COLOURS = {"train": "#8a94a6", "val": "#1f5fbf"}
 INK = "#1d2430"
-ACROSS, LETTER = 290, 5.6
-"""Points: of a chart's width, and about that of a letter of a phase's name."""
+CHART_WIDTH, LETTER_WIDTH = 290, 5.6
+"""Width of a chart, and average width of a letter in the name of a phase, in points."""
 
 
 def draw_curves(metrics: pd.DataFrame, best_epoch: int, phases: Mapping[str, int]) -> Figure:
-    """Two charts side by side from the rows of metrics.csv; a line marks the epoch of the best weights.
+    """Draw loss and accuracy side by side, with a line at the best epoch and at the start of each phase.
+
+    Names of phases are written above the charts, upright if they would not fit otherwise.
 
     Args:
-        phases: the epoch with which each phase begins, from 1; a line marks where one follows another, and above the
-            charts, where nothing else is drawn, stand their names, upright where they would not fit otherwise.
+        metrics: rows of metrics.csv.
+        best_epoch: epoch of the best weights, from 1.
+        phases: first epoch of each phase, from 1.
     """
-    names, begins = [shorten_label(name) for name in phases], [max(first - 0.5, 1) for first in phases.values()]
-    is_upright = not _fit(names, begins, len(metrics))
-    height = 3.8 + is_upright * LETTER * max(map(len, names), default=0) / 72
+    names, starts = [shorten_label(name) for name in phases], [max(first - 0.5, 1) for first in phases.values()]
+    is_upright = not _has_room(names, starts, len(metrics))
+    height = 3.8 + is_upright * LETTER_WIDTH * max(map(len, names), default=0) / 72
     figure = Figure(figsize=(10, height), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for split, label in (("train", "training"), ("val", "validation")):
@@ -39,18 +42,19 @@ def draw_curves(metrics: pd.DataFrame, best_epoch: int, phases: Mapping[str, int
         axes.legend(frameon=False)
         if phases:
             above = axes.secondary_xaxis("top")
-            how: dict[str, Any] = (
+            text: dict[str, Any] = (
                 {"rotation": 90, "ha": "center", "size": 8} if is_upright else {"ha": "left", "size": 9}
             )
-            above.set_xticks(begins, names, color=INK, parse_math=False, **how)
+            above.set_xticks(starts, names, color=INK, parse_math=False, **text)
             above.tick_params(length=0)
             above.spines["top"].set_visible(False)
     return figure
 
 
-def _fit(names: Sequence[str], begins: Sequence[float], epochs: int) -> bool:
-    """Whether there is room for each name from its phase's beginning to its end."""
-    ends, scale = [*begins, epochs][1:], ACROSS / max(epochs - 1, 1)
+def _has_room(names: Sequence[str], starts: Sequence[float], epochs: int) -> bool:
+    """Tell whether each name fits between the start and the end of its phase."""
+    ends, scale = [*starts, epochs][1:], CHART_WIDTH / max(epochs - 1, 1)
     return all(
-        LETTER * (len(name) + 1) <= scale * (end - begin) for name, begin, end in zip(names, begins, ends, strict=True)
+        LETTER_WIDTH * (len(name) + 1) <= scale * (end - start)
+        for name, start, end in zip(names, starts, ends, strict=True)
     )

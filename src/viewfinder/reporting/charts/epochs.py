@@ -1,4 +1,4 @@
-"""Validation accuracy by epoch of many runs in one chart."""
+"""Validation accuracy by epoch of several runs in one chart."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,25 +16,25 @@ OTHERS = "#c3cad4"
 
 
 def draw_epochs(runs: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
-    """A line a run, coloured by its setting; those after the first ten settings are grey.
+    """Draw a line for each run, coloured by setting; settings after the first ten are grey.
 
     Args:
-        runs: for each setting, the best first, its runs' rows of metrics.csv.
+        runs: rows of metrics.csv of each run, by setting, the best setting first.
     """
     figure = Figure(figsize=(9, max(4.2, 1.2 + 0.26 * min(len(runs), len(COLOURS) + 1))), layout="constrained")
     axes = figure.subplots()
     handles, names = [], []
-    for place, (setting, tables) in enumerate(runs.items()):
-        grey = place >= len(COLOURS)
-        colour = OTHERS if grey else COLOURS[place]
+    for rank, (setting, tables) in enumerate(runs.items()):
+        is_grey = rank >= len(COLOURS)
+        colour = OTHERS if is_grey else COLOURS[rank]
         for table in tables:
             axes.plot(
                 table["epoch"], 100 * table["val/accuracy"], color=colour, lw=1.5, marker="o", ms=3, alpha=0.85,
-                zorder=1 if grey else 3 - place / 100,
+                zorder=1 if is_grey else 3 - rank / 100,
             )  # fmt: skip
-        if place <= len(COLOURS):
+        if rank <= len(COLOURS):
             handles.append(Line2D([], [], color=colour, lw=2))
-            names.append(f"{len(runs) - len(COLOURS)} others" if grey else shorten_label(setting, 40))
+            names.append(f"{len(runs) - len(COLOURS)} others" if is_grey else shorten_label(setting, 40))
     axes.set(xlabel="epoch", ylabel="validation accuracy, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     style_axes(axes)

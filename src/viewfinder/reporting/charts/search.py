@@ -1,4 +1,4 @@
-"""The chart of a search."""
+"""Chart of a search: accuracy by trial and by parameter."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 ACCENT, PALE = "#1f5fbf", "#8a94a6"
 MARGIN = 0.04
-"""Of an axis, beyond the bounds."""
+"""Share of an axis beyond the bounds."""
 
 
 class Axis(NamedTuple):
-    """A numeric parameter's bounds, and whether its scale is linear or log."""
+    """Bounds and scale (linear or log) of a numeric parameter."""
 
     low: float
     high: float
@@ -22,11 +22,12 @@ class Axis(NamedTuple):
 
 
 def draw_search(trials: pd.DataFrame, parameters: Mapping[str, Axis]) -> Figure:
-    """The best accuracy so far by trial, and beside it accuracy against each numeric parameter.
+    """Draw the best accuracy so far by trial, and the accuracy by each numeric parameter.
 
     Args:
-        trials: a row a trial: trial, status, accuracy and a column a parameter; those without an accuracy are left out.
-        parameters: those that are numbers.
+        trials: a row for each trial: trial, status, accuracy and a column for each parameter; trials without an
+            accuracy are left out.
+        parameters: axes of the numeric parameters.
     """
     shown = trials.sort_values("trial").dropna(subset=["accuracy"])
     complete, others = shown.query("status == 'complete'"), shown.query("status != 'complete'")
@@ -36,7 +37,7 @@ def draw_search(trials: pd.DataFrame, parameters: Mapping[str, Axis]) -> Figure:
     figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
     for axes, name in zip(grid, ("trial", *parameters), strict=False):
-        axes.scatter(others[name], others["accuracy"], s=22, facecolors="none", edgecolors=PALE, label="not complete")
+        axes.scatter(others[name], others["accuracy"], s=22, facecolors="none", edgecolors=PALE, label="incomplete")
         axes.scatter(complete[name], complete["accuracy"], s=22, color=ACCENT, label="complete")
         axes.set(xlabel=name)
         axes.grid(alpha=0.25)
@@ -60,7 +61,7 @@ def draw_search(trials: pd.DataFrame, parameters: Mapping[str, Axis]) -> Figure:
         *first.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize="small"
     )
     for start in range(0, count, columns):
-        grid[start].set_ylabel("val accuracy of the best epoch")
+        grid[start].set_ylabel("validation accuracy of the best epoch")
     for axes in grid[count:]:
         axes.set_axis_off()
     return figure

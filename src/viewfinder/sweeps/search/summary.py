@@ -11,7 +11,7 @@ from rich.table import Table
 from viewfinder.errors import printable
 from viewfinder.evaluation.settings import shorten_keys
 from viewfinder.reporting.charts.search import Axis
-from viewfinder.reporting.tables import console, widest
+from viewfinder.reporting.tables import measure_width, open_console
 from viewfinder.runs.folder import RunFolder
 from viewfinder.sweeps.search.space import LOG_FACTOR, Space, Typed
 from viewfinder.sweeps.search.study import REASON, STARTUP, WARMUP, Search
@@ -59,7 +59,7 @@ class Again(NamedTuple):
 
 def say_search(search: Search, again: Again, total: int) -> None:
     """Where, how much of it there is, what is searched and how."""
-    terminal = console()
+    terminal = open_console()
     states = [each.state for each in search.trials()]
     finished = sum(state.is_finished() for state in states)
     before = f", {finished} of them finished" if states else ""
@@ -80,12 +80,12 @@ def print_summary(search: Search, typed: Typed, table: pd.DataFrame, again: Agai
     Args:
         total: trials that were asked for.
     """
-    terminal = console()
+    terminal = open_console()
     counts = Counter(table["status"])
     said = ", ".join(f"{counts[status]} {status}" for status in ORDER if counts[status])
     terminal.print(f"search {search.folder.path}: {said}\n", soft_wrap=True)
     drawn = _drawn(table, search.space, is_narrow=False)
-    if widest(drawn) > terminal.width:
+    if measure_width(drawn) > terminal.width:
         drawn = _drawn(table, search.space, is_narrow=True)
     terminal.print(drawn)
     for row in table.to_dict("records"):

@@ -87,8 +87,8 @@ def test_a_network_is_its_head_on_the_features_of_the_rest(kind: type[Any]) -> N
 def test_a_run_starts_from_the_weights_of_another(train: Train, finished: RunFolder, tmp_path: Path) -> None:
     frozen = train(tmp_path / "frozen", f"model.weights={finished.path}", "model.freeze=true")
     assert frozen.read_run()["features"]["width"] == 10 * 4 * 4
-    assert f"<dt>weights from</dt><dd>{finished.path}</dd>" in frozen.report.read_text(encoding="utf-8")
-    assert "weights from" not in finished.report.read_text(encoding="utf-8")
+    assert f"<dt>initial weights</dt><dd>{finished.path}</dd>" in frozen.report.read_text(encoding="utf-8")
+    assert "initial weights" not in finished.report.read_text(encoding="utf-8")
     assert "random weights" not in frozen.log.read_text()
     before, after = (torch.load(run.best, weights_only=True)["state_dict"] for run in (finished, frozen))
     moved = [name for name in after if not torch.equal(before[name], after[name])]

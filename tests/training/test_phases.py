@@ -469,4 +469,4 @@ def test_a_report_of_phases_that_are_none_is_refused(finished: RunFolder, tmp_pa
         (tmp_path / "config.yaml").write_text(text.replace("phases: {}", f"phases: {phases}"))
         answer = viewfinder("report", tmp_path)
         assert answer.code == 2
-        assert "has phases that are none" in answer.err
+        assert "has invalid phases" in answer.err

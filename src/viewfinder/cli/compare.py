@@ -39,6 +39,6 @@ def compare(
         for number, line in enumerate(best.lead):
             terminal.print(printable(line) if number else f"\n{printable(line)}")
         if best.command:
-            terminal.print(f"\nThe best setting again:\n  {best.command}", soft_wrap=True)
+            terminal.print(f"\nRepeat the best setting:\n  {best.command}", soft_wrap=True)
     if csv is not None:
         replace_text(csv, table.to_csv(index=False))

@@ -85,3 +85,13 @@ def test_a_run_made_twice_with_one_seed_counts_once() -> None:
     (row,) = summarise_settings(table).to_dict("records")
     assert row["seeds"] == 2
     assert row["best_val_mean"] == pytest.approx(0.7)  # of 0.5 and the later 0.9
+
+
+def test_settings_are_told_apart_by_more_than_the_last_word_of_a_class_or_how_a_value_looks() -> None:
+    nets = describe_settings(
+        [{"model._target_": "one.Net"}, {"model._target_": "two.Net"}, {"model._target_": "two.Other"}]
+    )
+    assert nets == ["one.Net", "two.Net", "Other"]
+    values = describe_settings([{"a": value} for value in (1, "1", True, "true", None, "x", "[1]", [1])])
+    assert len(set(values)) == 8
+    assert values[5] == "a=x"

@@ -58,7 +58,7 @@ def test_a_class_name_is_drawn_as_it_is_written(tmp_path: Path, name: str) -> No
 
 
 def is_formula(text: Text) -> bool:
-    """Whether matplotlib sets it as mathematics, as it does with an even number of unescaped dollar signs."""
+    """Tell whether Matplotlib reads a text as mathematics: it has an even number of unescaped dollar signs."""
     dollars = len(re.findall(r"(?<!\\)\$", text.get_text()))
     return text.get_parse_math() and dollars > 0 and dollars % 2 == 0
 

@@ -1,4 +1,4 @@
-"""What TensorBoard's projector shows of a run: features, classes and thumbnails of its test pictures."""
+"""Projector tab of TensorBoard: features, classes and thumbnails of test images."""
 
 import errno
 import io
@@ -67,7 +67,7 @@ def serve(folder: Path) -> Callable[..., Any]:
 
 
 def shown(run: RunFolder, ask: Callable[..., Any] | None = None) -> Shown:
-    """What the projector gets of a run; from the folder above it, unless it is asked already."""
+    """Read what TensorBoard serves for a run, from the folder above it unless `ask` is given."""
     ask, name = ask or serve(run.path.parent), run.path.name
     (info,) = ask("info", run=name)["embeddings"]
     query = {"run": name, "name": info["tensorName"]}

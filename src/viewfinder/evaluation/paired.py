@@ -29,7 +29,7 @@ class Difference(NamedTuple):
 
     @property
     def is_conclusive(self) -> bool:
-        """Whether the interval excludes 0."""
+        """Tell whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 

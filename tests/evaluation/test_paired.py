@@ -1,0 +1,78 @@
+"""Paired differences of two settings."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from viewfinder.evaluation.paired import compute_difference, describe_difference
+
+
+@pytest.mark.parametrize("count", [2, 5, 20])
+def test_the_interval_of_a_paired_difference_is_scipys(count: int) -> None:
+    rng = np.random.default_rng(count)
+    first, second = rng.random((2, count))
+    found, theirs = compute_difference(first, second), stats.ttest_rel(first, second)
+    interval = theirs.confidence_interval(0.95)
+    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert found.mean == pytest.approx(np.mean(first - second))
+    assert found.is_conclusive == (theirs.pvalue < 0.05)
+
+
+def test_as_many_seeds_are_asked_for_as_exclude_0_at_the_same_difference_and_spread() -> None:
+    differences = np.array([-0.01, 0.02, 0.03, 0.0])
+    found = compute_difference(differences, np.zeros(4))
+    assert not found.is_conclusive
+    assert found.seeds_needed is not None
+
+    def excludes(count: int) -> bool:
+        deviation = differences.std(ddof=1) / math.sqrt(count)
+        low, high = stats.t.interval(0.95, count - 1, loc=differences.mean(), scale=deviation)
+        return low > 0 or high < 0
+
+    assert [excludes(found.seeds_needed - 1), excludes(found.seeds_needed)] == [False, True]
+    assert compute_difference(np.array([0.001, 0.0, 0.5, -0.5]), np.zeros(4)).seeds_needed is None
+
+
+def seeds_of(**accuracies: list[float]) -> pd.DataFrame:
+    """A row a setting and seed, from 1; test is as validation."""
+    rows = [
+        {"setting": setting, "seed": seed, "best_val": value, "best_test": value}
+        for setting, values in accuracies.items()
+        for seed, value in enumerate(values, 1)
+    ]
+    return pd.DataFrame(rows, columns=["setting", "seed", "best_val", "best_test"])
+
+
+def test_what_is_said_of_two_settings() -> None:
+    clear = describe_difference(seeds_of(a=[0.5, 0.51, 0.52], b=[0.4, 0.42, 0.41]), "a", "b", 2)
+    assert clear[0] == "Is a better than b? Mean over 3 shared seeds, in percentage points, with its 95% interval:"
+    assert clear[1] == "  val   10.00 better (7.52 to 12.48): the seeds suffice"
+    assert len(clear) == 3
+    unclear = describe_difference(seeds_of(a=[0.5, 0.6], b=[0.49, 0.4]), "a", "b", 3)
+    assert unclear[1] == "  val   10.50 better (-100.00 to 100.00): undecided, 2 seeds are too few"
+    assert unclear[-1] == "  Chosen as the best of 3 settings: its lead on val is optimistic."
+    assert max(map(len, [*clear[1:], *unclear[1:]])) <= 80
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        ([0.5, 0.6], [0.5, 0.6], "no difference, the same for each seed"),
+        ([0.7, 0.8], [0.6, 0.7], "10.00 better, the same for each seed: no spread to judge it by"),
+        ([0.5, 0.6], [0.6, 0.5], "no difference (-100.00 to 100.00): undecided, 2 seeds are too few"),
+        ([0.5, 0.6, 0.5], [0.6, 0.4, 0.599], "undecided, more than 100 seeds may decide"),
+    ],
+)
+def test_what_is_said_where_no_number_of_seeds_can_be_named(ours: list[float], theirs: list[float], said: str) -> None:
+    assert describe_difference(seeds_of(a=ours, b=theirs), "a", "b", 2)[1].endswith(said)
+
+
+@pytest.mark.parametrize(("shift", "count"), [(1, "only seed 2"), (5, "no seed")])
+def test_settings_that_share_no_two_seeds_are_said_to(shift: int, count: str) -> None:
+    rows = seeds_of(a=[0.5, 0.6], b=[0.5, 0.6])
+    rows.loc[rows["setting"] == "b", "seed"] += shift
+    (said,) = describe_difference(rows, "a", "b", 2)
+    assert said == f"Is a better than b? They share {count}; a comparison needs at least two shared seeds."

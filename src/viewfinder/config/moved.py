@@ -3,6 +3,7 @@
 import copy
 import importlib
 import importlib.abc
+import importlib.machinery
 import sys
 from types import ModuleType
 from typing import Any

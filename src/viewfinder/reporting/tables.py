@@ -56,7 +56,8 @@ def print_comparison(summary: pd.DataFrame, markdown: bool) -> None:
 
 def measure_width(table: Table) -> int:
     """Return the columns that a table needs without wrapping."""
-    return Console(width=UNLIMITED_WIDTH).measure(table).maximum
+    console = Console(width=UNLIMITED_WIDTH, height=1)  # without a height, Rich ignores the width on a dumb terminal
+    return console.measure(table).maximum
 
 
 def _build_comparison(summary: pd.DataFrame, markdown: bool) -> Table:

@@ -32,7 +32,7 @@ def flatten_settings(config: Mapping[str, Any]) -> dict[str, str | float | int]:
     return {key: value for key, value in settings.items() if key != "trainer" and key not in NO_MATTER}
 
 
-def summarise_session_start(config: Mapping[str, Any]) -> Summary:
+def summarise_session_start(config: Mapping[str, Any]) -> Any:
     """Return the summary of a run's settings.
 
     The experiment's summary is left out: TensorBoard would use that of the first run for all runs. Without it,
@@ -42,7 +42,7 @@ def summarise_session_start(config: Mapping[str, Any]) -> Summary:
     return start
 
 
-def summarise_session_end(is_success: bool) -> Summary:
+def summarise_session_end(is_success: bool) -> Any:
     """Return the summary that marks a run as ended, with success or failure."""
     status = Status.STATUS_SUCCESS if is_success else Status.STATUS_FAILURE
     content = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()))

@@ -25,7 +25,7 @@ from viewfinder.experiment.build import check_config
 from viewfinder.experiment.run import run_experiment
 from viewfinder.sweeps.plan import plan
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCREEN, WIDTH = 24, 100
 QUICK = ("experiment=quickstart", "trainer=cpu")
 PICTURES = "PICTURES"  # stands for a small folder of pictures in what is typed

@@ -123,7 +123,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     ids=" ".join,
 )
 def test_runs_that_are_killed_at_random_moments_end_bit_identical(how: list[str]) -> None:
-    script = [sys.executable, str(ROOT / "tests" / "crashes.py"), *how]
+    script = [sys.executable, str(ROOT / "tests" / "stress" / "crashes.py"), *how]
     done = subprocess.run(script, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{how[1]} of {how[1]} bit-identical after " in done.stdout

@@ -122,7 +122,7 @@ def test_a_run_without_a_mistake_has_no_picture_of_mistakes(tmp_path: Path) -> N
     run = train_into(tmp_path / "run", *data, *QUICK, "trainer.max_epochs=5")
     assert run.read_scores()["best"]["test"]["accuracy"] == 1
     assert files_of(run) == FILES
-    assert "No test picture was misclassified" in run.report.read_text(encoding="utf-8")
+    assert "No test image is misclassified" in run.report.read_text(encoding="utf-8")
 
 
 def test_run_json_says_what_ran_where_and_when(finished: RunFolder) -> None:

@@ -27,7 +27,7 @@ from viewfinder.sweeps.search.space import check_corners, read_typed
 from viewfinder.sweeps.search.study import Search, SearchFolder, TrialState
 from viewfinder.training.callbacks.signals import Pruned, Stopped
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(sys.executable).with_name("viewfinder")
 
 
@@ -129,7 +129,7 @@ def test_two_processes_never_have_one_trial_and_a_dead_ones_is_taken_with_its_va
 
 
 def test_searches_that_are_killed_end_with_just_their_trials() -> None:
-    script = [sys.executable, str(ROOT / "tests" / "search_check.py"), "storage", "--count", "2"]
+    script = [sys.executable, str(ROOT / "tests" / "stress" / "search_check.py"), "storage", "--count", "2"]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -36,7 +36,7 @@ def git_state() -> dict[str, Any] | None:
     """Commit of the code that runs, and whether files differ from it; None outside a checkout."""
 
     def git(*words: str) -> str:
-        here = Path(__file__).parents[1]
+        here = Path(__file__).parent
         return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
 
     try:

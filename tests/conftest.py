@@ -14,15 +14,13 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.object_type import ObjectType
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
 
 from viewfinder.cli.main import app
 from viewfinder.config import overrides
+from viewfinder.config.hydra_internals import apply_overrides, list_group_options, parse_override
 from viewfinder.config.overrides import compose_config, find_conf
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.experiment.run import run_experiment
@@ -109,34 +107,34 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def compose_each_choice_once() -> Iterator[None]:
-    """Hydra takes 65 ms to compose the same choices once more, and 8 to list those of a key.
+    """Hydra takes 65 ms to compose the same choices once more, and 8 to list the options of a group.
 
-    Values are put into a copy of what was composed, as Hydra itself does it.
+    Values are put into a copy of the composed choices, by Hydra itself.
     """
     groups = {file.parent.name for file in find_conf().glob("*/*.yaml")}
     compose, composed = overrides.compose, {}
-    list_options, options_of = ConfigLoaderImpl.get_group_options, {}
+    options: dict[tuple[str, ...], list[str]] = {}
 
-    def compose_once(name: str, line: list[str], **how: bool) -> DictConfig:
-        parsed = OverridesParser.create().parse_overrides(line)
-        first = [o for o in parsed if o.key_or_group in groups or o.is_hydra_override() or o.is_sweep_override()]
-        words = [str(o.input_line) for o in first]
-        known = (name, *words, *how.items())
+    def compose_once(name: str, words: list[str], **settings: bool) -> DictConfig:
+        parsed = [parse_override(word) for word in words]
+        choices = [o for o in parsed if o.key_or_group in groups or o.is_hydra_override() or o.is_sweep_override()]
+        chosen = [str(choice.input_line) for choice in choices]
+        known = (name, *chosen, *settings.items())
         if known not in composed:
-            composed[known] = compose(name, words, **how)
+            composed[known] = compose(name, chosen, **settings)
         cfg = copy.deepcopy(composed[known])
-        ConfigLoaderImpl._apply_overrides_to_config([o for o in parsed if o not in first], cfg)
+        apply_overrides(cfg, [override for override in parsed if override not in choices])
         return cfg
 
-    def list_once(loader: ConfigLoaderImpl, group: str, kind: ObjectType, name: str, context: list[str]) -> list[str]:
-        known = (group, kind, name, *context)
-        if known not in options_of:
-            options_of[known] = list_options(loader, group, kind, name, context)
-        return options_of[known]
+    def list_options_once(group: str, searchpath: list[str]) -> list[str]:
+        known = (group, *searchpath)
+        if known not in options:
+            options[known] = list_group_options(group, searchpath)
+        return options[known]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(overrides, "compose", compose_once)
-        patch.setattr(ConfigLoaderImpl, "get_group_options", list_once)
+        patch.setattr(overrides, "list_group_options", list_options_once)
         yield
 
 

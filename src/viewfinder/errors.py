@@ -1,18 +1,26 @@
-"""What a person is told when something they gave cannot work: key, rule, value received and remedy."""
+"""User-facing errors: location, rule, received value, remedy."""
 
 import difflib
 import textwrap
+import traceback
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 FAILED = 2
-"""Exit code of a command that could not do what was asked."""
+"""Exit code of a command that fails."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with what was typed, written or found."""
+    """One invalid key, value or file.
+
+    Args:
+        key: key or path.
+        rule: what is wrong, or what is expected.
+        received: the invalid value; None where there is none.
+        remedy: what to do.
+    """
 
     key: str
     rule: str
@@ -29,44 +37,50 @@ class Problem:
 
 
 class UserError(Exception):
-    """Raised for what a person can mend; its text is one screen, shown without a traceback."""
+    """An error that the user can fix; its text fits one screen and is shown without a traceback.
+
+    Args:
+        stage: what the problems are with, such as "the command line".
+        problems: at least one.
+        most: number of problems in the text; the others are counted.
+    """
 
     def __init__(self, stage: str, problems: Sequence[Problem], most: int = 6):
         self.stage, self.problems = stage, list(problems)
         count = "One problem" if len(problems) == 1 else f"{len(problems)} problems"
-        shown = [str(problem) for problem in problems[:most]]
+        lines = [str(problem) for problem in problems[:most]]
         if len(problems) > most:
-            shown.append(f"  ... and {len(problems) - most} more of this kind")
-        super().__init__("\n".join([f"{count} with {stage}:", *shown]))
+            lines.append(f"  ... and {len(problems) - most} more of this kind")
+        super().__init__("\n".join([f"{count} with {stage}:", *lines]))
 
     @property
     def reason(self) -> str:
-        """The first problem on one line, for a table."""
+        """The first problem on one line, for tables."""
         first = self.problems[0]
         received = "" if first.received is None else f" = {first.received}"
         return printable(" ".join(f"{first.key}{received}: {first.rule}".split()))
 
 
-def printable(text: str) -> str:
-    """Text for a terminal: what would steer it, or turn the writing around, is spelt out, as in a\\x1b[31mb.
-
-    Names of classes and files come from other people's folders.
-    """
-    return "".join(_spelt(letter) if unicodedata.category(letter) in SPELT else letter for letter in text)
-
-
-SPELT = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode's categories of control and format characters, lone surrogates, and line and paragraph separators."""
+ESCAPED_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories of control and format characters, lone surrogates, and line and paragraph separators."""
 JOINERS = "\u200c\u200d"
-"""Persian and emoji are written with them."""
+"""Format characters that Persian and emoji need."""
 
 
-def _spelt(letter: str) -> str:
+def printable(text: str) -> str:
+    """Escape characters that control a terminal or reverse the text, such as in a\\x1b[31mb.
+
+    Class names and file names may come from other people's folders.
+    """
+    return "".join(_escape(letter) if unicodedata.category(letter) in ESCAPED_CATEGORIES else letter for letter in text)
+
+
+def _escape(letter: str) -> str:
     return letter if letter in JOINERS else letter.encode("unicode_escape").decode()
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """'Did you mean x?' with the nearest of the known words, or one of the same letters, else ''."""
+    """Return 'Did you mean x?' with the closest known word or an anagram, or '' if there is none."""
     words = list(known)
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.65) or [w for w in words if sorted(w) == sorted(word)]
     return f"Did you mean {near[0]}?" if near else ""
@@ -74,3 +88,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def join_names(words: Iterable[str]) -> str:
     return ", ".join(words)
+
+
+def format_exception(error: BaseException) -> str:
+    """Format an exception as 'Type: message (file.py, line n)', with the innermost frame that raised it."""
+    return f"{type(error).__name__}: {error}{_format_origin(error)}"
+
+
+def _format_origin(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}, line {error.lineno})"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

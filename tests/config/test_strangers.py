@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from viewfinder.config.instantiate import build, check
+from viewfinder.config.instantiate import instantiate, validate_node
 from viewfinder.config.overrides import compose_config
-from viewfinder.config.trust import Allowed
+from viewfinder.config.trust import TrustPolicy
 from viewfinder.errors import UserError, printable
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
@@ -109,22 +109,24 @@ def test_a_payload_in_a_file_of_weights_is_not_run(tiny: list[str], canary: Path
 # Code in configurations
 
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
-    "os.system": ({"model": {"_target_": "os.system", "command": "touch CANARY"}}, "Python's own library"),
-    "posix.system": ({"loss": {"_target_": "posix.system", "command": "touch CANARY"}}, "Python's own library"),
-    "eval": ({"optimizer": {"_target_": "builtins.eval", "_args_": ["SCRIPT"]}}, "Python's own library"),
-    "subprocess": ({"scheduler": {"_target_": "subprocess.run", "args": ["touch", "CANARY"]}}, "Python's own library"),
-    "pickle": ({"data": {"_target_": "pickle.loads", "data": "x"}}, "Python's own library"),
-    "code": ({"augment": {"_target_": "code.InteractiveInterpreter"}}, "Python's own library"),
+    "os.system": ({"model": {"_target_": "os.system", "command": "touch CANARY"}}, "Python's standard library"),
+    "posix.system": ({"loss": {"_target_": "posix.system", "command": "touch CANARY"}}, "Python's standard library"),
+    "eval": ({"optimizer": {"_target_": "builtins.eval", "_args_": ["SCRIPT"]}}, "Python's standard library"),
+    "subprocess": (
+        {"scheduler": {"_target_": "subprocess.run", "args": ["touch", "CANARY"]}}, "Python's standard library",
+    ),
+    "pickle": ({"data": {"_target_": "pickle.loads", "data": "x"}}, "Python's standard library"),
+    "code": ({"augment": {"_target_": "code.InteractiveInterpreter"}}, "Python's standard library"),
     "torch.load": (
-        {"model": {"_target_": "torch.load", "f": "PAYLOAD", "weights_only": False}}, "may fetch files",
+        {"model": {"_target_": "torch.load", "f": "PAYLOAD", "weights_only": False}}, "may download files",
     ),
     "torch.hub.load": (
         {"model": {"_target_": "torch.hub.load", "repo_or_dir": ".", "model": "net", "source": "local"}},
-        "may fetch files",
+        "may download files",
     ),
-    "torch.jit.load": ({"loss": {"_target_": "torch.jit.load", "f": "PAYLOAD"}}, "may fetch files"),
+    "torch.jit.load": ({"loss": {"_target_": "torch.jit.load", "f": "PAYLOAD"}}, "may download files"),
     "pretrained": (
-        {"model.width": {"_target_": "torchvision.models.resnet18", "weights": "DEFAULT"}}, "may fetch files",
+        {"model.width": {"_target_": "torchvision.models.resnet18", "weights": "DEFAULT"}}, "may download files",
     ),
     "nested": ({"model.width": {"_target_": "os.system", "command": "touch CANARY"}}, "model.width._target_"),
     "deeply nested": (
@@ -140,13 +142,13 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         {"model.width": {"_target_": "builtins.exec", "_partial_": True, "_args_": ["SCRIPT"]}}, "model.width._target_",
     ),
     "through Hydra": ({"model": {"_target_": "hydra.utils.call", "_args_": ["x"]}}, "allow=hydra"),
-    "through our own import": ({"model": {"_target_": "viewfinder.runs.folder.subprocess.run"}}, "there is no module"),
-    "our own function": ({"model": {"_target_": "viewfinder.cli.train.main"}}, "does not say it returns"),
+    "through our own import": ({"model": {"_target_": "viewfinder.runs.folder.subprocess.run"}}, "not found"),
+    "our own function": ({"model": {"_target_": "viewfinder.cli.train.main"}}, "is not annotated to return"),
     "a place's wrong kind": ({"model": {"_target_": "torch.optim.SGD", "lr": 0.1}}, "is not a torch.nn.Module"),
     "a module of the folder": ({"model": {"_target_": "evil.Net"}}, "allow=evil"),
     "allowed by itself": ({"model": {"_target_": "evil.Net"}, "allow": ["evil"]}, "allow=evil"),
     "a path": ({"model": {"_target_": "../evil.Net"}}, "allow"),
-    "a path in ours": ({"model": {"_target_": "viewfinder.../evil.Net"}}, "names no module"),
+    "a path in ours": ({"model": {"_target_": "viewfinder.../evil.Net"}}, "is not a dotted path"),
     "a name like ours": ({"model": {"_target_": "viewfinder_evil.Net"}}, "allow=viewfinder_evil"),
     "Lightning's trainer": (
         {"trainer": {"_target_": "pytorch_lightning.Trainer", "default_root_dir": "../logs"}}, "trainer._target_",
@@ -165,10 +167,10 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "our own way to build": (
         {"model": {"_target_": f"{BUILD}.build_network", "cfg": {"model": {"_target_": "torch.nn.ReLU"}}}},
-        "not of viewfinder.models",
+        "outside viewfinder.models",
     ),
     "our own way to build again": (
-        {"model": {"_target_": "viewfinder.experiment.build.rebuild_network", "cfg": {}}}, "not of viewfinder.models",
+        {"model": {"_target_": "viewfinder.experiment.build.rebuild_network", "cfg": {}}}, "outside viewfinder.models",
     ),
     "no flag": ({"model._recursive_": "yes"}, "_recursive_"),
 }  # fmt: skip
@@ -202,7 +204,7 @@ def test_a_configuration_runs_nothing_that_is_not_trusted(
 
 @pytest.mark.parametrize("name", ["os", "builtins", "[subprocess]"])
 def test_not_even_a_person_can_allow_the_standard_library(run: RunFolder, viewfinder: Type, name: str) -> None:
-    refused(viewfinder("evaluate", ".", f"allow={name}"), "Python's own library")
+    refused(viewfinder("evaluate", ".", f"allow={name}"), "Python's standard library")
 
 
 def test_modules_in_the_working_folder_take_no_library_s_place(run: RunFolder, canary: Path) -> None:
@@ -280,12 +282,12 @@ def test_an_installed_package_is_taken_where_it_is_named(
     for name in ("elsewhere", "elsewhere.sub"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(UserError, match="allow=elsewhere"):
-        Allowed(own_files=True).find(target, "model")
+        TrustPolicy(own_files=True).import_trusted(target, "model")
     assert "elsewhere" not in sys.modules
     module = target.rpartition(".")[0]
-    assert Allowed((module,)).find(target, "model").__module__ == module
+    assert TrustPolicy((module,)).import_trusted(target, "model").__module__ == module
     with pytest.raises(UserError, match=r"allow=\[elsew,elsewhere.s,elsewhere\]"):
-        Allowed(("elsew", "elsewhere.s")).find(target, "model")
+        TrustPolicy(("elsew", "elsewhere.s")).import_trusted(target, "model")
 
 
 LPIPS = [f"torchmetrics.functional.image.lpips.{name}" for name in ("Alexnet", "SqueezeNet", "_LPIPS")]
@@ -327,7 +329,7 @@ KINDS = {
 @pytest.mark.parametrize(("target", "place"), KINDS)
 def test_a_place_takes_what_it_needs_alone(target: str, place: str) -> None:
     try:
-        Allowed(own_files=True).find(target, place)
+        TrustPolicy(own_files=True).import_trusted(target, place)
         taken = True
     except UserError:
         taken = False
@@ -337,8 +339,8 @@ def test_a_place_takes_what_it_needs_alone(target: str, place: str) -> None:
 @pytest.mark.parametrize("target", [*LPIPS, "pytorch_lightning.core.module.Metric"])
 def test_what_torchmetrics_builds_is_taken_of_a_stranger_where_it_is_named(target: str) -> None:
     with pytest.raises(UserError, match="allow=torchmetrics"):
-        Allowed().find(target, "model")
-    assert Allowed((target,)).find(target, "model").__module__.startswith("torchmetrics")
+        TrustPolicy().import_trusted(target, "model")
+    assert TrustPolicy((target,)).import_trusted(target, "model").__module__.startswith("torchmetrics")
 
 
 HIDING = """
@@ -375,11 +377,11 @@ def test_what_is_built_is_what_was_checked(tmp_path: Path, monkeypatch: pytest.M
     found = []
 
     def find(target: str, place: str) -> Callable[..., Any]:
-        found.append(Allowed(own_files=True).find(target, place))
+        found.append(TrustPolicy(own_files=True).import_trusted(target, place))
         return found[-1]
 
-    assert check("model", node, set(), find) == []
-    built = build(node, "model").parts_given
+    assert validate_node("model", node, set(), find) == []
+    built = instantiate(node, "model").parts_given
     layer, dataclass = found[0], found[2]
     assert [type(each) for each in built.values()] == [layer, layer]
     parts = built["within"].parts_given
@@ -393,8 +395,8 @@ def test_what_is_built_is_what_was_checked(tmp_path: Path, monkeypatch: pytest.M
 def test_a_network_in_a_module_with_a_function_s_name_is_built() -> None:
     target = "torchvision.models.alexnet.AlexNet"
     node = {"_target_": target, "num_classes": 3}
-    assert check("model", node, set(), Allowed().find) == []
-    assert type(build(node, "model")) is Allowed().find(target, "model")
+    assert validate_node("model", node, set(), TrustPolicy().import_trusted) == []
+    assert type(instantiate(node, "model")) is TrustPolicy().import_trusted(target, "model")
 
 
 # Places

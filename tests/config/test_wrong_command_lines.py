@@ -19,7 +19,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-from viewfinder.config.overrides import check_overrides, compose_config, find_conf
+from viewfinder.config.overrides import compose_config, find_conf, parse_overrides
 from viewfinder.errors import Problem, UserError
 from viewfinder.experiment.build import check_config
 from viewfinder.experiment.run import run_experiment
@@ -261,7 +261,7 @@ def run(*typed: str) -> None:
 
 def sweep(*typed: str) -> None:
     """What `train.py -m` does with these words before any job begins."""
-    plan(check_overrides(list(typed)))
+    plan(parse_overrides(list(typed)))
 
 
 def refused(*typed: str, start: Callable[..., Any] = run) -> UserError:
@@ -278,7 +278,7 @@ def refused(*typed: str, start: Callable[..., Any] = run) -> UserError:
 
 
 def refused_before_torch(*typed: str) -> UserError:
-    return refused(*typed, start=lambda *words: check_overrides(list(words)))
+    return refused(*typed, start=lambda *words: parse_overrides(list(words)))
 
 
 def problem_of(error: UserError, key: str) -> Problem:
@@ -351,14 +351,14 @@ def test_a_misspelt_group_says_what_was_meant(case: Case, place: Path) -> None:
 
 def test_a_group_that_is_taken_away_is_answered_with_the_choice_of_none(place: Path) -> None:
     problem = problem_of(refused_before_torch(*QUICK, "~phases"), "~phases")
-    assert problem.remedy == "Type phases=none."
+    assert problem.remedy == "Use phases=none."
     assert not compose_config([*QUICK, "phases=none"]).phases
 
 
 @each(Case((f"+{group}={choice}",), group) for group in GROUPS for choice in GROUPS[group])
 def test_a_group_that_is_there_cannot_be_added(case: Case, place: Path) -> None:
     problem = problem_of(refused_before_torch(*case.typed), case.typed[-1])
-    assert f"{case.key} is there already" in problem.rule
+    assert f"{case.key} already exists" in problem.rule
     assert case.typed[-1].removeprefix("+") in problem.remedy
 
 
@@ -373,7 +373,7 @@ def test_a_misspelt_key_says_what_was_meant(case: Case, place: Path) -> None:
 @each(key.typed(f"+{key.name}=1", key.name) for key in KEYS)
 def test_a_key_that_is_there_cannot_be_added(case: Case, place: Path) -> None:
     problem = problem_of(refused_before_torch(*case.typed), case.typed[-1])
-    assert f"{case.key} is there already" in problem.rule
+    assert f"{case.key} already exists" in problem.rule
     assert f"{case.key}=" in problem.remedy
 
 
@@ -408,7 +408,7 @@ def test_an_empty_value_is_refused(case: Case, place: Path, pictures: Path) -> N
 
 
 BROKEN = {
-    "no_such_module.Net": "there is no module no_such_module",
+    "no_such_module.Net": "module no_such_module not found",
     "my_syntax.Net": "my_syntax.py, line 1",
     "my_import.Net": "No module named 'no_such_thing'",
     "my_nets.Missing": "my_nets has no Missing",
@@ -632,8 +632,8 @@ def typed_out(place: Path, *words: str) -> str:
         (("+optimizer.lrr=1",), "Did you mean optimizer.lr?"),
         (("-m", "optimizer.lrr=1,2"), "Did you mean optimizer.lr?"),
         (("-m", "model=mlp,simple_cn"), "Did you mean simple_cnn?"),
-        (("optimizer.lr=(1",), "cannot be read"),
-        (("loss=5",), "holds several keys"),
+        (("optimizer.lr=(1",), "cannot be parsed"),
+        (("loss=5",), "is a group of keys"),
         (("optimizer.lr", "=", "0.1"), "Write key=value without spaces"),
         (("-m", "seed=1,2", "run_dir=x"), "output_dir=PATH"),
         (("optimizer.betas={a: 1}",), "must be a list"),

@@ -20,7 +20,7 @@ from conftest import ROOT, Answer, paint
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 from viewfinder.cli.train import main
-from viewfinder.config.overrides import check_overrides, compose_config
+from viewfinder.config.overrides import compose_config, parse_overrides
 from viewfinder.errors import UserError
 from viewfinder.runs.find import find_runs
 from viewfinder.runs.folder import RunFolder
@@ -106,7 +106,7 @@ def when(is_so: Callable[[], bool], do: Callable[[], object]) -> Iterator[None]:
     ],
 )
 def test_a_line_stands_for_the_jobs_that_hydras_own_multirun_makes_of_it(line: list[str]) -> None:
-    parsed = check_overrides(line)
+    parsed = parse_overrides(line)
     (expected,) = BasicSweeper.split_arguments(parsed, None)
     jobs = plan(parsed).jobs
     assert [job.overrides for job in jobs] == expected
@@ -114,7 +114,7 @@ def test_a_line_stands_for_the_jobs_that_hydras_own_multirun_makes_of_it(line: l
 
 
 def test_a_glob_takes_the_choices_of_a_group_and_a_job_that_is_typed_twice_runs_once() -> None:
-    planned = plan(check_overrides(["optimizer=glob(ad*)", "seed=1,2,1"]))
+    planned = plan(parse_overrides(["optimizer=glob(ad*)", "seed=1,2,1"]))
     names = [job.config["optimizer"]["_target_"] for job in planned.jobs]
     assert names == ["torch.optim.Adam"] * 2 + ["torch.optim.AdamW"] * 2
     assert planned.repeated == 2
@@ -136,7 +136,7 @@ def test_a_glob_takes_the_choices_of_a_group_and_a_job_that_is_typed_twice_runs_
         ("hydra.launcher.n_jobs=2", "hydra/launcher=joblib"),
         ("hydra/launcher=nosuch", "Choices: basic, joblib"),
         ("optimizer.lrr=1,2", "Did you mean optimizer.lr?"),
-        ("optimizer.lr=choice()", "cannot be read"),
+        ("optimizer.lr=choice()", "cannot be parsed"),
         ("trainer.devices=2", "a single process"),
     ],
 )
@@ -162,7 +162,7 @@ def test_what_belongs_to_a_sweep_is_not_taken_for_a_run(word: str) -> None:
 
 
 def planned(*words: str) -> Any:
-    return plan(check_overrides(["trainer=cpu", *words]))
+    return plan(parse_overrides(["trainer=cpu", *words]))
 
 
 def known(*words: str) -> list[SweepJob]:

@@ -15,7 +15,7 @@ from test_loop import Batches
 from torch import nn
 
 from viewfinder.config.overrides import compose_config
-from viewfinder.config.phases import check_phases
+from viewfinder.config.phases import validate_phases
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.data.seeding import seed_everything
 from viewfinder.errors import UserError
@@ -331,7 +331,7 @@ def test_curves_have_a_line_between_two_phases_and_their_names_above_clear_of_ea
 # What is wrong is said before anything begins
 
 Answer = dict[str, str]
-MAY_BE = "must be all, head, a number of last blocks from 1 on, or a list of names of parts"
+MAY_BE = "must be all, head, a number of last blocks from 1 on, or a list of module names"
 
 
 def refused(folder: Path, words: list[str], tiny: list[str]) -> Answer:
@@ -344,22 +344,22 @@ def refused(folder: Path, words: list[str], tiny: list[str]) -> Answer:
 @pytest.mark.parametrize(
     ("words", "key", "said"),
     [
-        (["phases.head.epochs=null"], "phases.head.epochs", "the last phase alone has what is left"),
+        (["phases.head.epochs=null"], "phases.head.epochs", "only the last phase may leave it out"),
         (["phases.head.epochs=3"], "trainer.max_epochs", "phases.head.epochs=1 with 2 or more"),
-        (["phases.fine_tune.epochs=5"], "phases.fine_tune.epochs", "Type trainer.max_epochs=6, or"),
+        (["phases.fine_tune.epochs=5"], "phases.fine_tune.epochs", "Set trainer.max_epochs=6, or"),
         (["scheduler=cosine", "scheduler.min_lr=1e-3"], "scheduler.min_lr", "is more than the learning rate, 0.0001,"),
         (
             ["scheduler=cosine", "scheduler.min_lr=8e-5", "phases.fine_tune.train=[features]", HALVED],
             "scheduler.min_lr",
             "is more than the learning rate, 2.5e-05,",
         ),
-        (["phases.head.epochs=-1"], "phases.head.epochs", "Such as phases.head.epochs=3."),
+        (["phases.head.epochs=-1"], "phases.head.epochs", "For example phases.head.epochs=3."),
         *(([f"phases.head.train={no}"], "phases.head.train", MAY_BE) for no in ("0", "[]", "true", "null", "[3]")),
         (["phases.head.train=[head,head]"], "phases.head.train", "names a part twice"),
         (["phases.head.lr=-1"], "phases.head.lr", "greater than 0"),
         (["phases.fine_tune.layer_decay=1.5"], "phases.fine_tune.layer_decay", "less than or equal to 1"),
         (["phases=none"], "phases.head.epochs=1", "Add phases=fine_tune"),
-        (["+phases.third.train=all"], "+phases.third.train=all", "A new one is written in a file of your own"),
+        (["+phases.third.train=all"], "+phases.third.train=all", "Define it in a file of your own"),
         (["+phases.head.rate=1"], "+phases.head.rate=1", "Keys of phases.head: train, epochs, lr, layer_decay."),
         (["phases.fine_tune.train=9"], "phases.fine_tune.train", "CustomCNN has 3 blocks before its head"),
         (["phases.fine_tune.train=featuers"], "phases.fine_tune.train", "Did you mean features?"),
@@ -383,9 +383,9 @@ def test_a_phase_of_ones_own_takes_what_its_file_leaves_out(tmp_path: Path, monk
         cfg = compose_config(["phases=mine", typed])
         assert cfg.phases == {"rest": {"train": "all", "lr": 1e-4}}
         check_config(cfg)
-    with pytest.raises(UserError, match=r"Type \+phases.rest.lr=1e-4"):
+    with pytest.raises(UserError, match=r"Add it with \+phases.rest.lr=1e-4"):
         compose_config(["phases=mine", "phases.rest.lr=1e-4"])
-    with pytest.raises(UserError, match='Write it in quotes: "1"'):
+    with pytest.raises(UserError, match='Quote it: "1"'):
         check_config(compose_config(["phases=numbers"]))
 
 
@@ -394,15 +394,15 @@ def test_a_phase_of_ones_own_takes_what_its_file_leaves_out(tmp_path: Path, monk
     [("colour", "red", '"red"'), ("w", None, "null"), ("w", [1], "[1]"), ("_target_", "x", None)],
 )
 def test_what_is_no_phase_is_named(name: str, held: Any, shown: str | None) -> None:
-    (problem,) = check_phases({"head": {"train": "head", "epochs": 1}, name: held})
+    (problem,) = validate_phases({"head": {"train": "head", "epochs": 1}, name: held})
     assert (problem.key, problem.received) == (f"phases.{name}", shown)
 
 
 @pytest.mark.parametrize("key", ["_target_", "_partial_", "_args_", "train"])
 def test_a_phase_is_no_class(key: str) -> None:
     phase = {"train": "all", key: {"_target_": "os.system", "train": 1}}
-    (problem,) = check_phases({"head": {"train": "head", "epochs": 1}, "rest": phase})
-    assert (problem.key, problem.remedy) == (f"phases.rest.{key}", "Leave it out.")
+    (problem,) = validate_phases({"head": {"train": "head", "epochs": 1}, "rest": phase})
+    assert (problem.key, problem.remedy) == (f"phases.rest.{key}", "Remove it.")
 
 
 def test_a_trainer_of_ones_own_that_says_no_number_of_epochs_will_do_without_phases_alone(tiny: list[str]) -> None:
@@ -410,7 +410,7 @@ def test_a_trainer_of_ones_own_that_says_no_number_of_epochs_will_do_without_pha
         cfg = compose_config([*tiny, *words])
         del cfg.trainer["max_epochs"]
         if words:
-            with pytest.raises(UserError, match=r"trainer.max_epochs\n +must be given"):
+            with pytest.raises(UserError, match=r"trainer.max_epochs\n +is required"):
                 check_config(cfg)
         else:
             check_config(cfg)
@@ -420,7 +420,7 @@ def test_the_transfer_experiment_wants_weights_and_without_phases_trains_the_hea
     tiny: list[str], tmp_path: Path
 ) -> None:
     words = [*tiny, *SMALL, "experiment=transfer"]
-    assert "must be given" in refused(tmp_path / "run", words, [])["model.weights"]
+    assert "is required" in refused(tmp_path / "run", words, [])["model.weights"]
     donor = build_network(compose_config([*tiny, *SMALL]), 3, 3)
     torch.save(donor.state_dict(), tmp_path / "w.pth")
     cfg = compose_config([*words, f"model.weights={tmp_path / 'w.pth'}", "phases=none"])

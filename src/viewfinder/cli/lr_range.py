@@ -30,13 +30,13 @@ def lr_range(
     import sys
     from pathlib import Path
 
-    from viewfinder.config.overrides import STAGE, check_overrides, compose_config
+    from viewfinder.config.overrides import STAGE, compose_config, parse_overrides
     from viewfinder.errors import Problem, UserError
 
     words = overrides or []
     problems = [
         Problem(each.key_or_group, "a range test takes one value", each.get_value_string(), "Give one of them.")
-        for each in check_overrides(words)
+        for each in parse_overrides(words)
         if each.is_sweep_override()
     ]
     if steps < FEWEST:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from viewfinder.config.overrides import check_overrides, find_conf, own_conf, plain_config
+from viewfinder.config.hydra_internals import Override, parse_command_line
+from viewfinder.config.overrides import add_user_conf, find_conf, parse_overrides, resolve_run_config
 from viewfinder.errors import FAILED, Problem, UserError
 from viewfinder.training.runtime import importing, settle_threads
 
@@ -28,14 +28,12 @@ def main(command: list[str] | None = None) -> None:
     Exits with 0 when every job finished, 2 when one could not be run or failed, 128 and a signal's number after that:
     130 after Ctrl-C.
     """
-    from hydra._internal.utils import get_args_parser
-
     settle_threads()
-    args = get_args_parser().parse_intermixed_args()
+    args = parse_command_line()
     sys.path.insert(0, str(Path.cwd()))
     try:
         if not (args.help or args.hydra_help or args.shell_completion):
-            parsed = check_overrides(args.overrides)
+            parsed = parse_overrides(args.overrides)
             if args.multirun and not (args.cfg or args.info):
                 from viewfinder.sweeps.run import run_sweep
 
@@ -43,7 +41,11 @@ def main(command: list[str] | None = None) -> None:
             if not args.multirun:
                 _check_single(parsed)
             # Hydra itself reads overrides only where they stand together.
-            sys.argv = [*(word for word in sys.argv if word not in args.overrides), *args.overrides, *own_conf(parsed)]
+            sys.argv = [
+                *(word for word in sys.argv if word not in args.overrides),
+                *args.overrides,
+                *add_user_conf(parsed),
+            ]
         hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")(
             lambda cfg: _run(cfg, command)
         )()
@@ -59,7 +61,7 @@ def _run(cfg: DictConfig, command: list[str] | None) -> None:
         from viewfinder.experiment.run import run_experiment
 
     typed = list(HydraConfig.get().overrides.task)
-    plain = plain_config(cfg)
+    plain = resolve_run_config(cfg)
     sys.argv = command or sys.argv
     try:
         run_experiment(plain, overrides=typed)

@@ -1,4 +1,4 @@
-"""What each group of a configuration needs."""
+"""Components of an experiment: the class that each group of a configuration requires."""
 
 import inspect
 import typing
@@ -10,78 +10,98 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from viewfinder.data.module import ImageData
-from viewfinder.training.schedulers import Schedule
+PACKAGE = "viewfinder"
+KNOWN_PACKAGES = (PACKAGE, "torch", "torchvision", "torchmetrics", "pytorch_lightning")
+"""Packages whose classes a user's own configuration may name."""
+TRUSTED_PACKAGES = tuple(name for name in KNOWN_PACKAGES if name != "torchmetrics")
+"""Packages whose classes anyone's configuration may name; torchmetrics has classes that download weights."""
 
-OURS = "viewfinder"
-KNOWN = (OURS, "torch", "torchvision", "torchmetrics", "pytorch_lightning")
-"""Packages whose classes a person's own configuration may name unasked, where they are of the kind that is needed."""
-TRUSTED = tuple(name for name in KNOWN if name != "torchmetrics")
-"""Those that anybody's may: torchmetrics has networks and metrics that download weights when they are built."""
-
-
-class Kind(NamedTuple):
-    """What a place needs, in words and as a question to a class."""
-
-    said: str
-    fits: Callable[[type], bool]
-    homes: tuple[str, ...]
-    """The package's own modules, with those below them, that hold such classes; its others make and do other things."""
-    by_function: type | None = None
-    """Where not only a class that fits will do: what a function says that it returns."""
+IMAGE_DATA = f"{PACKAGE}.data.module.ImageData"
+SCHEDULE = f"{PACKAGE}.training.schedulers.Schedule"
 
 
-def _is_module(found: type) -> bool:
-    return issubclass(found, nn.Module)
+def _accept_no_class(cls: type) -> bool:
+    return False
 
 
-def _is_source(found: type) -> bool:
-    return issubclass(found, ImageData) and found is not ImageData
+class ComponentSpec(NamedTuple):
+    """A requirement on the target of a node.
+
+    Args:
+        description: the requirement in words, for errors.
+        accepts_class: whether a class satisfies it.
+        modules: modules of Viewfinder, each with its submodules, that contain such classes.
+        accepts_return_type: whether a function may be annotated to return a type, in addition to an accepted class.
+    """
+
+    description: str
+    accepts_class: Callable[[type], bool]
+    modules: tuple[str, ...]
+    accepts_return_type: Callable[[type], bool] = _accept_no_class
+
+    def accepts_function(self, returned: Any) -> bool:
+        """Return whether a function with this return annotation satisfies the requirement."""
+        return inspect.isclass(returned) and (self.accepts_return_type(returned) or self.accepts_class(returned))
 
 
-def _augments(found: type) -> bool:
-    """Whether its objects take (pixels, generator); of other packages' classes only modules are known to do no more."""
-    home = found.__module__.partition(".")[0]
-    if home in KNOWN and home != OURS and not _is_module(found):
+def is_subclass(cls: type, base: str) -> bool:
+    """Return whether a class is, or inherits from, the class with a dotted path.
+
+    The path stands for a class of a higher layer, which this module cannot import.
+    """
+    return any(f"{parent.__module__}.{parent.__qualname__}" == base for parent in cls.__mro__)
+
+
+def _is_module(cls: type) -> bool:
+    return issubclass(cls, nn.Module)
+
+
+def _is_data(cls: type) -> bool:
+    return any(is_subclass(base, IMAGE_DATA) for base in cls.__bases__)  # ImageData itself is abstract
+
+
+def _is_augmentation(cls: type) -> bool:
+    """Return whether instances can be called with (pixels, generator); from other packages, only modules qualify."""
+    package = cls.__module__.partition(".")[0]
+    if package in KNOWN_PACKAGES and package != PACKAGE and not _is_module(cls):
         return False
-    called = found.forward if issubclass(found, nn.Module) else None
-    called = called or next((vars(base)["__call__"] for base in found.__mro__ if "__call__" in vars(base)), None)
+    method = cls.forward if issubclass(cls, nn.Module) else None
+    method = method or next((vars(base)["__call__"] for base in cls.__mro__ if "__call__" in vars(base)), None)
     try:
-        inspect.signature(typing.cast(Any, called)).bind(None, "pixels", "generator")
+        inspect.signature(typing.cast(Any, method)).bind(None, "pixels", "generator")
     except (TypeError, ValueError):
         return False
     return True
 
 
-def _is_any(found: type) -> bool:
-    return any(kind.fits(found) for place, kind in KINDS.items() if place)
+def _is_any_component(cls: type) -> bool:
+    return any(spec.accepts_class(cls) for group, spec in COMPONENTS.items() if group)
 
 
-MODELS, LOSSES, DATA, TRAINER = (
-    (f"{OURS}.models",),
-    (f"{OURS}.training.losses",),
-    (f"{OURS}.data",),
-    (f"{OURS}.training.trainer",),
-)
-OPTIMIZERS, SCHEDULERS = (
-    (f"{OURS}.training.optimizers",),
-    (f"{OURS}.training.schedulers",),
-)  # no optimizers yet: torch has them
-KINDS = {
-    "model": Kind("a torch.nn.Module", _is_module, MODELS),
-    "loss": Kind("a torch.nn.Module", _is_module, LOSSES),
-    "optimizer": Kind("a torch.optim.Optimizer", lambda found: issubclass(found, Optimizer), OPTIMIZERS),
-    "scheduler": Kind(
-        "a torch.optim.lr_scheduler.LRScheduler or a viewfinder.training.schedulers.Schedule",
-        lambda found: issubclass(found, LRScheduler), SCHEDULERS, Schedule,
+MODELS = (f"{PACKAGE}.models",)
+LOSSES = (f"{PACKAGE}.training.losses",)
+OPTIMIZERS = (f"{PACKAGE}.training.optimizers",)  # none yet: torch has them
+SCHEDULERS = (f"{PACKAGE}.training.schedulers",)
+DATA = (f"{PACKAGE}.data",)
+TRAINERS = (f"{PACKAGE}.training.trainer",)
+
+COMPONENTS = {
+    "model": ComponentSpec("a torch.nn.Module", _is_module, MODELS),
+    "loss": ComponentSpec("a torch.nn.Module", _is_module, LOSSES),
+    "optimizer": ComponentSpec("a torch.optim.Optimizer", lambda cls: issubclass(cls, Optimizer), OPTIMIZERS),
+    "scheduler": ComponentSpec(
+        f"a torch.optim.lr_scheduler.LRScheduler or a {SCHEDULE}",
+        lambda cls: issubclass(cls, LRScheduler), SCHEDULERS, lambda cls: is_subclass(cls, SCHEDULE),
     ),
-    "data": Kind("a kind of viewfinder.data.module.ImageData", _is_source, DATA),
-    "augment": Kind("callable with (pixels, generator)", _augments, DATA),
+    "data": ComponentSpec(f"a subclass of {IMAGE_DATA}", _is_data, DATA),
+    "augment": ComponentSpec("callable with (pixels, generator)", _is_augmentation, DATA),
     # Lightning's own class would write logs and checkpoints wherever its arguments say.
-    "trainer": Kind("a function that gives a pytorch_lightning.Trainer", lambda _: False, TRAINER, pl.Trainer),
-    "": Kind(
-        "a module, an optimizer, a scheduler, a source of pictures or an augmentation",
-        _is_any, MODELS + LOSSES + OPTIMIZERS + SCHEDULERS + DATA,
+    "trainer": ComponentSpec(
+        "a function that returns a pytorch_lightning.Trainer", _accept_no_class, TRAINERS, lambda cls: cls is pl.Trainer
+    ),
+    "": ComponentSpec(
+        "a module, an optimizer, a scheduler, a data source or an augmentation",
+        _is_any_component, MODELS + LOSSES + OPTIMIZERS + SCHEDULERS + DATA,
     ),
 }  # fmt: skip
-"""Group -> what it needs; "" for nodes within the arguments of another."""
+"""Requirement of each group; "" for nodes within the arguments of another."""

@@ -30,6 +30,8 @@ MOVED_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def current_target(target: str) -> str:
     """Return the present dotted path of a class, given its path in this or an earlier version."""
+    if target in MOVED_CLASSES:
+        return MOVED_CLASSES[target][0]
     module, _, name = target.rpartition(".")
     return f"{MOVED[module]}.{name}" if module in MOVED else target
 
@@ -48,8 +50,7 @@ def update_targets(value: Any) -> Any:
     if not isinstance(target, str):
         return node
     if target in MOVED_CLASSES:
-        target, defaults = MOVED_CLASSES[target]
-        node = {**copy.deepcopy(defaults), **node}
+        node = {**copy.deepcopy(MOVED_CLASSES[target][1]), **node}
     return {**node, "_target_": current_target(target)}
 
 
@@ -62,5 +63,5 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self) if fullname in MOVED else None
 
     def exec_module(self, module: ModuleType) -> None:
-        # The import system takes what stands here once the module is executed.
+        # The import system returns this entry of sys.modules.
         sys.modules[module.__name__] = importlib.import_module(MOVED[module.__name__])

@@ -1,7 +1,6 @@
-"""What a configuration may name: what its place needs, from packages that are known or that a person has named.
+"""Restrict which classes a configuration may import.
 
-A configuration is data until something in it is imported, since an import runs code: where a class comes from is
-settled by its name alone, and what it is once it has been imported.
+An import executes code: the package of a target is checked by its name before the import, its type afterwards.
 """
 
 import importlib.util
@@ -17,138 +16,139 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from viewfinder.config.components import KINDS, KNOWN, OURS, TRUSTED
-from viewfinder.config.instantiate import STAGE, TARGET, locate, targets
+from viewfinder.config.components import COMPONENTS, KNOWN_PACKAGES, PACKAGE, TRUSTED_PACKAGES
+from viewfinder.config.instantiate import STAGE, TARGET_REMEDY, import_target, list_targets
 from viewfinder.errors import Problem, UserError, join_names
 
 
 @dataclass(frozen=True)
-class Allowed:
-    """Whose classes and functions a configuration may name, beside those of TRUSTED packages.
+class TrustPolicy:
+    """Packages whose classes and functions a configuration may name, in addition to TRUSTED_PACKAGES.
 
     Args:
-        names: dotted paths, such as timm or timm.models, for all that is below them.
-        own_files: what is not installed is taken unnamed, and what is of KNOWN packages: a configuration of the
-            person's own may use their own files.
+        names: dotted paths, such as timm or timm.models, each with everything below it.
+        own_files: also accept modules that are not installed, and KNOWN_PACKAGES, as in a user's own configuration.
     """
 
     names: tuple[str, ...] = ()
     own_files: bool = False
 
-    def find(self, target: Any, place: str) -> Callable[..., Any]:
-        """The class or function at a dotted path.
+    def import_trusted(self, target: Any, group: str) -> Callable[..., Any]:
+        """Import the class or function at a dotted path.
 
         Args:
-            place: a group of the configuration, or "" for a node within another's arguments.
+            target: dotted path.
+            group: a group of the configuration, or "" for a node within another's arguments.
 
         Raises:
-            UserError: if it may not be imported, cannot be, or is not what the place needs.
+            UserError: if the target is untrusted, cannot be imported, or does not suit the group.
         """
         top = str(target).partition(".")[0]
         if not isinstance(target, str) or top == target:
-            return locate(target)
+            return import_target(target)
         if top in sys.stdlib_module_names:
-            raise _refused(target, *_of_python(top))
+            raise _reject(target, _describe_library(top), TARGET_REMEDY)
         if not (self._trusts(target, top) or (self.own_files and _is_own_file(top))):
-            raise self._untrusted(target, top)
-        if not self.own_files and _spec(top) is None:
-            # Last, and for what was named alone: a stranger's folder may shadow pandas.
-            sys.path.append(str(Path.cwd()))
-        found = locate(target)
-        if not callable(found):
-            raise _refused(target, "is neither a class nor a function", TARGET)
-        module = str(getattr(found, "__module__", None) or top)
-        home = module.partition(".")[0]
-        if home in sys.stdlib_module_names:
-            raise _refused(target, *_of_python(home))
-        if not (self.own_files or self._trusts(target, home)):  # a trusted module has imported it from elsewhere
-            raise self._untrusted(target, home)
-        self._check_kind(target, found, home, place)
-        if home == OURS and not _is_below(module, homes := KINDS[place].homes):
-            rule = f"is {OURS}'s own, and not of {join_names(homes)}"
-            raise _refused(target, rule, "Name what a file in conf/ names, or your own.")
-        return found
+            raise self._reject_untrusted(target, top)
+        if not self.own_files and _find_spec(top) is None:
+            sys.path.append(str(Path.cwd()))  # last, so that no file in an unknown folder shadows pandas
+        imported = import_target(target)
+        if not callable(imported):
+            raise _reject(target, "is neither a class nor a function", TARGET_REMEDY)
+        module = str(getattr(imported, "__module__", None) or top)
+        package = module.partition(".")[0]
+        if package in sys.stdlib_module_names:
+            raise _reject(target, _describe_library(package), TARGET_REMEDY)
+        if not (self.own_files or self._trusts(target, package)):  # imported by a trusted module from elsewhere
+            raise self._reject_untrusted(target, package)
+        self._validate_type(target, imported, package, group)
+        if package == PACKAGE and not _is_below(module, modules := COMPONENTS[group].modules):
+            rule = f"is in {PACKAGE} but outside {join_names(modules)}"
+            raise _reject(target, rule, "Name a class that a file in conf/ names, or your own.")
+        return imported
 
-    def _trusts(self, target: str, top: str) -> bool:
-        return top in (KNOWN if self.own_files else TRUSTED) or self._names(target)
+    def _trusts(self, target: str, package: str) -> bool:
+        return package in (KNOWN_PACKAGES if self.own_files else TRUSTED_PACKAGES) or self._names(target)
 
-    def _untrusted(self, target: str, top: str) -> UserError:
-        whose, known = ("is no file of your own, and not of", KNOWN) if self.own_files else ("is not of", TRUSTED)
-        remedy = f"If you trust it, add {self._with(top)} to what you type; importing it runs its code."
-        return _refused(target, f"{whose} a package that is trusted unasked ({join_names(known)})", remedy)
+    def _reject_untrusted(self, target: str, package: str) -> UserError:
+        if self.own_files:
+            rule = f"is neither a file of yours nor in the trusted packages ({join_names(KNOWN_PACKAGES)})"
+        else:
+            rule = f"is outside the trusted packages ({join_names(TRUSTED_PACKAGES)})"
+        return _reject(target, rule, f"To allow it, {self._suggest_allowing(package)}; importing it executes its code.")
 
-    def _check_kind(self, target: str, found: Callable[..., Any], home: str, place: str) -> None:
-        kind = KINDS[place]
-        unnamed = not self.own_files and home != OURS and not self._names(target)
-        if unnamed and not inspect.isclass(found):
-            rule = f"may fetch files from a network, and is not {OURS}'s own"
-            raise _refused(target, rule, f"If you trust it, add {self._with(home)} to what you type.")
-        # Its author knows what such a function gives, and has not met it in somebody's configuration.
-        is_own = home not in KNOWN and (target in self.names or (self.own_files and _is_own_file(home)))
-        if inspect.isclass(found):
-            if not (kind.fits(found) or (is_own and not place)):
-                raise _refused(target, f"is not {kind.said}", "Name a class that is.")
+    def _validate_type(self, target: str, imported: Callable[..., Any], package: str, group: str) -> None:
+        spec = COMPONENTS[group]
+        is_class = inspect.isclass(imported)
+        if not (is_class or self.own_files or package == PACKAGE or self._names(target)):
+            rule = f"is a function outside {PACKAGE} and may download files"
+            raise _reject(target, rule, f"To allow it, {self._suggest_allowing(package)}.")
+        # The author of a function knows what it returns, annotated or not.
+        is_own = package not in KNOWN_PACKAGES and (target in self.names or (self.own_files and _is_own_file(package)))
+        if is_class:
+            if not (spec.accepts_class(imported) or (is_own and not group)):
+                raise _reject(target, f"is not {spec.description}", "Name a class that is.")
             return
-        returned = _returned(found)
+        returned = _read_return_type(imported)
         if returned is None and is_own:
             return
-        if not (inspect.isclass(returned) and (returned is kind.by_function or kind.fits(returned))):
-            rule = f"is a function that does not say it returns {kind.said}"
-            raise _refused(target, rule, "Name a class; or a function whose annotation says so: def make(...) -> ...")
+        if not spec.accepts_function(returned):
+            rule = f"is a function that is not annotated to return {spec.description}"
+            raise _reject(target, rule, "Name a class, or annotate the function: def make(...) -> ...")
 
-    def _with(self, name: str) -> str:
-        return to_allow([*self.names, name])
+    def _suggest_allowing(self, name: str) -> str:
+        return f"add {allow_override([*self.names, name])}"
 
     def _names(self, target: str) -> bool:
         return _is_below(target, self.names)
 
 
-def to_allow(names: Sequence[str]) -> str:
-    """What to type to allow some names."""
+def allow_override(names: Sequence[str]) -> str:
+    """Return the override that allows packages or modules."""
     return f"allow=[{','.join(names)}]" if len(names) > 1 else f"allow={names[0]}"
 
 
-def foreign(cfg: DictConfig) -> list[str]:
-    """Packages and modules that a configuration names and nobody vouches for, such as one's own."""
-    return sorted({target.partition(".")[0] for target in targets(cfg)}.difference(TRUSTED))
+def untrusted_packages(cfg: DictConfig) -> list[str]:
+    """Return the packages and modules outside TRUSTED_PACKAGES that a configuration names."""
+    return sorted({target.partition(".")[0] for target in list_targets(cfg)}.difference(TRUSTED_PACKAGES))
 
 
-def names_in(value: Any) -> tuple[str, ...]:
-    """What the key `allow` holds: a list of names, or one, or several between commas."""
-    words = value.strip("[]").split(",") if isinstance(value, str) else list(value or ())
-    return tuple(str(word).strip() for word in words if str(word).strip())
+def parse_allow(value: Any) -> tuple[str, ...]:
+    """Split the value of the key `allow`: a list of names, one name, or several separated by commas."""
+    names = value.strip("[]").split(",") if isinstance(value, str) else list(value or ())
+    return tuple(str(name).strip() for name in names if str(name).strip())
 
 
-def check_names(names: tuple[str, ...]) -> list[Problem]:
-    """What is wrong with the names that were allowed."""
+def validate_allow(names: tuple[str, ...]) -> list[Problem]:
+    """Return the problems with allowed names: the standard library cannot be allowed."""
     library = [name for name in names if name.partition(".")[0] in sys.stdlib_module_names]
-    return [Problem("allow", _of_python(name)[0], name, "Leave it out.") for name in library]
+    return [Problem("allow", _describe_library(name.partition(".")[0]), name, "Remove it.") for name in library]
 
 
 def _is_below(target: str, names: tuple[str, ...]) -> bool:
-    """Whether a dotted path is one of some names, or begins with one."""
+    """Return whether a dotted path is, or is below, any of the names."""
     return any(target == name or target.startswith(f"{name}.") for name in names)
 
 
-def _refused(target: str, rule: str, remedy: str) -> UserError:
+def _reject(target: str, rule: str, remedy: str) -> UserError:
     return UserError(STAGE, [Problem("_target_", rule, target, remedy)])
 
 
-def _of_python(top: str) -> tuple[str, str]:
-    return f"is of Python's own library ({top}), of which nothing is ever taken", TARGET
+def _describe_library(package: str) -> str:
+    return f"is in Python's standard library ({package}), which a configuration must not use"
 
 
-def _spec(top: str) -> ModuleSpec | None:
-    """Where a module is; finding that imports nothing."""
+def _find_spec(module: str) -> ModuleSpec | None:
+    """Locate a top-level module without importing anything."""
     try:
-        return importlib.util.find_spec(top)
-    except (ImportError, ValueError):  # such as of __main__
+        return importlib.util.find_spec(module)
+    except (ImportError, ValueError):  # for example of __main__
         return None
 
 
-def _is_own_file(top: str) -> bool:
-    """Whether a module is not installed; True for one that is not there, of which `locate` says so."""
-    spec = _spec(top)
+def _is_own_file(module: str) -> bool:
+    """Return whether a top-level module is not installed; True for a missing one, which fails when imported."""
+    spec = _find_spec(module)
     if spec is None:
         return True
     places = [Path(place) for place in spec.submodule_search_locations or [spec.origin or "built-in"]]
@@ -157,9 +157,9 @@ def _is_own_file(top: str) -> bool:
     return all(p.is_absolute() and installed.isdisjoint(p.parts) and library not in p.parents for p in places)
 
 
-def _returned(function: Callable[..., Any]) -> Any:
-    """What a function's annotation says that it returns; None if it says nothing."""
+def _read_return_type(function: Callable[..., Any]) -> Any:
+    """Return the return annotation of a function; None if it is missing or cannot be resolved."""
     try:
         return typing.get_type_hints(function).get("return")
-    except Exception:  # what cannot be resolved says nothing
+    except Exception:
         return None

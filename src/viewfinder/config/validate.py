@@ -1,6 +1,6 @@
-"""What is wrong with arguments, by the signature that they are for.
+"""Validate arguments against a callable's signature.
 
-Types and ranges stand in the signatures, as annotations that pydantic understands.
+Types and ranges are annotations of the signature that pydantic understands.
 """
 
 import functools
@@ -22,9 +22,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 
-ONLY_OBJECTS = ("is_instance_of", "needs_python_object")
-"""Kinds of pydantic's errors about what no YAML can hold, such as a tensor."""
-WORDS = {
+OBJECT_ERRORS = ("is_instance_of", "needs_python_object")
+"""Types of pydantic's errors about values that YAML cannot contain, such as a tensor."""
+PLAIN_PHRASES = {
     "Input should be": "must be",
     "a valid integer": "a whole number",
     "a valid number": "a number",
@@ -34,21 +34,22 @@ WORDS = {
     "String should have at least 1 character": "must not be empty",
     "List should have at least 1 item after validation, not 0": "must not be empty",
 }
+EXAMPLES = {int: "32", float: "0.001", bool: "true or false", str: "a word"}
 
 
-def check_values(key: str, function: Callable[..., Any], values: Mapping[str, Any]) -> list[Problem]:
-    """What is wrong with values as arguments of a function; `key` is the prefix of their names."""
+def validate_arguments(prefix: str, function: Callable[..., Any], values: Mapping[str, Any]) -> list[Problem]:
+    """Return the problems with values as arguments of a function; `prefix` precedes their names in errors."""
     return [
         problem
-        for name, (hint, default) in signature_of(function).items()
+        for name, (hint, default) in read_signature(function).items()
         if name in values
-        for problem in check_value(f"{key}{name}", values[name], hint, default)
+        for problem in validate_value(f"{prefix}{name}", values[name], hint, default)
     ]
 
 
 @functools.cache
-def signature_of(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """Argument name -> (type hint, default or inspect.Parameter.empty); {} for what has no readable signature."""
+def read_signature(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Map each argument to its type hint and its default, or inspect.Parameter.empty; {} without a signature."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -56,19 +57,19 @@ def signature_of(function: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     owner = function.__init__ if inspect.isclass(function) else function
     try:
         hints = typing.get_type_hints(owner, include_extras=True)
-    except Exception:  # an annotation that cannot be resolved at run time: nothing to compare with
+    except Exception:  # an annotation that cannot be resolved at run time
         hints = {}
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {p.name: (hints.get(p.name, Any), p.default) for p in parameters if p.kind not in kinds}
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {p.name: (hints.get(p.name, Any), p.default) for p in parameters if p.kind not in variadic}
 
 
-def takes_anything(function: Callable[..., Any]) -> bool:
-    """Whether it takes arguments by names that are not in its signature."""
+def accepts_any_argument(function: Callable[..., Any]) -> bool:
+    """Return whether a function has a parameter such as **kwargs."""
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
 
 
-def check_value(key: str, value: Any, hint: Any, default: Any) -> list[Problem]:
-    """What is wrong with the value of a key; a node with a `_target_` is right here, whatever is in it."""
+def validate_value(key: str, value: Any, hint: Any, default: Any) -> list[Problem]:
+    """Return the problems with the value of a key; a node with a `_target_` is valid here, whatever it contains."""
     if isinstance(value, dict) and "_target_" in value:
         return []
     try:
@@ -81,34 +82,33 @@ def check_value(key: str, value: Any, hint: Any, default: Any) -> list[Problem]:
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
         return []  # a type that only Python objects have
     try:
-        # As JSON, since a YAML list may stand for a tuple, but never "3" for 3 or true for 1.
-        taken = adapter.validate_json(json.dumps(value), strict=True)
-        if isinstance(value, bool) and not isinstance(taken, bool):  # Literal[1, 3] takes true for 1
-            return [Problem(key, "must be a number", shown(value), _expects(hint, default))]
+        # JSON mode accepts a list for a tuple; strict mode rejects "3" for 3 and true for 1.
+        validated = adapter.validate_json(json.dumps(value), strict=True)
+        if isinstance(value, bool) and not isinstance(validated, bool):  # Literal[1, 3] accepts true for 1
+            return [Problem(key, "must be a number", format_value(value), _suggest_value(hint, default))]
     except ValidationError as error:
-        rules = dict.fromkeys(_rule(each["msg"]) for each in error.errors() if each["type"] not in ONLY_OBJECTS)
-        wanted = " or ".join(rules) or f"must be {hint}"
-        remedy = _expects(hint, default)
-        if wanted == "must be a list" and isinstance(value, str | int) and value != "":
-            remedy = f"Such as '{key}=[{value}]'."
-        return [Problem(key, wanted, shown(value), remedy)]
+        messages = [detail["msg"] for detail in error.errors() if detail["type"] not in OBJECT_ERRORS]
+        rule = " or ".join(dict.fromkeys(map(_rephrase, messages))) or f"must be {hint}"
+        remedy = _suggest_value(hint, default)
+        if rule == "must be a list" and isinstance(value, str | int) and value != "":
+            remedy = f"For example '{key}=[{value}]'."
+        return [Problem(key, rule, format_value(value), remedy)]
     return []
 
 
-def _rule(message: str) -> str:
-    for pydantic, plain in WORDS.items():
-        message = message.replace(pydantic, plain)
+def _rephrase(message: str) -> str:
+    for phrase, plain in PLAIN_PHRASES.items():
+        message = message.replace(phrase, plain)
     return message
 
 
-def shown(value: Any) -> str:
-    """A value for an error, as JSON."""
+def format_value(value: Any) -> str:
+    """Format a value as JSON, for errors."""
     return "(empty)" if value == "" else json.dumps(value, ensure_ascii=False, default=repr)
 
 
-def _expects(hint: Any, default: Any) -> str:
+def _suggest_value(hint: Any, default: Any) -> str:
     if default is not inspect.Parameter.empty:
         return f"The default is {json.dumps(default)}."
-    kinds = {int: "32", float: "0.001", bool: "true or false", str: "a word"}
     base = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
-    return f"For example {kinds[base]}." if base in kinds else "The documentation of its class says what it takes."
+    return f"For example {EXAMPLES[base]}." if base in EXAMPLES else "See the documentation of its class."

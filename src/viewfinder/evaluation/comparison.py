@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from viewfinder.config.flatten import flat
+from viewfinder.config.flatten import flatten
 from viewfinder.errors import Problem, UserError, join_names
 from viewfinder.evaluation.paired import describe_difference
 from viewfinder.evaluation.repeat import format_repeat_command
@@ -58,7 +58,7 @@ def read_runs(folders: Sequence[RunFolder]) -> Comparison:
             "last_val": last["val"]["accuracy"],
             "last_test": last["test"]["accuracy"],
         })  # fmt: skip
-        configs.append(flat(config))
+        configs.append(flatten(config))
         facts_of_runs.append(facts)
     configs = name_phases(configs, [facts.get("overrides", []) for facts in facts_of_runs])
     table = pd.DataFrame(rows, columns=["run", "seed", "best_epoch", *SCORES])

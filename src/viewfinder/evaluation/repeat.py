@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from viewfinder.config.flatten import NO_MATTER
+from viewfinder.config.flatten import NEUTRAL_KEYS
 from viewfinder.errors import UserError, printable
 from viewfinder.runs.folder import RunFolder
 
@@ -47,6 +47,6 @@ def _update_overrides(overrides: Iterable[str], resumed: Iterable[str]) -> list[
     words = {override.partition("=")[0].lstrip("+"): override for override in overrides}
     for override in resumed:
         key, _, value = override.partition("=")
-        if key not in NO_MATTER:
+        if key not in NEUTRAL_KEYS:
             words[key] = f"{words.get(key, override).partition('=')[0]}={value}"
     return [*words.values()]

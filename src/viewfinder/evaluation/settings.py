@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from viewfinder.config.flatten import NO_MATTER
+from viewfinder.config.flatten import NEUTRAL_KEYS
 
-NOT_SETTINGS = ("seed", *NO_MATTER)
+NOT_SETTINGS = ("seed", *NEUTRAL_KEYS)
 """Keys that do not tell settings apart; scores are averaged over the seed."""
 CLASS = "._target_"
 PHASES = "phases"

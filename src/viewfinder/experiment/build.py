@@ -8,10 +8,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from viewfinder.config.instantiate import STAGE, build, check, locate, takes
-from viewfinder.config.phases import check_epochs, check_phases, phases_of
-from viewfinder.config.trust import Allowed, check_names, foreign, names_in
-from viewfinder.config.validate import Text, Whole, check_values
+from viewfinder.config.instantiate import STAGE, accepts_argument, import_target, instantiate, validate_node
+from viewfinder.config.phases import read_phases, validate_phase_epochs, validate_phases
+from viewfinder.config.trust import TrustPolicy, parse_allow, untrusted_packages, validate_allow
+from viewfinder.config.validate import Text, Whole, validate_arguments
 from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.data.seeding import seed_everything, seed_torch
@@ -42,7 +42,7 @@ def top_level(
     """The keys that belong to no group, with what they may hold."""
 
 
-def check_config(cfg: DictConfig, allowed: Allowed | None = None) -> None:
+def check_config(cfg: DictConfig, allowed: TrustPolicy | None = None) -> None:
     """Compare every constructor's arguments with its signature, and construct what is cheap.
 
     Args:
@@ -52,20 +52,20 @@ def check_config(cfg: DictConfig, allowed: Allowed | None = None) -> None:
         UserError: naming all that is wrong at once.
     """
     values: Any = OmegaConf.to_container(cfg, resolve=True)
-    problems = check_values("", top_level, values)
-    names = () if problems else names_in(values.get("allow"))
-    problems += check_names(names)
-    find = (allowed or Allowed(names, own_files=True)).find
+    problems = validate_arguments("", top_level, values)
+    names = () if problems else parse_allow(values.get("allow"))
+    problems += validate_allow(names)
+    find = (allowed or TrustPolicy(names, own_files=True)).import_trusted
     for group, given in GIVEN.items():
         node = values.get(group)
         if not node and group not in MAY_BE_EMPTY:
             problems.append(Problem(group, "must be given", remedy="No run does without; see conf/config.yaml."))
             continue
-        found = check(group, node, given, find)
+        found = validate_node(group, node, given, find)
         problems += found or _try(cfg, group)
     if not problems:
         phases = values.get("phases")
-        problems += check_phases(phases) or check_epochs(phases, cfg.trainer.get("max_epochs"))
+        problems += validate_phases(phases) or validate_phase_epochs(phases, cfg.trainer.get("max_epochs"))
     if problems:
         raise UserError(STAGE, problems)
 
@@ -85,7 +85,7 @@ def _try(cfg: DictConfig, group: str) -> list[Problem]:
 def _try_at(cfg: DictConfig, group: str, lr: float) -> None:
     """Raises UserError if a group's constructor refuses its arguments, or a learning rate."""
     parameter = nn.Parameter(torch.zeros(1))
-    build(cfg[group], group, params=[parameter], optimizer=torch.optim.SGD([parameter], lr), total_steps=10)
+    instantiate(cfg[group], group, params=[parameter], optimizer=torch.optim.SGD([parameter], lr), total_steps=10)
 
 
 def open_data(cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None) -> ImageData:
@@ -94,10 +94,10 @@ def open_data(cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None
     Raises:
         UserError: as ImageData.open.
     """
-    data = build(cfg.data, "data")
+    data = instantiate(cfg.data, "data")
     data.seed = cfg.seed
     data.limit_batches = cfg.trainer.get("limit_batches")
-    data.augment = build(cfg.augment, "augment") if cfg.augment else None
+    data.augment = instantiate(cfg.augment, "augment") if cfg.augment else None
     data.open(stored)
     return data
 
@@ -112,7 +112,7 @@ def build_network(cfg: DictConfig, channels: int, classes: int, load_weights: bo
         UserError: if it cannot be constructed, or is no network.
     """
     try:
-        network = build(cfg.model, "model", channels=channels, classes=classes, load_weights=load_weights)
+        network = instantiate(cfg.model, "model", channels=channels, classes=classes, load_weights=load_weights)
     except WeightsMismatchError as error:
         (problem,) = error.problems
         remedy = suggest_overrides(cfg.model.weights, cfg.model, channels) or problem.remedy
@@ -131,11 +131,13 @@ def rebuild_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
     Raises:
         UserError: as build_network.
     """
-    if takes(cfg.model, "load_weights"):
+    if accepts_argument(cfg.model, "load_weights"):
         return build_network(cfg, channels, classes, load_weights=False)
     model: Any = OmegaConf.to_container(cfg.model, resolve=True)
     bare = {**model, "weights": None}
-    needed = "weights" not in model or check("model", bare, GIVEN["model"], lambda target, _: locate(target))
+    needed = "weights" not in model or validate_node(
+        "model", bare, GIVEN["model"], lambda target, _: import_target(target)
+    )
     return build_network(DictConfig({"model": model if needed else bare}), channels, classes)
 
 
@@ -147,21 +149,21 @@ def build_classifier(cfg: DictConfig, network: nn.Module, counts: list[int]) -> 
             learning rate does not suit the schedule.
     """
     phases = None
-    if entries := phases_of(cfg):
+    if entries := read_phases(cfg):
         phases = Phases(entries, network, cfg.trainer.max_epochs, cfg.optimizer.get("lr"))
         for rate in phases.highest_rates() if cfg.scheduler else ():
             _try_at(cfg, "scheduler", rate)
 
     def make_schedule(optimizer: torch.optim.Optimizer, total_steps: int) -> Any:
-        return build(cfg.scheduler, "scheduler", optimizer=optimizer, total_steps=total_steps)
+        return instantiate(cfg.scheduler, "scheduler", optimizer=optimizer, total_steps=total_steps)
 
     return Classifier(
         network,
-        build(cfg.loss, "loss", counts=counts),
-        make_optimizer=lambda parameters: build(cfg.optimizer, "optimizer", params=list(parameters)),
+        instantiate(cfg.loss, "loss", counts=counts),
+        make_optimizer=lambda parameters: instantiate(cfg.optimizer, "optimizer", params=list(parameters)),
         make_schedule=make_schedule if cfg.scheduler else None,
         seed=cfg.seed,
         # What comes with us draws from torch alone, and Python and NumPy take 0.05 ms of each step to seed.
-        seed_step=seed_everything if foreign(cfg) else seed_torch,
+        seed_step=seed_everything if untrusted_packages(cfg) else seed_torch,
         phases=phases,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from viewfinder.config.trust import foreign, to_allow
+from viewfinder.config.trust import allow_override, untrusted_packages
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs.atomic import FULL, unwritable
 from viewfinder.runs.folder import RunFolder
@@ -29,8 +29,8 @@ def to_resume(run: RunFolder) -> str:
 
 def allowing(cfg: DictConfig) -> list[str]:
     """The words that allow all that a configuration names, where it is opened again; none where nothing is needed."""
-    found = foreign(cfg)
-    return [to_allow(found)] if found else []
+    found = untrusted_packages(cfg)
+    return [allow_override(found)] if found else []
 
 
 @contextlib.contextmanager

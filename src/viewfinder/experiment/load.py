@@ -9,9 +9,9 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from viewfinder.config.instantiate import STAGE, build, said
+from viewfinder.config.instantiate import STAGE, instantiate
 from viewfinder.data.module import ImageData
-from viewfinder.errors import Problem, UserError, join_names
+from viewfinder.errors import Problem, UserError, format_exception, join_names
 from viewfinder.experiment.build import build_classifier, open_data, rebuild_network
 from viewfinder.experiment.stored_config import from_where, keep_storage, read_checked_config, without_download
 from viewfinder.models.summary import summarise_network
@@ -47,7 +47,7 @@ class OpenedRun:
         load_weights(self.classifier, folder.best if weights == "best" else folder.last)
         check_loss(self.classifier.loss, len(self.class_names))
         set_tf32(False)
-        self.trainer: pl.Trainer = build(cfg.trainer, "trainer")
+        self.trainer: pl.Trainer = instantiate(cfg.trainer, "trainer")
         used = folder.read_run().get("threads", ALL_THREADS)
         asked = cfg.trainer.get("threads") or min(used, ALL_THREADS)  # or the last bits would differ
         torch.set_num_threads(min(asked, MOST_THREADS))
@@ -94,7 +94,7 @@ def check_loss(loss: nn.Module, classes: int) -> None:
     try:
         loss(torch.zeros(2, classes), torch.zeros(2, dtype=torch.int64)).item()
     except Exception as error:
-        rule = f"{type(loss).__name__} fails on logits of 2 x {classes}: {said(error)}"
+        rule = f"{type(loss).__name__} fails on logits of 2 x {classes}: {format_exception(error)}"
         raise UserError(STAGE, [Problem("loss", rule, remedy="Name a loss of logits and labels.")]) from error
 
 

@@ -16,8 +16,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
-from viewfinder.config.instantiate import build
-from viewfinder.config.phases import phases_of
+from viewfinder.config.instantiate import instantiate
+from viewfinder.config.phases import read_phases
 from viewfinder.errors import Problem, UserError, join_names
 from viewfinder.evaluation.lr_curve import Curve, Finding, is_diverged, propose_rate, smooth_losses
 from viewfinder.experiment.build import check_config
@@ -96,10 +96,10 @@ def check_testable(cfg: DictConfig) -> None:
     if (devices := cfg.trainer.get("devices", 1)) != 1:
         rule, remedy = "a range test runs in a single process", "Add trainer.devices=1."
         problems.append(Problem("trainer.devices", rule, str(devices), remedy))
-    if phases_of(cfg):
+    if read_phases(cfg):
         rule = "have learning rates of their own, and a range test varies one"
         remedy = "Add phases=none, and model.freeze=true for the head alone or false for all."
-        problems.append(Problem("phases", rule, join_names(phases_of(cfg)), remedy))
+        problems.append(Problem("phases", rule, join_names(read_phases(cfg)), remedy))
     if problems:
         raise UserError("the configuration", problems)
 
@@ -176,7 +176,7 @@ class RangeRecorder(Callback):
 
 def endless_trainer(cfg: DictConfig, recorder: Callback) -> pl.Trainer:
     """The experiment's trainer, for as many epochs as the recorder lets it go on, without validation."""
-    trainer = build(cfg.trainer, "trainer", callbacks=[recorder])
+    trainer = instantiate(cfg.trainer, "trainer", callbacks=[recorder])
     trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, EarlyStopping | Progress)]
     trainer.limit_val_batches = 0
     trainer.fit_loop.max_epochs = -1

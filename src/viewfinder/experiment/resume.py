@@ -6,8 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from viewfinder.config.flatten import HOW
-from viewfinder.config.instantiate import takes, targets
+from viewfinder.config.flatten import EXECUTION_KEYS
+from viewfinder.config.instantiate import accepts_argument, list_targets
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 from viewfinder.experiment.failures import explained, to_resume
 from viewfinder.experiment.run import Scores, Start, carry_out, prepare
@@ -23,7 +23,7 @@ from viewfinder.runs.schemas import changed_data
 from viewfinder.runs.stored_values import check_keys
 from viewfinder.training.callbacks.checkpointing import AfterEpoch, metrics_text
 
-CHANGEABLE = ("trainer.max_epochs", "data.root", *HOW)
+CHANGEABLE = ("trainer.max_epochs", "data.root", *EXECUTION_KEYS)
 """Keys of which another value does not make another experiment."""
 
 
@@ -127,7 +127,7 @@ def _why_not_longer(start: Start, was: int, wanted: DictConfig) -> tuple[str, st
     if start.is_stopped_early:
         remedy = "a larger trainer.early_stopping_patience, or null"
         return f"early stopping ended the run after epoch {start.epochs}", remedy
-    if takes(wanted.get("scheduler"), "total_steps"):
+    if accepts_argument(wanted.get("scheduler"), "total_steps"):
         epochs = wanted.trainer.max_epochs if wanted.trainer.max_epochs != was else 2 * was
         remedy = f"trainer.max_epochs={epochs}, or one with scheduler=none, step or plateau"
         return f"the schedule of the learning rate was made for {was} epochs", remedy
@@ -170,7 +170,7 @@ def _facts(cfg: DictConfig, start: Start, was: int, overrides: Sequence[str]) ->
     """What run.json says of it."""
     batches = start.checkpoint.loop["batches"] if start.checkpoint else 0
     resumed = {"time": now(), "epochs": start.epochs, "batches": batches, "overrides": list(overrides)}
-    resumed |= {"versions": versions(), "code": code(targets(cfg))}
+    resumed |= {"versions": versions(), "code": code(list_targets(cfg))}
     facts: dict[str, Any] = {"resumed": [*start.before.get("resumed", []), resumed]}
     if (epochs := cfg.trainer.max_epochs) != was:
         extended = {"time": now(), "from": was, "to": epochs}

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from viewfinder.config.instantiate import build
+from viewfinder.config.instantiate import instantiate
 from viewfinder.data.module import EVALUATION_BATCH, ImageData
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.data.seeding import seed_everything
@@ -152,7 +152,7 @@ def carry_out(
     ):
         run.write_data(parts.data_facts)
         recorder = Recorder(run, board, signals, cfg.trainer.get("checkpoint_every"), after_epoch)
-        trainer = build(cfg.trainer, "trainer", callbacks=[recorder])
+        trainer = instantiate(cfg.trainer, "trainer", callbacks=[recorder])
         choices = settle(cfg, parts, trainer, start and start.before)
         log.info(f"run      {run.path}")
         run.update_run(

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from viewfinder.config.trust import Allowed, check_names, names_in
+from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 from viewfinder.experiment.build import GIVEN, MAY_BE_EMPTY, check_config
 from viewfinder.runs.folder import RunFolder
@@ -45,8 +45,10 @@ def read_checked_config(
     Raises:
         UserError: if a key is unknown, or config.yaml names what is not allowed or is wrong.
     """
-    names = tuple(name for word in overrides if word.startswith(ALLOW) for name in names_in(word.removeprefix(ALLOW)))
-    if problems := check_names(names):
+    names = tuple(
+        name for word in overrides if word.startswith(ALLOW) for name in parse_allow(word.removeprefix(ALLOW))
+    )
+    if problems := validate_allow(names):
         raise UserError("the command line", problems)
     typed = [word for word in overrides if not word.startswith(ALLOW)]
     cfg = folder.read_config()
@@ -62,7 +64,7 @@ def read_checked_config(
     assert isinstance(cfg, DictConfig)
     _settle(cfg, "trainer", **(trainer or {}))
     with from_where(folder):
-        check_config(cfg, Allowed(names))
+        check_config(cfg, TrustPolicy(names))
     return cfg
 
 

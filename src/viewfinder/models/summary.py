@@ -6,9 +6,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from viewfinder.config.instantiate import said
 from viewfinder.data.preprocess import preprocess_of
-from viewfinder.errors import Problem, UserError
+from viewfinder.errors import Problem, UserError, format_exception
 
 
 def summarise_network(network: nn.Module, channels: int, classes: int) -> dict[str, Any]:
@@ -25,7 +24,7 @@ def summarise_network(network: nn.Module, channels: int, classes: int) -> dict[s
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             logits = network.eval()(torch.zeros(1, channels, size, size))
     except Exception as error:
-        rule = f"{name} fails on an image of {channels} x {size} x {size}: {said(error)}"
+        rule = f"{name} fails on an image of {channels} x {size} x {size}: {format_exception(error)}"
         remedy = "Fix that line, or use larger images with model.image_size."
         raise UserError("the network", [Problem("model", rule, remedy=remedy)]) from error
     if getattr(logits, "shape", None) != (1, classes):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from viewfinder.config.instantiate import targets
+from viewfinder.config.instantiate import list_targets
 from viewfinder.errors import Problem, UserError, join_names
 from viewfinder.runs.atomic import BESIDE, read_json, replace_text, unwritable, write_json
 from viewfinder.runs.logging import is_helper
@@ -83,7 +83,7 @@ class RunFolder:
                 started=now(),
                 git=git_state(),
                 versions=versions(),
-                code=code(targets(cfg)),
+                code=code(list_targets(cfg)),
                 overrides=list(overrides),
                 **this_process(),
             )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from viewfinder.config.flatten import NO_MATTER, flat, varying
+from viewfinder.config.flatten import NEUTRAL_KEYS, find_varying_keys, flatten
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.provenance import module_hash, versions
@@ -16,13 +16,13 @@ from viewfinder.sweeps.executors.local import ask
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
 from viewfinder.sweeps.plan import Planned
 
-KNOWN_OTHERWISE = (*NO_MATTER, "data.root")
+KNOWN_OTHERWISE = (*NEUTRAL_KEYS, "data.root")
 """Keys that a job is not known by; its pictures are known by their fingerprint."""
 
 
 def pair(planned: Sequence[Planned], known: Sequence[SweepJob]) -> list[SweepJob | None]:
     """For each planned job the known one that is the same: in all that can change a score, and in what is swept."""
-    swept = varying([flat(job.config) for job in planned])
+    swept = find_varying_keys([flatten(job.config) for job in planned])
     before = {_identity(job.config, swept): job for job in reversed(known)}
     here = {_identity(job.config, {*swept, "data.root"}): job for job in reversed(known)}  # of several, first
     return [
@@ -32,7 +32,7 @@ def pair(planned: Sequence[Planned], known: Sequence[SweepJob]) -> list[SweepJob
 
 
 def _identity(config: Mapping[str, Any], swept: set[str]) -> str:
-    kept = {key: value for key, value in flat(config).items() if key not in KNOWN_OTHERWISE or key in swept}
+    kept = {key: value for key, value in flatten(config).items() if key not in KNOWN_OTHERWISE or key in swept}
     return json.dumps(kept, sort_keys=True)
 
 
@@ -41,10 +41,10 @@ def other_values(planned: Sequence[Planned], known: Sequence[SweepJob]) -> list[
 
     A line may have other values of what it sweeps, or the sweep has swept so far; all else is the sweep's own.
     """
-    now, before = ([flat(job.config) for job in jobs] for jobs in (planned, known))
+    now, before = ([flatten(job.config) for job in jobs] for jobs in (planned, known))
     if not before:
         return []
-    free = varying(now).union(varying(before), KNOWN_OTHERWISE)
+    free = find_varying_keys(now).union(find_varying_keys(before), KNOWN_OTHERWISE)
     fixed, fixed_before = now[0], {_fixed(config, free) for config in before}
     if _fixed(fixed, free) in fixed_before:
         return []
@@ -57,7 +57,7 @@ def _fixed(config: Mapping[str, Any], free: set[str]) -> str:
 
 
 def _different(one: Mapping[str, Any], other: Mapping[str, Any], free: set[str]) -> list[str]:
-    return sorted(varying([one, other]).difference(free))
+    return sorted(find_varying_keys([one, other]).difference(free))
 
 
 def _said(config: Mapping[str, Any], key: str) -> str:

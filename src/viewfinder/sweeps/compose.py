@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra import compose
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from viewfinder.config.overrides import plain_config
+from viewfinder.config.hydra_internals import Override, apply_overrides, parse_override, set_hydra_config
+from viewfinder.config.overrides import resolve_run_config
 
 
 class Compositions:
@@ -26,7 +23,6 @@ class Compositions:
 
     def __init__(self, context: list[str], choices: set[str]):
         self.context, self.choices = context, choices
-        self.parser = OverridesParser.create()
         self.parsed: dict[str, Override] = {}
         self.known: dict[tuple[str, ...], DictConfig] = {}
 
@@ -38,17 +34,17 @@ class Compositions:
         return self.known[first]
 
     def of(self, line: Sequence[str]) -> DictConfig:
-        """Of the whole line, without Hydra's block, which interpolations look at until `plain_config` forgets it."""
+        """Of the whole line, without Hydra's block, for which interpolations look until it is resolved."""
         composed = self.composed(line)
         cfg = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         values = [self._parse(word) for word in line if not self._is_composed(word)]
-        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
-        HydraConfig.instance().set_config(composed)
+        apply_overrides(cfg, values)
+        set_hydra_config(composed)
         return cfg
 
     def config(self, line: Sequence[str]) -> dict[str, Any]:
         """Resolved, as a run has it."""
-        found: Any = OmegaConf.to_container(plain_config(self.of(line)))
+        found: Any = OmegaConf.to_container(resolve_run_config(self.of(line)))
         return found
 
     def _is_composed(self, word: str) -> bool:
@@ -57,5 +53,5 @@ class Compositions:
 
     def _parse(self, word: str) -> Override:
         if word not in self.parsed:
-            self.parsed[word] = self.parser.parse_overrides([word])[0]
+            self.parsed[word] = parse_override(word)
         return self.parsed[word]

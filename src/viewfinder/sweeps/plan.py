@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from hydra import initialize_config_dir
-from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from viewfinder.config.overrides import STAGE, find_conf, groups_of, own_conf, values_of
-from viewfinder.config.validate import Count, Text, check_values
+from viewfinder.config.hydra_internals import Override, RangeSweep
+from viewfinder.config.overrides import STAGE, add_user_conf, find_conf, list_options, list_values
+from viewfinder.config.validate import Count, Text, validate_arguments
 from viewfinder.errors import Problem, UserError
 from viewfinder.sweeps.compose import Compositions
 
@@ -59,7 +59,7 @@ def plan(parsed: Sequence[Override]) -> Plan:
     """Every combination of the values, in the order of Hydra's own multirun: the last key changes fastest.
 
     Args:
-        parsed: what check_overrides has passed.
+        parsed: what parse_overrides has passed.
 
     Raises:
         UserError: if there are no jobs or too many, or the line asks for what a sweep cannot do.
@@ -67,8 +67,10 @@ def plan(parsed: Sequence[Override]) -> Plan:
     _check(parsed)
     words = {each.get_key_element(): _words(each) for each in parsed}  # of a key that is typed twice the last counts
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
-        groups = groups_of(parsed)
-        compositions = Compositions(own_conf(parsed), {key for key, o in _keyed(parsed) if o.key_or_group in groups})
+        groups = list_options(parsed)
+        compositions = Compositions(
+            add_user_conf(parsed), {key for key, o in _keyed(parsed) if o.key_or_group in groups}
+        )
         try:
             settings = _settings(compositions, [values[0] for values in words.values()])
             count = math.prod(map(len, words.values()))
@@ -96,7 +98,7 @@ def _keyed(parsed: Sequence[Override]) -> Iterator[tuple[str, Override]]:
 
 def _words(override: Override) -> list[str]:
     """One for each of its values."""
-    return [f"{override.get_key_element()}={value}" for value in values_of(override)]
+    return [f"{override.get_key_element()}={value}" for value in list_values(override)]
 
 
 def _check(parsed: Sequence[Override]) -> None:
@@ -117,12 +119,12 @@ def _check(parsed: Sequence[Override]) -> None:
             rule, remedy = f"stands for {count:,} values", f"A sweep takes {MOST:,} at the very most."
         elif not count:
             rule = "stands for no value at all"
-        elif key == "hydra/launcher" and values_of(override)[0] not in LAUNCHERS:
+        elif key == "hydra/launcher" and list_values(override)[0] not in LAUNCHERS:
             rule = f"a sweep takes {' or '.join(LAUNCHERS)}"
             remedy = "joblib runs hydra.launcher.n_jobs at once on this machine, basic one after another."
         elif key == "hydra.launcher.n_jobs" and "hydra/launcher" not in typed_keys:
             rule, remedy = "is of another launcher", "Add hydra/launcher=joblib."
-        elif key == "hydra/sweeper" and values_of(override) != ["basic"]:
+        elif key == "hydra/sweeper" and list_values(override) != ["basic"]:
             rule, remedy = "a sweep tries every combination of its values", "With Optuna: viewfinder search --help."
         if rule:
             problems.append(Problem(typed, rule, remedy=remedy))
@@ -135,7 +137,7 @@ def _count(override: Override) -> int:
     value = override.value()
     if isinstance(value, RangeSweep):
         return max(0, math.ceil(((value.stop or 0) - (value.start or 0)) / value.step))
-    return len(values_of(override))
+    return len(list_values(override))
 
 
 def _settings(compositions: Compositions, line: Sequence[str]) -> Settings:
@@ -143,7 +145,7 @@ def _settings(compositions: Compositions, line: Sequence[str]) -> Settings:
     place = {"output_dir": whole["output_dir"]}
     launcher = {"n_jobs": compositions.composed(line).hydra.launcher.get("n_jobs", 1)}
     keys = {"sweep.": whole["sweep"], "": place, "hydra.launcher.": launcher}
-    problems = [problem for key, values in keys.items() for problem in check_values(key, Settings, values)]
+    problems = [problem for key, values in keys.items() for problem in validate_arguments(key, Settings, values)]
     quoted = f"A number goes in quotes: 'sweep.name=\"{whole['sweep'].get('name')}\"'."
     problems = [replace(each, remedy=quoted) if each.key == "sweep.name" else each for each in problems]
     if problems:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import joblib
-from hydra.core.override_parser.types import Override
 
+from viewfinder.config.hydra_internals import Override
 from viewfinder.errors import FAILED, Problem, UserError
 from viewfinder.runs.naming import make_dated
 from viewfinder.runs.provenance import command

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from viewfinder.config.instantiate import STAGE
-from viewfinder.config.phases import Phase, first_epochs
+from viewfinder.config.phases import Phase, find_first_epochs
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names, printable
 from viewfinder.models.blocks import list_blocks
 from viewfinder.models.transfer import Transferable, is_within
@@ -35,7 +35,7 @@ class Phases:
         self.network, self.max_epochs = network, max_epochs
         self.phases = {name: Phase(**arguments) for name, arguments in phases.items()}
         self.names = [*phases]
-        self.first = [first - 1 for first in first_epochs(phases).values()]
+        self.first = [first - 1 for first in find_first_epochs(phases).values()]
         """epoch of each phase, from 0"""
         self.blocks = list_blocks(network, network.head_name)
         self.parts = {name: self._parts(name, phase.train) for name, phase in self.phases.items()}

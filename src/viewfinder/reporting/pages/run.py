@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from viewfinder.config.phases import check_phases, first_epochs
+from viewfinder.config.phases import find_first_epochs, validate_phases
 from viewfinder.errors import join_names
 from viewfinder.reporting.charts.confusion import draw_confusion, find_most_confused
 from viewfinder.reporting.charts.curves import draw_curves
@@ -35,10 +35,10 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
     if list(best["test"]["per_class"]) != class_names:
         raise wrong(run.scores, "has other classes than data.json")
     phases = settings.get("phases") or {}
-    if check_phases(phases):
+    if validate_phases(phases):
         raise wrong(run.config, "has invalid phases")
     counts = np.array(best["test"]["confusion"])
-    save_figure(draw_curves(metrics, best["epoch"], first_epochs(phases)), run.curves)
+    save_figure(draw_curves(metrics, best["epoch"], find_first_epochs(phases)), run.curves)
     save_figure(draw_confusion(counts, class_names, "test"), run.confusion)
     model = settings.get("model")
     page = render_page(

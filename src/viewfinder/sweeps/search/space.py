@@ -7,11 +7,11 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from viewfinder.config.overrides import STAGE, check_overrides, compose_config
+from viewfinder.config.hydra_internals import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from viewfinder.config.overrides import STAGE, compose_config, parse_overrides
 from viewfinder.errors import Problem, UserError, join_names
 
 LOG_FACTOR = 100
@@ -94,7 +94,7 @@ def read_typed(overrides: list[str]) -> Typed:
     Raises:
         UserError: naming all that fits nothing in conf/, or cannot be searched.
     """
-    parsed = check_overrides(overrides)
+    parsed = parse_overrides(overrides)
     swept = [each for each in parsed if each.is_sweep_override()]
     problems = _check_keys(parsed, swept)
     if problems:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from viewfinder.config.instantiate import said
 from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import preprocess_of
+from viewfinder.errors import format_exception
 from viewfinder.models.transfer import Transferable
 
 BATCH = {"cpu": 16, "cuda": 128}
@@ -48,7 +48,7 @@ class Backbone:
                     chosen = fused if fused is not None and is_same else copy.deepcopy(network)
                 again = network.classify(features)
             except Exception as error:  # whatever a network comes to that wants more of its head than its logits
-                raise ValueError(said(error)) from error
+                raise ValueError(format_exception(error)) from error
             finally:
                 network.train(training)
         if features.ndim != 2 or features.dtype != torch.float32:

@@ -1,4 +1,4 @@
-"""Train a network: `python train.py model=simple_cnn`. The story is in src/viewfinder/cli/train.py."""
+"""Train a network: `python train.py model=simple_cnn`; see src/viewfinder/cli/train.py."""
 
 import sys
 from pathlib import Path

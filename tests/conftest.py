@@ -1,7 +1,9 @@
-"""What the end-to-end tests share: small pictures, runs that have finished, and the commands as a person types them."""
+"""Fixtures of the end-to-end tests: small images, finished runs and the `viewfinder` command."""
 
 import copy
 import os
+import random
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -29,7 +31,10 @@ from viewfinder.runs.folder import RunFolder
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("<b>&x", "grün, blau", "owl")
 SIZES = {"train": 10, "val": 2, "test": 5}
-"""Pictures of each class."""
+"""Images of each class."""
+
+SAMPLE = 25
+"""Command lines of each test that run without --all-command-lines."""
 
 Train = Callable[..., RunFolder]
 
@@ -43,8 +48,35 @@ class Answer(NamedTuple):
 Type = Callable[..., Answer]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-command-lines",
+        action="store_true",
+        help=f"run all wrong command lines, not {SAMPLE} drawn for each test",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "command_lines: one of many command lines, of which a sample runs by default")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Draw the command lines of each test that run, always the same."""
+    if config.getoption("--all-command-lines"):
+        return
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("command_lines"):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    dropped: set[pytest.Item] = set()
+    for name, cases in tests.items():
+        dropped.update(random.Random(name).sample(cases, max(len(cases) - SAMPLE, 0)))
+    config.hook.pytest_deselected(items=[item for item in items if item in dropped])
+    items[:] = [item for item in items if item not in dropped]
+
+
 class Page(HTMLParser):
-    """The page's text, and everything in it that a browser would fetch."""
+    """The text of an HTML page, its tags, and the addresses that a browser would fetch."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -63,7 +95,7 @@ class Page(HTMLParser):
 
 
 def paint(root: Path, seed: int, sizes: dict[str, int] = SIZES) -> Path:
-    """<root>/<split>/<class>/<n>.png or .jpg of mixed sizes and modes, each class of its own brightness, with noise."""
+    """Write noisy images of mixed sizes and modes to <root>/<split>/<class>/, each class with its own brightness."""
     rng = np.random.default_rng(seed)
     modes = ("RGB", "L", "P", "RGBA", "CMYK")
     for split, count in sizes.items():
@@ -79,12 +111,22 @@ def paint(root: Path, seed: int, sizes: dict[str, int] = SIZES) -> Path:
     return root
 
 
+def write_images(root: Path, *classes: str, count: int = 6) -> Path:
+    """Write RGB images of 8 x 8 to <root>/<class>/."""
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(root / name / f"{index}.png")
+    return root
+
+
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
 def some_predictions(count: int, classes: int, seed: int = 0, never: tuple[int, ...] = ()) -> Predictions:
-    """Random logits and labels; the classes in `never` are neither true nor predicted."""
+    """Draw logits and labels; the classes in `never` are neither true nor predicted."""
     rng = np.random.default_rng(seed)
     logits, labels = rng.normal(size=(count, classes)), rng.integers(0, classes, count)
     logits[:, list(never)] = -50
@@ -99,7 +141,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing is read from the user's cache, or left there."""
+    """Keep the user's cache out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -107,9 +149,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def compose_each_choice_once() -> Iterator[None]:
-    """Hydra takes 65 ms to compose the same choices once more, and 8 to list the options of a group.
+    """Cache compositions (65 ms each in Hydra) and lists of options (8 ms each).
 
-    Values are put into a copy of the composed choices, by Hydra itself.
+    Hydra itself then applies the values to a copy of the composed choices.
     """
     groups = {file.parent.name for file in find_conf().glob("*/*.yaml")}
     compose, composed = overrides.compose, {}
@@ -140,13 +182,27 @@ def compose_each_choice_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with given splits, in three classes with awkward names."""
+    """A folder with a folder for each split, in three classes with awkward names."""
     return paint(tmp_path_factory.mktemp("pictures"), seed=1)
 
 
 @pytest.fixture(scope="session")
+def cats_and_dogs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images of two classes."""
+    return write_images(tmp_path_factory.mktemp("cats_and_dogs"), "cat", "dog")
+
+
+@pytest.fixture
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, from which modules are imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
 def tiny(pictures: Path) -> list[str]:
-    """Overrides for a training on those pictures that takes a second."""
+    """Overrides for a training on these images that takes a second."""
     return ["model.image_size=8", "data=image_folder", f"data.root={pictures}", "data.batch_size=8", *QUICK]
 
 
@@ -157,7 +213,7 @@ QUICK = [
 
 
 def train_into(folder: Path, *words: str) -> RunFolder:
-    """Train with these overrides; the run is at `folder`."""
+    """Train with overrides and return the run, at `folder`."""
     typed = [*words, f"run_dir={folder}"]
     run_experiment(compose_config(typed), overrides=typed)
     return RunFolder.open(folder)
@@ -165,19 +221,33 @@ def train_into(folder: Path, *words: str) -> RunFolder:
 
 @pytest.fixture
 def train(tiny: list[str]) -> Train:
-    """A tiny training: train(folder, "key=value", ...)."""
+    """Function that trains for a second: train(folder, "key=value", ...)."""
     return lambda folder, *words: train_into(folder, *tiny, *words)
 
 
 @pytest.fixture(scope="session")
 def finished(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run of simple_cnn that has finished; for reading alone."""
+    """A finished run of simple_cnn; read only."""
     return train_into(tmp_path_factory.mktemp("finished") / "run", *tiny, "augment=basic", "trainer.max_epochs=3")
+
+
+@pytest.fixture
+def run_copy(finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A copy of the finished run's folder; it is the working folder."""
+    shutil.copytree(finished.path, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Path:
+    """A file that only executed code creates."""
+    return tmp_path / "canary"
 
 
 @pytest.fixture(scope="session")
 def seeds(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with runs of two learning rates, three seeds each; for reading alone."""
+    """A folder with runs of two learning rates, three seeds each; read only."""
     folder = tmp_path_factory.mktemp("seeds")
     for rate in ("0.01", "0.0001"):
         for seed in ("0", "1", "2"):
@@ -188,7 +258,7 @@ def seeds(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def resnet_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file like torchvision's resnet50-11ad3fa6.pth, with random numbers."""
+    """A file like torchvision's resnet50-11ad3fa6.pth, with random weights."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
     torch.save(torchvision.models.resnet50().state_dict(), path)

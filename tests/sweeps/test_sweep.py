@@ -429,7 +429,16 @@ def test_a_disk_that_takes_no_plan_is_one_error(sweep: Sweep, tmp_path: Path) ->
 
 
 def test_a_sweep_whose_parent_is_killed_ends_as_one_that_was_left_alone() -> None:
-    script = [sys.executable, str(ROOT / "tests" / "stress" / "sweep_crashes.py"), "--jobs", "2", "--kills", "1", "--seed", "1"]
+    script = [
+        sys.executable,
+        str(ROOT / "tests" / "stress" / "sweep_crashes.py"),
+        "--jobs",
+        "2",
+        "--kills",
+        "1",
+        "--seed",
+        "1",
+    ]
     line = ["model=mlp", "model.widths=[8]", "data=digits", "trainer.precision=32-true", "trainer.max_epochs=40"]
     done = subprocess.run([*script, *line], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

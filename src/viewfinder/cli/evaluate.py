@@ -1,4 +1,4 @@
-"""`viewfinder evaluate`: score a run's weights again."""
+"""`viewfinder evaluate`: scores of a run's weights on one split."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -23,14 +23,15 @@ class Weights(StrEnum):
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.root=/new/place, or allow=NAME.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="For example data.root=/new/place, or allow=NAME."),
     ] = None,
-    split: Annotated[SplitName, typer.Option(help="Which pictures.")] = SplitName.test,
-    weights: Annotated[Weights, typer.Option(help="Best by validation, or the last epoch's.")] = Weights.best,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores there.")] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a row a picture there.")] = None,
+    split: Annotated[SplitName, typer.Option(help="Images to score.")] = SplitName.test,
+    weights: Annotated[Weights, typer.Option(help="Best by validation, or of the last epoch.")] = Weights.best,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores to this file.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one row per image to this file.")] = None,
 ) -> None:
-    """Score a run's weights on one of its splits, and say whether scores.json says the same."""
+    """Score a run's weights on one of its splits, and compare the result with scores.json."""
     with importing():  # torch and Lightning come with it
         from viewfinder.experiment.load import open_run
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
@@ -42,11 +43,11 @@ def evaluate(
     opened = open_run(run, overrides or [], weights.value)
     data = opened.open_data(split.value)
     scores = score_splits(opened.trainer, opened.classifier, data, (split.value,))[split.value]
-    terminal = open_console()
+    console = open_console()
     for line in describe_skipped(data):
-        terminal.print(line, markup=False, highlight=False, soft_wrap=True)
-    terminal.print(build_score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
-    terminal.print(opened.verdict(data, split.value, weights.value, scores), soft_wrap=True)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(build_score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
+    console.print(opened.verdict(data, split.value, weights.value, scores), soft_wrap=True)
     if json is not None:
         write_json(json, scores)
     if csv is not None:

@@ -1,4 +1,4 @@
-"""`viewfinder lr-range`: which learning rate to begin with."""
+"""`viewfinder lr-range`: learning-rate range test."""
 
 from typing import Annotated
 
@@ -6,26 +6,23 @@ import typer
 
 from viewfinder.training.runtime import importing
 
-FEWEST = 40
-"""Steps."""
-HIGHEST = 1e6
-"""Learning rate, far above any that trains."""
+MIN_STEPS = 40
+MAX_LR = 1e6
+"""Far above any learning rate that trains."""
 
 
 def lr_range(
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As for train, such as model=mlp.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As for train, for example model=mlp.")
     ] = None,
-    steps: Annotated[
-        int, typer.Option(metavar="N", help="Steps of the optimizer, fewer where the loss diverges.")
-    ] = 200,
+    steps: Annotated[int, typer.Option(metavar="N", help="Optimizer steps; fewer if the loss diverges.")] = 200,
     first: Annotated[float, typer.Option("--from", metavar="LR", help="Learning rate of the first step.")] = 1e-7,
     last: Annotated[float, typer.Option("--to", metavar="LR", help="Learning rate of the last step.")] = 10.0,
 ) -> None:
     """Train for some steps while the learning rate grows, and propose the one at which the loss falls fastest.
 
-    Takes what train takes. The curve goes to OUTPUT_DIR/NAME/TIME_lr_range/: lr_range.png, lr_range.csv, lr_range.json.
-    Exits with 2 where no learning rate can be proposed.
+    Accepts the overrides of train. Writes the curve to OUTPUT_DIR/NAME/TIME_lr_range/: lr_range.png, lr_range.csv,
+    lr_range.json. Exits with 2 if no learning rate can be proposed.
     """
     import sys
     from pathlib import Path
@@ -35,19 +32,20 @@ def lr_range(
 
     words = overrides or []
     problems = [
-        Problem(each.key_or_group, "a range test takes one value", each.get_value_string(), "Give one of them.")
-        for each in parse_overrides(words)
-        if each.is_sweep_override()
+        Problem(override.key_or_group, "a range test takes one value", override.get_value_string(), "Choose one.")
+        for override in parse_overrides(words)
+        if override.is_sweep_override()
     ]
-    if steps < FEWEST:
-        problems.append(Problem("--steps", f"must be at least {FEWEST}: fewer show little but noise", str(steps)))
-    if not 0 < first < last <= HIGHEST:
-        rule = f"must be learning rates above 0 that grow, up to {HIGHEST:.0e}"
-        problems.append(Problem("--from, --to", rule, f"{first:g}, {last:g}", "Such as --from 1e-7 --to 10."))
+    if steps < MIN_STEPS:
+        problems.append(Problem("--steps", f"must be at least {MIN_STEPS}: fewer show mostly noise", str(steps)))
+    if not 0 < first < last <= MAX_LR:
+        rule = f"must be increasing learning rates above 0, up to {MAX_LR:.0e}"
+        remedy = "For example --from 1e-7 --to 10."
+        problems.append(Problem("--from, --to", rule, f"{first:g}, {last:g}", remedy))
     if problems:
         raise UserError(STAGE, problems)
     cfg = compose_config(words)
-    sys.path.insert(0, str(Path.cwd()))  # as `train` does, for a network of one's own
+    sys.path.insert(0, str(Path.cwd()))  # for the user's own classes, as in `train`
     with importing():
         import numpy as np
 

@@ -1,4 +1,4 @@
-"""The `viewfinder` command: one file a verb. Heavy imports wait until a verb runs, so that --help is quick."""
+"""The `viewfinder` command. Heavy imports wait until a subcommand runs, so that --help is quick."""
 
 import sys
 
@@ -11,7 +11,7 @@ from viewfinder.cli.predict import predict
 from viewfinder.cli.report import report
 from viewfinder.cli.resume import resume
 from viewfinder.cli.search import search
-from viewfinder.errors import UserError
+from viewfinder.errors import FAILED, UserError
 from viewfinder.training.runtime import settle_threads
 
 cli = typer.Typer(
@@ -41,14 +41,14 @@ def train() -> None:
 
 
 def app() -> None:
-    """Run a verb; what a person can mend is shown without a traceback, with exit code 2.
+    """Run a subcommand; show a UserError without a traceback and exit with 2.
 
-    The working folder is not searched for modules: it may be a stranger's run folder, with a pandas.py in it. `train`
-    and `lr-range` do search it, and `allow=NAME` does for that name.
+    The working folder is not on sys.path: it may be someone else's run folder, with a pandas.py in it. `train` and
+    `lr-range` add it, and so does `allow=NAME`, for that name.
     """
     settle_threads()
     try:
         cli()
     except UserError as error:
         print(error, file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(FAILED) from None

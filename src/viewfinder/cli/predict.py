@@ -1,71 +1,100 @@
-"""`viewfinder predict`: what a run's network says of pictures."""
+"""`viewfinder predict`: classes of image files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from viewfinder.training.runtime import importing
 
+if TYPE_CHECKING:  # heavy, and not needed by --help
+    from rich.table import Table
+    from torch import Tensor
+
+    from viewfinder.errors import Problem
+    from viewfinder.evaluation.metrics import Predictions
+    from viewfinder.experiment.load import OpenedRun
+
 CHUNK = 128
-"""Pictures that are in memory at once."""
+"""Images in memory at once."""
 
 
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    pictures: Annotated[
+    images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PICTURE-OR-FOLDER...", help="Files, or folders of them; and allow=NAME for a network of your own."
+            metavar="IMAGE-OR-FOLDER...", help="Files, or folders of them; and allow=NAME for a network of your own."
         ),
     ],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every class's probability there.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to print for each image.")] = 3,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the probability of every class to this file.")
+    ] = None,
 ) -> None:
-    """Name the likeliest classes of pictures; any size, any mode."""
+    """Print the most likely classes of images of any size and mode."""
     with importing():  # torch and Lightning come with it
         from viewfinder.experiment.load import open_run
     import torch
-    from rich.table import Table
 
-    from viewfinder.data.decode_parallel import try_decode_each
-    from viewfinder.data.files import find_pictures, readable
+    from viewfinder.data.files import find_pictures
     from viewfinder.data.unreadable import NAMED
-    from viewfinder.errors import Problem, UserError, printable
+    from viewfinder.errors import UserError
     from viewfinder.evaluation.metrics import Predictions
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
     from viewfinder.experiment.stored_config import ALLOW
     from viewfinder.reporting.tables import open_console
     from viewfinder.runs.atomic import replace_text
 
-    allowed = [str(word) for word in pictures if str(word).startswith(ALLOW)]
+    allowed = [str(word) for word in images if str(word).startswith(ALLOW)]
     opened = open_run(run, allowed, "best")
-    files = find_pictures([path for path in pictures if str(path) not in allowed])
-    names, problems, logits = [], [], []
+    names, logits, problems = _classify(opened, find_pictures([path for path in images if str(path) not in allowed]))
+    if not names:
+        raise UserError("the images", problems, most=NAMED)
+    predictions = Predictions(logits, torch.zeros(len(names), dtype=torch.int64))
+    open_console().print(_build_table(names, predictions, opened.class_names, top))
+    if csv is not None:
+        table = build_prediction_table(names, predictions, opened.class_names).drop(columns="true")
+        replace_text(csv, table.to_csv(index=False, float_format=FLOAT_FORMAT))
+    if problems:
+        raise UserError("the images", problems, most=NAMED)
+
+
+def _classify(opened: "OpenedRun", files: list[Path]) -> tuple[list[str], "Tensor", list["Problem"]]:
+    """Return the names of the readable files, their logits (N, classes) and the problems with the others."""
+    import torch
+
+    from viewfinder.data.decode_parallel import try_decode_each
+    from viewfinder.data.files import readable
+    from viewfinder.errors import Problem
+
+    names, logits, problems = [], [torch.empty(0, len(opened.class_names))], []
     for start in range(0, len(files), CHUNK):
         decoded = try_decode_each(files[start : start + CHUNK], *opened.picture_shape)
-        problems += [each for each in decoded.values() if isinstance(each, Problem)]
-        read = {path: each for path, each in decoded.items() if not isinstance(each, Problem)}
-        if read:
-            names += [readable(path) for path in read]
-            logits.append(opened.logits(torch.stack(list(read.values()))))
-    if not names:
-        raise UserError("the pictures", problems, most=NAMED)
-    predictions = Predictions(torch.cat(logits), torch.zeros(len(names), dtype=torch.int64))
+        problems += [image for image in decoded.values() if isinstance(image, Problem)]
+        images = {path: image for path, image in decoded.items() if not isinstance(image, Problem)}
+        if images:
+            names += [readable(path) for path in images]
+            logits.append(opened.logits(torch.stack(list(images.values()))))
+    return names, torch.cat(logits), problems
+
+
+def _build_table(names: list[str], predictions: "Predictions", class_names: list[str], top: int) -> "Table":
+    """Build a table with one image per row and its most likely classes in order."""
+    from rich.table import Table
+
+    from viewfinder.errors import printable
+
+    count = min(top, len(class_names))
     table = Table(box=None, pad_edge=False)
-    table.add_column("picture", overflow="fold")
-    shown = min(top, len(opened.class_names))
-    for place in range(shown):
-        table.add_column("class" if not place else f"{place + 1}.", overflow="fold")
-    values, classes = predictions.probabilities().topk(shown)
-    for name, shares, indices in zip(names, values.tolist(), classes.tolist(), strict=True):
+    table.add_column("image", overflow="fold")
+    for rank in range(1, count + 1):
+        table.add_column("class" if rank == 1 else f"{rank}.", overflow="fold")
+    values, classes = predictions.probabilities().topk(count)
+    for name, probabilities, indices in zip(names, values.tolist(), classes.tolist(), strict=True):
         cells = [
-            f"{printable(opened.class_names[index])} {share:.1%}" for share, index in zip(shares, indices, strict=True)
+            f"{printable(class_names[index])} {probability:.1%}"
+            for probability, index in zip(probabilities, indices, strict=True)
         ]
         table.add_row(printable(name), *cells)
-    open_console().print(table)
-    if csv is not None:
-        everything = build_prediction_table(names, predictions, opened.class_names).drop(columns="true")
-        replace_text(csv, everything.to_csv(index=False, float_format=FLOAT_FORMAT))
-    if problems:
-        raise UserError("the pictures", problems, most=NAMED)
+    return table

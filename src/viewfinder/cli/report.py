@@ -1,4 +1,4 @@
-"""`viewfinder report`: make a run's page again, or a sweep's."""
+"""`viewfinder report`: pages of runs and sweeps, written again."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +9,11 @@ from viewfinder.errors import printable
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN-OR-SWEEP...", help="Run folders, or folders above some.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN-OR-SWEEP...", help="Run folders, or folders above them.")],
 ) -> None:
-    """Write report.html and its charts again, from the run folder's own files; of a sweep its own page too.
+    """Write report.html and its charts again from the files of each run folder, and the page of a sweep.
 
-    Exits with 2 where no run has scores, or a file of one is not as Viewfinder writes it.
+    Exits with 2 if no run has scores, or a file of a run is invalid.
     """
     from viewfinder.errors import Problem, UserError
     from viewfinder.reporting.pages.run import write_report
@@ -22,10 +22,10 @@ def report(
     from viewfinder.runs.folder import FACTS, SWEEP
 
     sweeps = [path for path in runs if (path / SWEEP).is_file()]
-    # A sweep has a page also where none of its jobs came to a run folder.
-    found = [run for path in runs if path not in sweeps or any(path.rglob(FACTS)) for run in find_runs(path)]
+    # A sweep has a page even if none of its jobs has a run folder.
+    folders = [run for path in runs if path not in sweeps or any(path.rglob(FACTS)) for run in find_runs(path)]
     problems: list[Problem] = []
-    for run in found:
+    for run in folders:
         try:
             if run.scores.is_file():
                 write_report(run)
@@ -41,5 +41,5 @@ def report(
             problems += error.problems
     if problems:
         raise UserError("the run folders", problems)
-    if not any(run.scores.is_file() for run in found):
+    if not any(run.scores.is_file() for run in folders):
         raise typer.Exit(2)

@@ -1,4 +1,4 @@
-"""`viewfinder resume`: go on with a run."""
+"""`viewfinder resume`: continue a run."""
 
 from typing import Annotated
 
@@ -8,12 +8,12 @@ from viewfinder.training.runtime import importing
 
 
 def resume(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder; or latest, the last one in outputs/.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or latest for the last one in outputs/.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as trainer.max_epochs=20.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="For example trainer.max_epochs=20.")
     ] = None,
 ) -> None:
-    """Go on with a run that was stopped or killed, as if it had not been; or, with more epochs, with a finished one."""
+    """Continue a run that was stopped or killed as if it had not been, or train a finished run for more epochs."""
     with importing():
         from viewfinder.experiment.resume import find_run, resume_experiment
 

@@ -1,4 +1,4 @@
-"""`viewfinder search`: hyper-parameters by Optuna."""
+"""`viewfinder search`: hyper-parameter search with Optuna."""
 
 import sys
 from enum import StrEnum
@@ -21,18 +21,18 @@ def search(
         list[str],
         typer.Argument(
             metavar="KEY=VALUE...",
-            help="As for train; searched are those like 'key=interval(1e-4,1e-1)', 'key=range(8,33,8)' and key=a,b.",
+            help="As for train; 'key=interval(1e-4,1e-1)', 'key=range(8,33,8)' and key=a,b are searched.",
         ),
     ],
-    trials: Annotated[int, typer.Option(min=1, help="How many in all, with those of earlier times.")] = 20,
-    name: Annotated[str | None, typer.Option(help="Folder in output_dir; of a search that is here, to go on.")] = None,
-    sampler: Annotated[Sampler, typer.Option(help="How values are chosen.")] = Sampler.tpe,
-    no_prune: Annotated[bool, typer.Option("--no-prune", help="Train every trial to its end.")] = False,
+    trials: Annotated[int, typer.Option(min=1, help="Total number, including earlier ones.")] = 20,
+    name: Annotated[str | None, typer.Option(help="Folder in output_dir; an existing search continues.")] = None,
+    sampler: Annotated[Sampler, typer.Option(help="How values are drawn.")] = Sampler.tpe,
+    no_prune: Annotated[bool, typer.Option("--no-prune", help="Train every trial to the end.")] = False,
 ) -> None:
-    """Search for the best validation accuracy, each trial a run of its own.
+    """Search for the best validation accuracy; each trial is a run.
 
-    Typed again with the same --name it goes on; typed in several terminals, they share the trials. Exits with 2 where
-    no trial is complete, with 130 after Ctrl-C.
+    The same command with the same --name continues the search; in several terminals, it shares the trials. Exits with
+    2 if no trial is complete, with 130 after Ctrl-C.
     """
     from viewfinder.errors import Problem, UserError
 
@@ -65,7 +65,7 @@ def search(
         table = trial_table(search)
         save_figure(draw_search(table, axes_of(typed.space)), folder.chart)
         print_summary(search, typed, table, again, trials)
-    except OperationalError as error:  # a full disk, say
+    except OperationalError as error:  # for example a full disk
         rule = f"cannot be read or written: {error.orig}"
         raise UserError("the search", [Problem(str(folder.database), rule)]) from error
     raise typer.Exit(128 + stopped if stopped else 0 if "complete" in set(table["status"]) else 2)

@@ -1,0 +1,1 @@
+"""Configuration: from command line and YAML to validated, trusted and constructed objects."""

@@ -1,0 +1,133 @@
+"""`viewfinder evaluate` reproduces the scores of a run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import sklearn.metrics
+from conftest import CLASSES, SIZES, Train, Type, paint
+from torch import nn
+
+from viewfinder.config.overrides import compose_config
+from viewfinder.data.preprocess import Preprocess
+from viewfinder.experiment.run import run_experiment
+from viewfinder.runs.folder import RunFolder
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_evaluate_reproduces_scores_json_exactly(
+    finished: RunFolder, viewfinder: Type, tmp_path: Path, which: str, split: str
+) -> None:
+    said = tmp_path / "said.json"
+    answer = viewfinder("evaluate", finished.path, "--split", split, "--weights", which, "--json", said)
+    assert (answer.code, answer.err) == (0, "")
+    assert json.loads(said.read_text(encoding="utf-8")) == finished.read_scores()[which][split]
+    assert "Equal to scores.json." in answer.out
+
+
+def test_evaluate_scores_the_test_split_with_the_best_weights_by_default(
+    finished: RunFolder, viewfinder: Type, tmp_path: Path
+) -> None:
+    viewfinder("evaluate", finished.path, "--json", tmp_path / "said.json", "--csv", tmp_path / "said.csv")
+    said = json.loads((tmp_path / "said.json").read_text(encoding="utf-8"))
+    assert said == finished.read_scores()["best"]["test"]
+    assert (tmp_path / "said.csv").read_bytes() == finished.predictions.read_bytes()
+
+
+def test_evaluate_scores_the_training_images_without_augmentation(
+    finished: RunFolder, viewfinder: Type, tmp_path: Path
+) -> None:
+    said = [tmp_path / "said.json", tmp_path / "said.csv"]
+    answer = viewfinder("evaluate", finished.path, "--split", "train", "--json", said[0], "--csv", said[1])
+    assert answer.code == 0
+    scores, rows = json.loads(said[0].read_text(encoding="utf-8")), pd.read_csv(said[1])
+    assert scores["pictures"] == len(rows) == SIZES["train"] * len(CLASSES)
+    assert scores["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(rows["true"], rows["predicted"]))
+
+
+def test_evaluate_needs_only_a_copy_of_the_run_folder_and_the_images(
+    train: Train, pictures: Path, viewfinder: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(pictures, "pictures here")
+    original = train(Path("here/run"), "data.root=pictures here", "trainer.max_epochs=1")
+    scores = original.read_scores()
+    shutil.copytree(original.path, "somewhere else/copy")
+    Path("pictures here").rename("pictures there")
+    shutil.rmtree("here")
+    monkeypatch.chdir("somewhere else")
+    answer = viewfinder("evaluate", "copy", f"data.root={tmp_path / 'pictures there'}", "--json", "said.json")
+    assert (answer.code, answer.err) == (0, "")
+    assert json.loads(Path("said.json").read_text(encoding="utf-8")) == scores["best"]["test"]
+    assert "Equal to scores.json." in answer.out
+
+
+def test_evaluate_reproduces_the_scores_of_a_run_that_streamed_its_images(
+    train: Train, viewfinder: Type, tmp_path: Path
+) -> None:
+    run = train(tmp_path / "run", "data.storage=stream", "data.workers=1", "trainer.max_epochs=1")
+    answer = viewfinder("evaluate", run.path)
+    assert (answer.code, answer.err) == (0, "")
+    assert "Equal to scores.json." in answer.out
+
+
+def test_evaluate_reports_that_the_images_differ(finished: RunFolder, viewfinder: Type, tmp_path: Path) -> None:
+    others, said = paint(tmp_path / "others", seed=9), tmp_path / "said.csv"
+    answer = viewfinder("evaluate", finished.path, f"data.root={others}", "--csv", said)
+    assert answer.code == 0
+    assert "other pictures" in answer.out
+    assert "Equal" not in answer.out
+    assert len(pd.read_csv(said)) == len(list(others.glob("test/*/*")))
+
+
+def test_evaluate_rejects_an_unknown_override_with_a_suggestion(finished: RunFolder, viewfinder: Type) -> None:
+    answer = viewfinder("evaluate", finished.path, "data.rot=elsewhere", "nonsense")
+    assert (answer.code, answer.out) == (2, "")
+    assert "Did you mean root?" in answer.err or "Did you mean data.root?" in answer.err
+    assert "nonsense" in answer.err
+
+
+def test_evaluate_rejects_images_of_other_classes(finished: RunFolder, viewfinder: Type, tmp_path: Path) -> None:
+    others = paint(tmp_path / "others", seed=9)
+    for split in SIZES:
+        (others / split / "owl").rename(others / split / "eagle")
+    answer = viewfinder("evaluate", finished.path, f"data.root={others}")
+    assert (answer.code, answer.out) == (2, "")
+    assert "eagle" in answer.err
+    assert "owl" in answer.err
+
+
+def test_a_run_that_needs_its_working_folder_names_it(
+    train: Train, pictures: Path, viewfinder: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(pictures, "here")
+    run = train(Path("run"), "data.root=here", "trainer.max_epochs=1")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    answer = viewfinder("evaluate", tmp_path / run.path)
+    assert answer.code == 2
+    assert f"was started in {tmp_path}" in " ".join(answer.err.split())
+
+
+class Lazy(nn.Sequential):
+    """Whose last layer learns from the first picture how many values it takes."""
+
+    def __init__(self, channels: int, classes: int):
+        super().__init__(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(classes))
+        self.preprocess = Preprocess(image_size=8)
+
+
+def test_a_run_of_a_network_with_lazy_layers_is_evaluated_and_resumed(
+    tiny: list[str], tmp_path: Path, viewfinder: Type
+) -> None:
+    cfg = compose_config([*tiny, "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}"])
+    cfg.model = {"_target_": "test_evaluate_command.Lazy"}
+    run_experiment(cfg)
+    answer = viewfinder("evaluate", tmp_path / "run", "allow=test_evaluate_command")
+    assert answer.code == 0, answer.err
+    assert "Equal to scores.json." in answer.out
+    assert viewfinder("resume", tmp_path / "run", "trainer.max_epochs=2", "allow=test_evaluate_command").code == 0

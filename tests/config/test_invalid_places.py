@@ -1,0 +1,117 @@
+"""Data folders, run folders and devices that cannot be used are rejected before anything is created."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from command_lines import expect_error
+from conftest import write_images
+
+FOLDER = ("data=image_folder", "model.image_size=8", "trainer=cpu")
+
+
+def missing(root: Path) -> None:
+    pass
+
+
+def misspelt(root: Path) -> None:
+    write_images(root.with_name("pictuers"), "cat", "dog")
+
+
+def a_file(root: Path) -> None:
+    root.write_text("cat")
+
+
+def empty(root: Path) -> None:
+    root.mkdir()
+
+
+def without_classes(root: Path) -> None:
+    write_images(root.parent, root.name)
+
+
+def one_class(root: Path) -> None:
+    write_images(root, "cat")
+
+
+def class_without_pictures(root: Path) -> None:
+    write_images(root, "cat", "dog")
+    (root / "owl").mkdir()
+
+
+def no_training_pictures(root: Path) -> None:
+    write_images(root / "test", "cat", "dog")
+
+
+def two_folders_for_validation(root: Path) -> None:
+    for split in ("train", "val", "validation"):
+        write_images(root / split, "cat", "dog")
+
+
+def a_class_that_is_only_validated(root: Path) -> None:
+    write_images(root / "train", "cat", "dog")
+    write_images(root / "val", "cat", "dog", "dgo")
+
+
+def a_truncated_picture(root: Path) -> None:
+    write_images(root, "cat", "dog")
+    whole = (root / "cat" / "3.png").read_bytes()
+    (root / "cat" / "3.png").write_bytes(whole[: len(whole) // 2])
+
+
+def a_text_called_a_picture(root: Path) -> None:
+    write_images(root, "cat", "dog")
+    (root / "dog" / "letter.jpg").write_text("Dear John")
+
+
+def too_few_to_split(root: Path) -> None:
+    write_images(root, "cat", "dog", count=1)
+
+
+PLACES = {
+    missing: "does not exist",
+    misspelt: "Did you mean pictuers?",
+    a_file: "is a file, not a folder",
+    empty: "is empty",
+    without_classes: "Put each class's pictures in a folder of its own.",
+    one_class: "one class",
+    class_without_pictures: "owl",
+    no_training_pictures: "no train/",
+    two_folders_for_validation: "val/ and validation/",
+    a_class_that_is_only_validated: "Did you mean dog?",
+    a_truncated_picture: "cat/3.png",
+    a_text_called_a_picture: "dog/letter.jpg",
+    too_few_to_split: "val",
+}
+
+
+@pytest.mark.parametrize(("prepare", "expected"), PLACES.items(), ids=[prepare.__name__ for prepare in PLACES])
+def test_an_unusable_data_folder_is_rejected_with_the_reason(
+    prepare: Callable[[Path], None], expected: str, working_folder: Path
+) -> None:
+    prepare(working_folder / "pictures")
+    assert expected in str(expect_error(*FOLDER, "data.root=pictures"))
+
+
+def test_an_existing_run_folder_is_rejected(working_folder: Path, cats_and_dogs: Path) -> None:
+    (working_folder / "taken").mkdir()
+    assert "something is there already" in str(expect_error(*FOLDER, f"data.root={cats_and_dogs}", "run_dir=taken"))
+
+
+def test_an_output_folder_that_cannot_be_written_is_rejected(working_folder: Path, cats_and_dogs: Path) -> None:
+    (working_folder / "file").write_text("")
+    assert "run_dir" in str(expect_error(*FOLDER, f"data.root={cats_and_dogs}", "output_dir=file"))
+
+
+def test_a_missing_gpu_is_rejected(working_folder: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    for typed in ("trainer=gpu", "trainer.accelerator=gpu"):
+        assert "trainer=cpu" in str(expect_error("experiment=quickstart", typed))
+
+
+def test_an_invalid_file_of_weights_is_rejected(working_folder: Path, cats_and_dogs: Path) -> None:
+    (working_folder / "weights.pth").write_text("no weights")
+    typed = ("data=image_folder", f"data.root={cats_and_dogs}", "model=resnet50", "trainer=cpu")
+    assert "cannot be read as weights" in str(expect_error(*typed, "model.weights=weights.pth"))

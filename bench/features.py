@@ -34,12 +34,12 @@ COUNT = 96
 def measure_pass(words: list[str], rounds: int) -> None:
     parts = prepare(compose_config([*words, f"data.limit={COUNT}"]))
     network: Any = parts.classifier.network
-    ours = Backbone(network, parts.data.pictures["train"].at(torch.arange(1))[0], torch.device("cpu"))
+    ours = Backbone(network, parts.data.images["train"].gather(torch.arange(1))[0], torch.device("cpu"))
     theirs = torchvision.models.resnet50(weights=None)
     theirs.fc = torch.nn.Identity()  # type: ignore[assignment]
     theirs.load_state_dict(network.backbone.state_dict())
     theirs.eval()
-    pixels = parts.data.pictures["train"].pixels
+    pixels = parts.data.images["train"].pixels
 
     def run_plain_loop() -> torch.Tensor:
         with torch.no_grad():

@@ -37,10 +37,10 @@ def write_images(folder: Path, side: int, numbers: range) -> None:
 def count_decoded(paths: list[Path]) -> int:
     import torch
 
-    from viewfinder.data.decode import decode_some
+    from viewfinder.data.decode import decode_images
 
     torch.set_num_threads(1)
-    return sum(isinstance(found, torch.Tensor) for found in decode_some(paths, 3, (32, 32)))
+    return sum(isinstance(found, torch.Tensor) for found in decode_images(paths, 3, (32, 32)))
 
 
 def measure_decoding(paths: list[Path], cores: int) -> float:
@@ -109,7 +109,7 @@ def main() -> None:
             (root / str(label)).mkdir()
         with ProcessPoolExecutor(cores) as pool:
             step = -(-args.pictures // (4 * cores))
-            parts = [range(start, min(start + step, args.pictures)) for start in range(0, args.pictures, step)]
+            parts = [range(start, min(start + step, args.pictures)) for start in range(0, args.images, step)]
             list(pool.map(write_images, [root] * len(parts), [args.side] * len(parts), parts))
         paths = sorted(root.rglob("*.jpg"))
         decoding, training, memory = [], [], []

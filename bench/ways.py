@@ -221,14 +221,14 @@ def open_arrays(arrays: Path, limit: int) -> Any:
     import torch
 
     from viewfinder.data.module import ImageData
-    from viewfinder.data.split import Rows, Split
+    from viewfinder.data.split import ImageRows, Split
 
     class Arrays(ImageData):
         def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
             pixels, labels = load_arrays(arrays, limit)
             names = np.array([str(number) for number in range(len(labels))])
-            content = Rows(torch.from_numpy(pixels))
-            few = Split(names[:100], labels[:100], Rows(content.base[:100]))
+            content = ImageRows(torch.from_numpy(pixels))
+            few = Split(names[:100], labels[:100], ImageRows(content.base[:100]))
             return [str(number) for number in range(10)], {"train": Split(names, labels, content), "test": few}
 
     data = Arrays(batch_size=BATCH, val_fraction=0.2)
@@ -257,7 +257,7 @@ def bare(name: str, arrays: Path, limit: int, setting: None) -> dict[str, Any]:
     data = open_arrays(arrays, limit)
     preprocess = network.preprocess
     data.load(preprocess.image_size)
-    data.settle(device)
+    data.move_to_device(device)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=1e-3, fused=True)
 
     def batches(loader: Any) -> Iterator[Any]:

@@ -43,15 +43,17 @@ class UserError(Exception):
         stage: what the problems are with, such as "the command line".
         problems: at least one.
         most: number of problems in the text; the others are counted.
+        headline: first line of the text; by default the number of problems and the stage.
     """
 
-    def __init__(self, stage: str, problems: Sequence[Problem], most: int = 6):
+    def __init__(self, stage: str, problems: Sequence[Problem], most: int = 6, headline: str = ""):
         self.stage, self.problems = stage, list(problems)
         count = "One problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = [str(problem) for problem in problems[:most]]
         if len(problems) > most:
             lines.append(f"  ... and {len(problems) - most} more of this kind")
-        super().__init__("\n".join([f"{count} with {stage}:", *lines]))
+        headline = headline or f"{count} with {stage}"
+        super().__init__("\n".join([f"{headline}:", *lines]))
 
     @property
     def reason(self) -> str:

@@ -74,7 +74,7 @@ PLACES = {
     misspelt: "Did you mean pictuers?",
     a_file: "is a file, not a folder",
     empty: "is empty",
-    without_classes: "Put each class's pictures in a folder of its own.",
+    without_classes: "Put the images of each class into a folder of their own.",
     one_class: "one class",
     class_without_pictures: "owl",
     no_training_pictures: "no train/",

@@ -14,7 +14,7 @@ BROKEN = {
     "my_nets.Refusing": "the flux ran dry",
     "my_nets.Failing": "ZeroDivisionError",
     "my_nets.NotAModule": "not a torch.nn.Module",
-    "my_nets.Mute": "does not say what it wants done to pictures",
+    "my_nets.Mute": "has no attribute `preprocess` that is a Preprocess",
     "my_nets.number": "neither a class nor a function",
     "my_nets.Wide": "returns (1, 11) for one image; expected (1, 10), one logit per class",
     "my_nets.Flat": "fails on an image of 1 x 32 x 32: RuntimeError",

@@ -23,12 +23,14 @@ from test_data import batches_of, chw, folder_of, kept, names_of, noise, opened,
 from torch import Tensor
 
 from viewfinder.data import files as find
-from viewfinder.data.batches import StreamedPictures
-from viewfinder.data.decode import decode, decode_some, jpeg_pixels
-from viewfinder.data.decode_parallel import common_shape, decode_all, try_decode_each
-from viewfinder.data.files import find_pictures, pictures_below
+from viewfinder.data.decode import decode_image, decode_images
+from viewfinder.data.decode_parallel import decode_all, try_decode_each
+from viewfinder.data.files import find_images, list_images
+from viewfinder.data.headers import find_common_shape
+from viewfinder.data.jpeg import count_jpeg_pixels
 from viewfinder.data.resize import Resize
 from viewfinder.data.sources.image_folder import ImageFolder
+from viewfinder.data.stream import StreamedImages
 from viewfinder.errors import Problem, UserError
 
 FORMATS = ("bmp", "gif", "jpeg", "pgm", "png", "ppm", "tiff", "webp")
@@ -74,7 +76,7 @@ def test_a_damaged_file_of_any_format_is_a_picture_of_the_wanted_shape_or_is_nam
         assert found.rule
     else:
         assert (tuple(found.shape), found.dtype) == ((3, 8, 8), torch.uint8)
-        assert common_shape([path])[2] == {}  # what can be decoded has a header that can be read
+        assert find_common_shape([path])[2] == {}  # what can be decoded has a header that can be read
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -95,9 +97,9 @@ def test_damaged_metadata_says_nothing_on_the_terminal_and_raises_nothing(
     """Pillow warns of EXIF data that end too soon; warnings are errors here."""
     exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\x0f\x01\x02\0\xff\0\0\0\xf0\xf0"
     path = saved(tmp_path, "short.jpg", noise(6, 9, 3), exif=exif)
-    assert common_shape([path])[2] == {}
+    assert find_common_shape([path])[2] == {}
     assert decode_all([path], 3, (9, 6), "decoding") == {}
-    StreamedPictures([path], torch.zeros(1, dtype=torch.int64), 3, Resize(9, 6), 1).at(torch.tensor([0]))
+    StreamedImages([path], torch.zeros(1, dtype=torch.int64), 3, Resize(9, 6), 1).gather(torch.tensor([0]))
     assert capfd.readouterr() == ("", "")
 
 
@@ -108,8 +110,8 @@ def test_of_many_frames_or_pages_the_first_is_seen(tmp_path: Path, kind: str) ->
     path = saved(tmp_path, f"many.{kind}", first, save_all=True, append_images=others, **options)
     with Image.open(path) as opened_again:
         assert getattr(opened_again, "n_frames", 0) == 3
-    assert np.array_equal(decode(path, 3).numpy(), chw(np.full((4, 6, 3), (255, 0, 0))))
-    assert common_shape([path]) == (3, (4, 6), {})
+    assert np.array_equal(decode_image(path, 3).numpy(), chw(np.full((4, 6, 3), (255, 0, 0))))
+    assert find_common_shape([path]) == (3, (4, 6), {})
 
 
 # Files that claim to be huge
@@ -172,7 +174,7 @@ def test_a_file_that_claims_more_pixels_than_memory_should_hold_is_named_with_th
     path.write_bytes(CLAIMS[kind](65500, 65500))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (unread,) = decode_all([path], 3, (8, 8), "decoding").values()
-    (seen,) = common_shape([path])[2].values()
+    (seen,) = find_common_shape([path])[2].values()
     assert unread == seen
     assert unread.key == str(path)
     assert f"{65500 * 65500:,} pixels" in unread.rule
@@ -194,7 +196,7 @@ def test_a_small_file_that_claims_what_pillow_would_only_warn_of_is_named_withou
     path = tmp_path / f"large.{kind}"
     path.write_bytes(CLAIMS[kind](10_000, 10_000)[:-16])
     if kind != "png":  # of which Pillow reads the pixels before it knows how they are turned
-        assert common_shape([path]) == (3, (10_000, 10_000), {})
+        assert find_common_shape([path]) == (3, (10_000, 10_000), {})
     (unread,) = decode_all([path], 3, (8, 8), "decoding").values()
     assert unread.key == str(path)
     assert capfd.readouterr() == ("", "")
@@ -202,16 +204,16 @@ def test_a_small_file_that_claims_what_pillow_would_only_warn_of_is_named_withou
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"comment": b"c" * 300}, {"exif": bytes(50)}])
 def test_a_jpegs_pixels_are_those_of_its_frame_header(options: dict[str, Any]) -> None:
-    assert jpeg_pixels(encoded("jpeg", (123, 45), **options)) == 123 * 45
-    assert jpeg_pixels(jpeg_of(65500, 65500, **options)) == 65500 * 65500
+    assert count_jpeg_pixels(encoded("jpeg", (123, 45), **options)) == 123 * 45
+    assert count_jpeg_pixels(jpeg_of(65500, 65500, **options)) == 65500 * 65500
 
 
 def test_a_jpeg_whose_frame_header_hides_behind_something_odd_is_no_plain_one() -> None:
     whole = encoded("jpeg")
     for odd in (b"\xff\xd0\x10\x00", b"\xff\x01\x10\x00", b"\0\0", b"\xff\xe0\0\0", b"\xff\xff"):
-        assert jpeg_pixels(whole[:2] + odd + whole[2:]) == 0
+        assert count_jpeg_pixels(whole[:2] + odd + whole[2:]) == 0
     for end in range(len(whole)):
-        assert jpeg_pixels(whole[:end]) in (0, 9 * 7)
+        assert count_jpeg_pixels(whole[:end]) in (0, 9 * 7)
 
 
 # Links and special files
@@ -228,7 +230,7 @@ def test_a_link_that_leads_back_up_lists_no_picture_twice_and_none_of_another_cl
     data = opened(ImageFolder(root=str(tmp_path)), 8)
     assert data.class_names == ["cat", "dog"]
     assert sorted(name for names in names_of(data).values() for name in names) == expected
-    assert [str(path.relative_to(tmp_path)) for path in find_pictures([tmp_path])] == expected
+    assert [str(path.relative_to(tmp_path)) for path in find_images([tmp_path])] == expected
 
 
 def test_pictures_and_folders_behind_links_belong_to_the_class_that_links_to_them(tmp_path: Path) -> None:
@@ -291,13 +293,13 @@ def test_a_file_that_is_written_to_while_it_is_read_is_named_as_such(
         return real(file)
 
     monkeypatch.setattr(find.os, "fstat", fstat)
-    first, second = decode_some([path, still], 3, (8, 8))
+    first, second = decode_images([path, still], 3, (8, 8))
     assert isinstance(first, Problem)
     assert first.key == str(path)
-    assert "written to while it was read" in first.rule
+    assert "changed while it was read" in first.rule
     assert isinstance(second, Tensor)
     monkeypatch.undo()
-    (again,) = decode_some([path], 3, (8, 8))
+    (again,) = decode_images([path], 3, (8, 8))
     assert isinstance(again, Tensor)
 
 
@@ -316,8 +318,8 @@ def test_a_file_that_grows_while_pillow_reads_it_is_named_whatever_pillow_made_o
         return found
 
     monkeypatch.setattr(Image, "open", open_and_append)
-    with pytest.raises(OSError, match="written to while it was read"):
-        decode(path, 3)
+    with pytest.raises(OSError, match="changed while it was read"):
+        decode_image(path, 3)
 
 
 # data.on_error=skip
@@ -355,13 +357,13 @@ def test_skipped_pictures_are_left_out_and_the_others_stay_in_the_splits_that_th
         data = kept(root, storage, workers=1, on_error="skip")
         expected = {split: [name for name in names if name not in harmed] for split, names in before.items()}
         assert names_of(data) == expected
-        facts = data.facts()
+        facts = data.summarise()
         assert sorted(each["picture"] for each in facts["skipped"]) == sorted(harmed)
         assert all(each["reason"] for each in facts["skipped"])
         assert facts["split_sizes"] == {split: len(names) for split, names in expected.items()}
         assert facts["class_counts"] == [sum(n.startswith(c) for n in expected["train"]) for c in ("cat", "dog")]
         for split, names in expected.items():
-            pixels, labels = data.pictures[split].at(torch.arange(len(names)))
+            pixels, labels = data.images[split].gather(torch.arange(len(names)))
             assert labels.tolist() == [int(name.startswith("dog")) for name in names]
             for name, picture in zip(names, pixels, strict=True):
                 resized = Image.open(root / name).resize((8, 8), Image.Resampling.BILINEAR)
@@ -378,7 +380,7 @@ def test_the_fingerprint_is_that_of_the_pictures_that_are_left(tmp_path: Path) -
         harm(tmp_path / "a", [name])
         (tmp_path / "b" / name).unlink()
     ours, theirs = kept(tmp_path / "a", "memory", on_error="skip"), kept(tmp_path / "b", "memory")
-    assert ours.facts() | {"skipped": []} == theirs.facts()
+    assert ours.summarise() | {"skipped": []} == theirs.summarise()
     assert [name for name, _ in ours.skipped] == ["train/cat/03.png", "test/dog/00.png"]
 
 
@@ -395,7 +397,8 @@ def test_without_skipping_the_unread_pictures_of_all_splits_are_named_in_one_lis
         kept(tmp_path, "memory")
     *named, conclusion = caught.value.problems
     assert [problem.key for problem in named] == [str(tmp_path / name) for name in broken]
-    assert "holds 12 that cannot be read, of 36 pictures" in conclusion.rule
+    assert str(caught.value).startswith("12 unreadable images in data.root:\n")
+    assert conclusion.rule == "12 of 36 images are unreadable"
     assert "data.on_error=skip" in conclusion.remedy
     assert all(str(tmp_path / name) in str(caught.value) for name in broken)
 
@@ -419,11 +422,11 @@ def test_a_run_that_skips_says_so_and_is_scored_again_without_the_same_pictures(
     with run.predictions.open(encoding="utf-8", newline="") as file:
         pictures = [row["picture"] for row in csv.DictReader(file)]
     assert pictures == [name for name in names_of(whole)["test"] if name not in broken]
-    assert "10 that cannot be read are left out" in run.report.read_text(encoding="utf-8")
+    assert "10 unreadable, listed in data.json" in run.report.read_text(encoding="utf-8")
     for split in ("test", "val", "train"):
         answer = viewfinder("evaluate", run.path, "--split", split)
         assert answer.code == 0
-        assert f"skipped  {6 if split == 'train' else 2} pictures" in answer.out
+        assert f"skipped  {6 if split == 'train' else 2} unreadable images" in answer.out
         if split != "train":
             assert "Equal to scores.json." in answer.out
 
@@ -433,9 +436,9 @@ def test_skipping_all_of_a_split_or_of_a_class_in_training_is_refused(tmp_path: 
         mixed(tmp_path / split, 3)
     whole = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
     for lost, said in {
-        "train/dog": "the train split\n    has no picture that can be read of dog",
-        "val": "the val split\n    has no picture that can be read",
-        "": "the test split\n    has no picture that can be read",
+        "train/dog": "the train split\n    has no readable images of dog",
+        "val": "the val split\n    has no readable images",
+        "": "the test split\n    has no readable images",
     }.items():
         for cut in (20, -70):  # in the header, and in the pixels
             for path, content in whole.items():
@@ -445,14 +448,14 @@ def test_skipping_all_of_a_split_or_of_a_class_in_training_is_refused(tmp_path: 
             assert said in str(caught.value)
     for path, content in whole.items():  # a class that a split other than training loses is no error
         path.write_bytes(content[:20] if path.is_relative_to(tmp_path / "val" / "dog") else content)
-    assert kept(tmp_path, "memory", on_error="skip").facts()["split_sizes"] == {"train": 6, "val": 3, "test": 6}
+    assert kept(tmp_path, "memory", on_error="skip").summarise()["split_sizes"] == {"train": 6, "val": 3, "test": 6}
 
 
 def test_what_the_cache_lacks_is_tried_again_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file may not have been allowed to be read, which is no part of its content."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root = mixed(tmp_path / "root")
-    path, whole = root / "cat" / "05.png", kept(root, "memory").facts()
+    path, whole = root / "cat" / "05.png", kept(root, "memory").summarise()
     content, facts = path.read_bytes(), path.stat()
     for bytes_now, skipped in (
         (bytes(len(content)), ["cat/05.png"]),
@@ -465,7 +468,7 @@ def test_what_the_cache_lacks_is_tried_again_each_time(tmp_path: Path, monkeypat
         assert [name for name, _ in data.skipped] == skipped
     path.write_bytes(content)
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    assert kept(root, "disk").facts()["fingerprint"] == whole["fingerprint"]
+    assert kept(root, "disk").summarise()["fingerprint"] == whole["fingerprint"]
 
 
 def test_predict_names_every_file_that_it_cannot_read(tmp_path: Path, finished: Any, viewfinder: Type) -> None:
@@ -490,7 +493,7 @@ def test_a_path_that_no_system_can_open_is_named(tmp_path: Path, name: str) -> N
         opened(ImageFolder(root=root))
     assert [problem.key for problem in caught.value.problems] == ["data.root"]
     with pytest.raises(UserError, match=r"cannot be opened|does not exist"):
-        find_pictures([Path(root)])
+        find_images([Path(root)])
 
 
 ODD = [
@@ -571,4 +574,4 @@ def test_pictures_below_a_folder_that_cannot_be_listed_are_not_passed_over(
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UserError, match=r"locked\n +cannot be listed: Permission denied"):
-        pictures_below(tmp_path)
+        list_images(tmp_path)

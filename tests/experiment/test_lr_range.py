@@ -60,7 +60,7 @@ def endless_batches(data: ImageData, accumulate: int) -> Iterator[list[Batch]]:
     while True:
         order = data.training_order()
         order.set_epoch(epoch)
-        batches = [batch for part in order for batch in Chunk(data.pictures["train"], part)]
+        batches = [batch for part in order for batch in Chunk(data.images["train"], part)]
         for first in range(0, len(batches), accumulate):
             yield batches[first : first + accumulate]
         epoch += 1

@@ -67,9 +67,9 @@ def test_preprocessing_is_that_of_the_weights_on_a_real_picture(
     data = ImageFolder(root=str(folder_of_photos(tmp_path, [image, photo("flower.jpg", not portrait)])))
     data.open()
     data.load(preprocess)
-    found = preprocess(data.pictures["train"].pixels)
+    found = preprocess(data.images["train"].pixels)
     side = transforms.crop_size[0]
-    assert data.pictures["train"].shape == (3, side, side)
+    assert data.images["train"].shape == (3, side, side)
     for number, each in enumerate([image, photo("flower.jpg", not portrait)]):
         assert max_level_difference(preprocess, found[2 * number : 2 * number + 1], transforms(each)[None]) < 1e-3
 
@@ -98,9 +98,9 @@ def test_pictures_of_one_size_are_cropped_once_and_as_published(
     data.open()
     data.load(network.preprocess)
     is_kept = max(size) <= 224 and size != (224, 224)
-    assert data.pictures["test"].shape == (3, *(size if is_kept else (224, 224)))
-    assert ("cropped" in data.facts()) is not is_kept
-    found = network.preprocess(data.pictures["test"].pixels)
+    assert data.images["test"].shape == (3, *(size if is_kept else (224, 224)))
+    assert ("cropped" in data.summarise()) is not is_kept
+    found = network.preprocess(data.images["test"].pixels)
     for number, each in enumerate(photos):
         assert max_level_difference(network.preprocess, found[2 * number], transforms(each)) < (
             1.01 if is_kept else 1e-3
@@ -118,14 +118,14 @@ def test_resizing_and_cropping_equals_torchvisions_in_a_file_and_on_the_device()
         theirs = torchvision.transforms.functional.resize(image, [frame], mode)
         expected = np.asarray(torchvision.transforms.functional.center_crop(theirs, [side]), dtype=int)
         resize = Resize(side, side, (frame, frame), kind)
-        assert np.array_equal(resize.of_picture(image), expected)
-        levels = resize.of_levels(as_pixels(image).float())[0].permute(1, 2, 0).numpy()
+        assert np.array_equal(resize.resize_image(image), expected)
+        levels = resize.resize_pixels(as_pixels(image).float())[0].permute(1, 2, 0).numpy()
         assert np.abs(levels - expected).max() <= 1
 
 
 def test_a_panorama_is_cropped_without_being_resized_whole() -> None:
     panorama = Image.fromarray(np.random.default_rng(0).integers(0, 256, (2, 60_000, 3)).astype(np.uint8))
-    found = Resize(224, 224, (256, 256)).of_picture(panorama)  # whole, it would be 6 GB
+    found = Resize(224, 224, (256, 256)).resize_image(panorama)  # whole, it would be 6 GB
     assert found.size == (224, 224)
 
 

@@ -182,7 +182,7 @@ def test_features_of_a_resnet50_are_those_of_its_backbone(pictures: Path, resnet
         blocks.append(block)
     rows = torch.cat(blocks)
     with torch.no_grad():
-        expected = network.backbone(network.preprocess(parts.data.pictures["test"].pixels))[backbone.batch :]
+        expected = network.backbone(network.preprocess(parts.data.images["test"].pixels))[backbone.batch :]
     assert rows.shape == (15 - 8, 2048)
     torch.testing.assert_close(rows, expected, rtol=1e-4, atol=1e-4)
     # Of its 53 convolutions each has taken up the batch norm after it.

@@ -43,7 +43,7 @@ def test_chunks_of_any_size_give_the_same_bits(
 ) -> None:
     runs: dict[int, RunFolder] = {}
     for chunk in (1, 3, 50):
-        monkeypatch.setattr(ImageData, "chunk", chunk)
+        monkeypatch.setattr(ImageData, "chunk_size", chunk)
         settings = ["data.batch_size=4", "trainer.max_epochs=3", f"scheduler={scheduler}"]
         runs[chunk] = train(tmp_path / str(chunk), *DROPOUT, *settings, "trainer.accumulate_grad_batches=3")
     for chunk in (3, 50):
@@ -86,12 +86,12 @@ class Batches:
         self.data, self.trainer = data, trainer
 
     def __len__(self) -> int:
-        return len(self.data.training_order().numbers)
+        return len(self.data.training_order().batch_numbers)
 
     def __iter__(self) -> Iterator[Batch]:
         order = self.data.training_order()
         order.set_epoch(self.trainer.current_epoch)
-        return iter([batch for part in order for batch in Chunk(self.data.pictures["train"], part)])
+        return iter([batch for part in order for batch in Chunk(self.data.images["train"], part)])
 
 
 @pytest.mark.parametrize(("accumulate", "clip"), [(1, None), (3, None), (1, 0.1), (2, 0.1)])
@@ -108,8 +108,8 @@ def test_the_loop_ends_with_the_weights_that_lightnings_own_ends_with(
     seed_everything(cfg.seed, "weights")
     network = build_network(cfg, data.in_channels, len(data.class_names))
     data.load(preprocess_of(network).image_size)
-    classifier = build_classifier(cfg, network, data.facts()["class_counts"])
-    batches = len(data.training_order().numbers)
+    classifier = build_classifier(cfg, network, data.summarise()["class_counts"])
+    batches = len(data.training_order().batch_numbers)
     module = Automatic(classifier, -(-batches // accumulate) * 3)
     trainer = pl.Trainer(
         max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,

@@ -145,7 +145,7 @@ def test_training_in_phases_is_a_plain_loop_that_keeps_the_optimizers_state(
     seed_everything(cfg.seed, "weights")
     network = build_network(cfg, data.in_channels, len(data.class_names))
     data.load(preprocess_of(network))
-    classifier = build_classifier(cfg, network, data.facts()["class_counts"])
+    classifier = build_classifier(cfg, network, data.summarise()["class_counts"])
     head, block = network.get_submodule("head.2"), network.get_submodule("head.1")
     batches, state, make = Batches(data, SimpleTrainer()), {}, {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
     settings = {"adam": {"eps": 1e-3}, "sgd": {"momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}}[optimizer]

@@ -106,7 +106,7 @@ def test_a_picture_has_the_same_logits_in_the_validation_and_the_test_split(
     scores = run.read_scores()["best"]
     assert scores["val"] == scores["test"]
     opened = open_run(run.path, (), "best")
-    logits = [opened.logits(opened.open_data(split).pictures[split].pixels) for split in ("val", "test")]
+    logits = [opened.logits(opened.open_data(split).images[split].pixels) for split in ("val", "test")]
     assert torch.equal(*logits)
 
 

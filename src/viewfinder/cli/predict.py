@@ -37,8 +37,8 @@ def predict(
         from viewfinder.experiment.load import open_run
     import torch
 
-    from viewfinder.data.files import find_pictures
-    from viewfinder.data.unreadable import NAMED
+    from viewfinder.data.files import find_images
+    from viewfinder.data.unreadable import MAX_NAMED
     from viewfinder.errors import UserError
     from viewfinder.evaluation.metrics import Predictions
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
@@ -48,16 +48,16 @@ def predict(
 
     allowed = [str(word) for word in images if str(word).startswith(ALLOW)]
     opened = open_run(run, allowed, "best")
-    names, logits, problems = _classify(opened, find_pictures([path for path in images if str(path) not in allowed]))
+    names, logits, problems = _classify(opened, find_images([path for path in images if str(path) not in allowed]))
     if not names:
-        raise UserError("the images", problems, most=NAMED)
+        raise UserError("the images", problems, most=MAX_NAMED)
     predictions = Predictions(logits, torch.zeros(len(names), dtype=torch.int64))
     open_console().print(_build_table(names, predictions, opened.class_names, top))
     if csv is not None:
         table = build_prediction_table(names, predictions, opened.class_names).drop(columns="true")
         replace_text(csv, table.to_csv(index=False, float_format=FLOAT_FORMAT))
     if problems:
-        raise UserError("the images", problems, most=NAMED)
+        raise UserError("the images", problems, most=MAX_NAMED)
 
 
 def _classify(opened: "OpenedRun", files: list[Path]) -> tuple[list[str], "Tensor", list["Problem"]]:
@@ -65,7 +65,7 @@ def _classify(opened: "OpenedRun", files: list[Path]) -> tuple[list[str], "Tenso
     import torch
 
     from viewfinder.data.decode_parallel import try_decode_each
-    from viewfinder.data.files import readable
+    from viewfinder.data.files import escape_path
     from viewfinder.errors import Problem
 
     names, logits, problems = [], [torch.empty(0, len(opened.class_names))], []
@@ -74,7 +74,7 @@ def _classify(opened: "OpenedRun", files: list[Path]) -> tuple[list[str], "Tenso
         problems += [image for image in decoded.values() if isinstance(image, Problem)]
         images = {path: image for path, image in decoded.items() if not isinstance(image, Problem)}
         if images:
-            names += [readable(path) for path in images]
+            names += [escape_path(path) for path in images]
             logits.append(opened.logits(torch.stack(list(images.values()))))
     return names, torch.cat(logits), problems
 

@@ -1,1 +1,1 @@
-"""Where pictures come from (one source a file), how they are split, batched and augmented."""
+"""Image sources, splits, storage, decoding, batches, preprocessing and augmentation."""

@@ -1,4 +1,4 @@
-"""Many pictures at once: what they have in common, and their pixels; in threads, with a bar on a terminal."""
+"""Decoding of many image files in threads, with a progress bar."""
 
 import functools
 import logging
@@ -11,79 +11,73 @@ from typing import Any, TypeVar
 from torch import Tensor
 from tqdm import tqdm
 
-from viewfinder.data.decode import TOGETHER, decode_some, guarded, look, without_warnings
+from viewfinder.data.decode import FILES_PER_CALL, decode_images, silence_warnings
 from viewfinder.data.resize import Size
 from viewfinder.errors import Problem
 
 T = TypeVar("T")
-Unread = dict[int, Problem]
-"""Place of a picture -> why it cannot be read."""
-LOOKING = 4
-"""Threads that read headers, which Python does in one of them at a time: sixteen take twice as long."""
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # or what it says of a malformed file goes to stderr
+Unreadable = dict[int, Problem]
+"""Index of an image -> why it cannot be read."""
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # or its messages about malformed files go to stderr
 
 
-def common_shape(paths: Sequence[Path]) -> tuple[int, tuple[int, int] | None, Unread]:
-    """Of many pictures: 1 channel if all are grey, else 3; the (height, width) that they share, or None; and those
-    that cannot be read, which do not count."""
-
-    def look_at(some: Sequence[Path]) -> Iterator[Any]:
-        return (guarded(look, path) for path in some)
-
-    looks = _each(look_at, paths, "looking at the pictures", LOOKING)
-    unread = {place: each for place, each in enumerate(looks) if isinstance(each, Problem)}
-    seen = [each for each in looks if not isinstance(each, Problem)]
-    sizes = {size for size, _ in seen}
-    return max((channels for _, channels in seen), default=3), sizes.pop() if len(sizes) == 1 else None, unread
-
-
-def decode_all(paths: Sequence[Path], channels: int, size: Size, doing: str, into: Tensor | None = None) -> Unread:
-    """Many pictures into a tensor (N, H, W, channels) uint8, or None to see whether they can be read.
+def decode_all(
+    paths: Sequence[Path], channels: int, size: Size, description: str, target: Tensor | None = None
+) -> Unreadable:
+    """Decode many images.
 
     Args:
-        doing: what the bar says.
+        description: text of the progress bar.
+        target: (N, H, W, channels) uint8 to write the images to; None only checks whether they can be read.
+
+    Returns:
+        The unreadable images, whose rows of `target` are left as they are.
     """
 
-    def fill(some: Sequence[tuple[int, Path]]) -> Iterator[Problem | None]:
-        decoded = decode_some([path for _, path in some], channels, size)
-        for (place, _), found in zip(some, decoded, strict=True):
-            if isinstance(found, Problem):
-                yield found
+    def decode_part(part: Sequence[tuple[int, Path]]) -> Iterator[Problem | None]:
+        decoded = decode_images([path for _, path in part], channels, size)
+        for (index, _), image in zip(part, decoded, strict=True):
+            if isinstance(image, Problem):
+                yield image
             else:
-                if into is not None:
-                    into[place] = found.permute(1, 2, 0)
+                if target is not None:
+                    target[index] = image.permute(1, 2, 0)
                 yield None
 
-    found = _each(fill, list(enumerate(paths)), doing)
-    return {place: problem for place, problem in enumerate(found) if problem is not None}
+    problems = map_in_threads(decode_part, list(enumerate(paths)), description)
+    return {index: problem for index, problem in enumerate(problems) if problem is not None}
 
 
 def try_decode_each(paths: Sequence[Path], channels: int, size: Size) -> dict[Path, Tensor | Problem]:
-    """Each picture as `decode` gives it, or why it cannot be read."""
-    decoded = _each(functools.partial(decode_some, channels=channels, size=size), paths, "decoding")
+    """Return each image as `decode_image` does, or the problem that makes it unreadable."""
+    decoded = map_in_threads(functools.partial(decode_images, channels=channels, size=size), paths, "decoding")
     return dict(zip(paths, decoded, strict=True))
 
 
-def _each(
-    function: Callable[[Sequence[T]], Iterable[Any]], items: Sequence[T], doing: str, most: int | None = None
+def map_in_threads(
+    function: Callable[[Sequence[T]], Iterable[Any]],
+    items: Sequence[T],
+    description: str,
+    max_threads: int | None = None,
 ) -> list[Any]:
-    """What the function gives for each of some items, several at a time: one by one, threads would wait for each
-    other most of the time.
+    """Return a function's results for all items.
 
     Args:
-        most: threads; None for one a core.
+        function: takes several items at once, since threads that take single ones mostly wait for each other.
+        description: text of the progress bar.
+        max_threads: None for one per core.
     """
     cores = os.cpu_count() or 1
-    threads = min(cores, most or cores)
-    together = max(1, min(TOGETHER, len(items) // (4 * threads)))
-    parts = [items[start : start + together] for start in range(0, len(items), together)]
-    found: list[Any] = []
+    threads = min(cores, max_threads or cores)
+    part_size = max(1, min(FILES_PER_CALL, len(items) // (4 * threads)))
+    parts = [items[start : start + part_size] for start in range(0, len(items), part_size)]
+    results: list[Any] = []
     with (
-        without_warnings(),
+        silence_warnings(),
         ThreadPoolExecutor(threads) as pool,
-        tqdm(desc=doing, total=len(items), leave=False, disable=None, unit=" pictures", delay=1) as bar,
+        tqdm(desc=description, total=len(items), leave=False, disable=None, unit=" images", delay=1) as bar,
     ):
-        for part in pool.map(lambda some: list(function(some)), parts):
-            found += part
-            bar.update(len(part))
-    return found
+        for part_results in pool.map(lambda part: list(function(part)), parts):
+            results += part_results
+            bar.update(len(part_results))
+    return results

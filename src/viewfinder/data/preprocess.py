@@ -1,4 +1,4 @@
-"""What a network wants done to uint8 pictures before its first layer; one and the same for every split."""
+"""Preprocessing of uint8 images for a network, the same for every split."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,19 @@ from viewfinder.errors import Problem, UserError
 
 
 class Preprocess:
-    """Resize, scale to 0..1, normalise; on whatever device the pictures are.
+    """Resize, scaling to 0..1 and normalisation, on the device of the images.
 
-    No module, so that a torch.nn.Sequential that has one as an attribute does not take it for a layer.
+    It is not a module, so that a torch.nn.Sequential with such an attribute does not take it for a layer.
 
     Args:
-        image_size: side of the square that the network takes, in pixels; pictures of another size are resized to it,
-            with antialiasing and rounded to whole levels, as Pillow and torchvision's Resize do.
+        image_size: side of the network's square input in pixels; images of another size are resized with antialiasing
+            and rounded to whole levels, as by Pillow and torchvision's Resize.
         mean, std: for each channel, on the 0..1 scale.
-        resize_size: what the shorter side is resized to first, in pixels, proportions kept; the square is then cut from
-            the middle. None resizes straight to the square.
+        resize_size: length in pixels to which the shorter side is resized first, with the aspect ratio preserved,
+            before the square is cropped from the centre. None resizes straight to the square.
         interpolation: "bilinear" or "bicubic".
 
-    `is_fitted` says that pictures come as `resize` has made them where their files were decoded.
+    `is_fitted` is True while images were resized by `resize` when their files were decoded.
     """
 
     def __init__(
@@ -41,38 +41,38 @@ class Preprocess:
         self.shift = (torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 -> (N, C, image_size, image_size) float32."""
+        """Map (N, C, H, W) uint8 to (N, C, image_size, image_size) float32."""
         if self.scale.device != pixels.device:
             self.scale, self.shift = self.scale.to(pixels.device), self.shift.to(pixels.device)
         values = pixels.float().contiguous(memory_format=torch.channels_last)
         if not (self.is_fitted and values.shape[-2:] == (self.image_size, self.image_size)):
-            values = self.resize.of_levels(values)
+            values = self.resize.resize_pixels(values)
         return values * self.scale - self.shift
 
-    def for_files(self, shared: tuple[int, int] | None) -> Resize:
-        """How files are decoded, which `is_fitted` says from now on.
+    def fit_to_files(self, shared_size: tuple[int, int] | None) -> Resize:
+        """Return the resize for decoding files, and set `is_fitted` accordingly.
 
         Args:
-            shared: (height, width) that all pictures have; if it is not above the network's they keep it, which takes
-                less memory, and the device resizes them.
+            shared_size: (height, width) of all images, if they share one; a size below the network's is kept, because
+                it takes less memory, and resized on the device.
         """
         side, cover = self.image_size, self.resize.cover
-        if shared is None or max(shared) > side or (cover is not None and min(shared) == side):
+        if shared_size is None or max(shared_size) > side or (cover is not None and min(shared_size) == side):
             self.is_fitted = True
             return self.resize
         self.is_fitted = False
-        return self.resize._replace(height=shared[0], width=shared[1], cover=cover and shared)
+        return self.resize._replace(height=shared_size[0], width=shared_size[1], cover=cover and shared_size)
 
 
 def preprocess_of(network: nn.Module) -> Preprocess:
-    """What a network says in its attribute `preprocess`.
+    """Return a network's attribute `preprocess`.
 
     Raises:
-        UserError: if it says nothing.
+        UserError: if the network has no such Preprocess.
     """
-    found = getattr(network, "preprocess", None)
-    if not isinstance(found, Preprocess):
-        rule = f"{type(network).__name__} does not say what it wants done to pictures"
+    preprocess = getattr(network, "preprocess", None)
+    if not isinstance(preprocess, Preprocess):
+        rule = f"{type(network).__name__} has no attribute `preprocess` that is a Preprocess"
         remedy = "In its __init__: self.preprocess = viewfinder.data.preprocess.Preprocess(image_size=32)."
         raise UserError("the configuration", [Problem("model._target_", rule, remedy=remedy)])
-    return found
+    return preprocess

@@ -1,4 +1,4 @@
-"""How a picture comes to the size that a network takes: by Pillow where its file is decoded, by torch on the device."""
+"""Resizing of images, by Pillow when a file is decoded and by torch on the device."""
 
 from typing import Literal, NamedTuple
 
@@ -7,58 +7,60 @@ from torch import Tensor, nn
 
 Interpolation = Literal["bilinear", "bicubic"]
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-PANORAMA = 16
-"""So many times as large as what is cut from it, a picture is not resized whole: it might not fit into memory."""
+MAX_RESIZED_AREA = 16
+"""An image that would be resized to more than so many times the result's area is cropped first, to save memory."""
 
 
 class Resize(NamedTuple):
-    """Antialiased, and rounded to whole levels; both ways agree with torchvision's Resize and CenterCrop to a level.
+    """Antialiased resize, rounded to whole levels, with an optional centre crop.
 
-    A plain pair (height, width) is one without the rest.
+    Both implementations agree with torchvision's Resize and CenterCrop to one level. A plain pair (height, width) is a
+    resize without a crop.
     """
 
     height: int
     width: int
     cover: tuple[int, int] | None = None
-    """(height, width) of a frame that the picture is made to fill, its proportions kept, before the result is cut from
-    the middle: (256, 256) brings the shorter side to 256. None resizes to the result, whatever the proportions."""
+    """(height, width) of a frame that the image fills with its aspect ratio preserved, before the result is cropped
+    from the centre: (256, 256) resizes the shorter side to 256. None resizes to the result in any aspect ratio."""
     interpolation: Interpolation = "bilinear"
 
     @classmethod
-    def to(cls, size: "Size") -> "Resize":
+    def from_size(cls, size: "Size") -> "Resize":
         return size if isinstance(size, Resize) else cls(*size)
 
-    def leaves(self, height: int, width: int) -> bool:
-        """Whether a picture of this size stays as it is."""
-        return self._whole(height, width) == (height, width) == (self.height, self.width)
+    def keeps(self, height: int, width: int) -> bool:
+        """Return whether an image of this size stays unchanged."""
+        return self._resized_size(height, width) == (height, width) == (self.height, self.width)
 
-    def of_picture(self, picture: Image.Image) -> Image.Image:
-        if self.leaves(picture.height, picture.width):
-            return picture
-        whole, resampling = self._whole(picture.height, picture.width), RESAMPLING[self.interpolation]
-        top, left = self._corner(*whole)
-        if whole[0] * whole[1] > PANORAMA * self.height * self.width:
-            # Only what is cut out is computed, which may round a level otherwise.
-            down, across = picture.height / whole[0], picture.width / whole[1]
+    def resize_image(self, image: Image.Image) -> Image.Image:
+        """Resize and crop with Pillow."""
+        if self.keeps(image.height, image.width):
+            return image
+        (height, width), resampling = self._resized_size(image.height, image.width), RESAMPLING[self.interpolation]
+        top, left = self._crop_corner(height, width)
+        if height * width > MAX_RESIZED_AREA * self.height * self.width:
+            # Only the crop is computed, which may round a level differently.
+            down, across = image.height / height, image.width / width
             box = (left * across, top * down, (left + self.width) * across, (top + self.height) * down)
-            return picture.resize((self.width, self.height), resampling, box)
-        resized = picture.resize((whole[1], whole[0]), resampling)
+            return image.resize((self.width, self.height), resampling, box)
+        resized = image.resize((width, height), resampling)
         return resized if self.cover is None else resized.crop((left, top, left + self.width, top + self.height))
 
-    def of_levels(self, levels: Tensor) -> Tensor:
-        """(N, C, H, W) float32, 0 to 255 -> (N, C, height, width)."""
-        whole = self._whole(*levels.shape[-2:])
-        # As in Pillow, bicubic's overshoot at an edge is cut off after each direction.
-        steps = [(levels.shape[-2], whole[1]), whole] if self.interpolation == "bicubic" else [whole]
+    def resize_pixels(self, levels: Tensor) -> Tensor:
+        """Resize and crop with torch: (N, C, H, W) float32 in 0..255 to (N, C, height, width)."""
+        resized = self._resized_size(*levels.shape[-2:])
+        # As in Pillow, each direction of a bicubic resize is clamped by itself.
+        steps = [(levels.shape[-2], resized[1]), resized] if self.interpolation == "bicubic" else [resized]
         for size in steps:
             if levels.shape[-2:] != size:
                 levels = nn.functional.interpolate(levels, size, mode=self.interpolation, antialias=True)
                 levels = levels.round_().clamp_(0, 255)
-        top, left = self._corner(*whole)
+        top, left = self._crop_corner(*resized)
         return levels[..., top : top + self.height, left : left + self.width]
 
-    def _whole(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the picture before the result is cut from it; as torchvision rounds it."""
+    def _resized_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (height, width) of the image before the crop, rounded as by torchvision."""
         if self.cover is None:
             return self.height, self.width
         down, across = self.cover
@@ -66,8 +68,8 @@ class Resize(NamedTuple):
             return down, int(down * width / height)
         return int(across * height / width), across
 
-    def _corner(self, height: int, width: int) -> tuple[int, int]:
-        """(top, left) of the result in that picture; as torchvision rounds it."""
+    def _crop_corner(self, height: int, width: int) -> tuple[int, int]:
+        """Return (top, left) of the crop in an image of this size, rounded as by torchvision."""
         return round((height - self.height) / 2), round((width - self.width) / 2)
 
 

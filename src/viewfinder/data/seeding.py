@@ -1,4 +1,4 @@
-"""Random numbers as a function of (seed, purpose, epoch, batch), never of how many were drawn before."""
+"""Random generators as a function of seed, purpose, epoch and batch."""
 
 import hashlib
 import random
@@ -8,18 +8,18 @@ import torch
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed for one purpose; neighbouring seeds and purposes give unrelated ones."""
+    """Return a 63-bit seed for a purpose; neighbouring seeds and purposes give unrelated values."""
     digest = hashlib.blake2b(repr((seed, *purpose)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def generator(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator of its own for one purpose, on a device."""
+    """Return a new generator for a purpose, on a device."""
     return torch.Generator(device).manual_seed(derive(seed, *purpose))
 
 
 def seed_everything(seed: int, *purpose: str | int) -> None:
-    """Seed Python, NumPy and torch for one purpose."""
+    """Seed Python, NumPy and torch for a purpose."""
     value = derive(seed, *purpose)
     random.seed(value)
     np.random.seed(value % 2**32)
@@ -27,10 +27,10 @@ def seed_everything(seed: int, *purpose: str | int) -> None:
 
 
 def seed_torch(seed: int, *purpose: str | int) -> None:
-    """Seed torch (CPU, and every GPU that is in use) for one purpose; its numbers are as after seed_everything."""
+    """Seed torch on the CPU and every GPU in use, as `seed_everything` does."""
     value = derive(seed, *purpose)
-    # torch.manual_seed takes a hundred times as long: it notes its call stack for a GPU that may yet be used.
+    # torch.manual_seed is a hundred times slower, because it records its call stack for a GPU used later.
     torch.default_generator.manual_seed(value)
     if torch.cuda.is_initialized():
-        for each in torch.cuda.default_generators:
-            each.manual_seed(value)
+        for gpu_generator in torch.cuda.default_generators:
+            gpu_generator.manual_seed(value)

@@ -1,7 +1,8 @@
-"""Pictures that are listed but not read yet, and how a split is cut from them."""
+"""Splits of images that are listed but not yet read, and their random partition."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,87 +11,112 @@ from torch import Tensor
 from viewfinder.data.seeding import derive
 from viewfinder.errors import Problem, UserError
 
+SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 
-class Rows:
-    """Some pictures of a tensor, which several splits share without a copy.
+
+class ImageRows:
+    """Images of a tensor that several splits share without a copy.
 
     Args:
-        base: (M, H, W, C) uint8; the layout of picture files, and of convolutions in channels_last.
-        places: of the pictures in base, (N,) int64; None for all.
+        base: (M, H, W, C) uint8, the layout of image files and of convolutions in channels_last.
+        indices: of the images in base, (N,) int64; None for all.
     """
 
-    def __init__(self, base: Tensor, places: Tensor | None = None):
+    def __init__(self, base: Tensor, indices: Tensor | None = None):
         self.base = base
-        self.places = torch.arange(len(base)) if places is None else places
+        self.indices = torch.arange(len(base)) if indices is None else indices
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
-    def __getitem__(self, chosen: np.ndarray) -> "Rows":
-        return Rows(self.base, self.places[torch.from_numpy(chosen)])
+    def __getitem__(self, selected: np.ndarray) -> "ImageRows":
+        return ImageRows(self.base, self.indices[torch.from_numpy(selected)])
+
+
+Rows = ImageRows  # name in earlier versions, imported by users' sources
 
 
 @dataclass(frozen=True)
 class Split:
-    """Some pictures with their classes.
+    """Images with their classes.
 
     Args:
-        names: what predictions.csv calls each picture, (N,).
-        labels: index of each one's class, (N,) int64.
-        content: the pictures, or the files that hold them, (N,) of Path.
+        names: of the images in predictions.csv, (N,).
+        labels: class indices, (N,) int64.
+        content: the images, or the files that contain them, (N,) of Path.
     """
 
     names: np.ndarray
     labels: np.ndarray
-    content: Rows | np.ndarray
+    content: ImageRows | np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, places: np.ndarray) -> "Split":
-        """The pictures at these places, in ascending order of place."""
-        places = np.sort(places)
-        return Split(self.names[places], self.labels[places], self.content[places])
+    def select(self, indices: np.ndarray) -> "Split":
+        """Return the images at these indices, in ascending order."""
+        indices = np.sort(indices)
+        return Split(self.names[indices], self.labels[indices], self.content[indices])
 
 
-def cut(
-    pool: Split, shares: dict[str, float], seed: int, stratify: bool, typed: Mapping[str, float] | None = None
+def complete_splits(
+    given: Mapping[str, Split], fractions: Mapping[str, float], seed: int, stratify: bool
 ) -> dict[str, Split]:
-    """Cut splits off a pool; what remains is 'train'. Depends on nothing but the seed and the pool's order.
+    """Draw the splits that a source does not have from its training images.
 
     Args:
-        shares: name of each split to cut -> its share of the pool.
-        typed: key -> value by which a person had them, for the error; by default data.<name>_fraction.
-        stratify: keep each class's share in every split, to within one picture.
+        given: the source's splits; 'train' at least.
+        fractions: share of the training images for 'val' and 'test', if they are missing.
+
+    Raises:
+        UserError: if a given split or a drawn one is empty.
+    """
+    if empty := [name for name, split in given.items() if not len(split)]:
+        remedy = "Add images of the selected classes, or remove the split to draw it from the training images."
+        raise UserError("the data", [Problem(f"the {name} split", "has no images", remedy=remedy) for name in empty])
+    missing = {name: fraction for name, fraction in fractions.items() if name not in given}
+    splits = {**given, **split_randomly(given["train"], missing, seed, stratify)}
+    return {name: splits[name] for name in SPLITS}
+
+
+def split_randomly(
+    pool: Split, fractions: Mapping[str, float], seed: int, stratify: bool, settings: Mapping[str, float] | None = None
+) -> dict[str, Split]:
+    """Draw splits from a pool; the rest is 'train'. The result depends on the seed and the pool's order alone.
+
+    Args:
+        fractions: name of each split to draw -> its share of the pool.
+        stratify: keep each class's share in every split, to within one image.
+        settings: key -> value named by the error; data.<name>_fraction by default.
 
     Raises:
         UserError: if a split would be empty.
     """
     order = np.random.RandomState(derive(seed, "split") % 2**32).permutation(len(pool))
-    sizes = [round(share * len(pool)) for share in shares.values()]
+    sizes = [round(fraction * len(pool)) for fraction in fractions.values()]
     sizes.append(len(pool) - sum(sizes))
     if stratify:
-        order = _stratified(order, pool.labels, np.array(sizes))
+        order = _stratify(order, pool.labels, np.array(sizes))
     parts = np.split(order, np.cumsum(sizes)[:-1])
-    splits = {name: pool.take(part) for name, part in zip([*shares, "train"], parts, strict=True)}
-    empty = [name for name, split in splits.items() if not len(split)]
-    if empty:
-        rule = f"leaves no pictures for {' and '.join(empty)} out of {len(pool)}"
-        values = typed or {f"data.{name}_fraction": share for name, share in shares.items()}
-        key, received = ", ".join(values), ", ".join(map(str, values.values()))
-        raise UserError("the data", [Problem(key, rule, received, "Give more pictures, or another value.")])
+    splits = {name: pool.select(part) for name, part in zip([*fractions, "train"], parts, strict=True)}
+    if empty := [name for name, split in splits.items() if not len(split)]:
+        rule = f"leaves no images for {' and '.join(empty)} out of {len(pool)}"
+        settings = settings or {f"data.{name}_fraction": fraction for name, fraction in fractions.items()}
+        key, received = ", ".join(settings), ", ".join(map(str, settings.values()))
+        raise UserError("the data", [Problem(key, rule, received, "Add images or change the value.")])
     return splits
 
 
-def _stratified(order: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The order rearranged so that its stretches of these sizes hold every class's share, rounded down or up."""
+def _stratify(order: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Rearrange an order so that its stretches of these sizes contain every class's share, rounded down or up."""
     classes = [order[labels[order] == label] for label in dict.fromkeys(labels[order])]
-    exact = np.outer([len(places) for places in classes], sizes) / len(order)
+    exact = np.outer([len(indices) for indices in classes], sizes) / len(order)
     counts = np.floor(exact + 1e-9).astype(int)
-    wanted = sizes - counts.sum(axis=0)
-    for row, places in zip(counts, classes, strict=True):
-        chosen = np.argsort(-wanted, kind="stable")[: len(places) - row.sum()]  # Gale and Ryser: always comes out even
-        row[chosen] += 1
-        wanted[chosen] -= 1
-    parts = [np.split(places, np.cumsum(row)[:-1]) for row, places in zip(counts, classes, strict=True)]
-    return np.concatenate([piece for column in zip(*parts, strict=True) for piece in column])
+    missing = sizes - counts.sum(axis=0)
+    for row, indices in zip(counts, classes, strict=True):
+        # Largest remainders first: by the Gale-Ryser theorem the counts always add up.
+        rounded_up = np.argsort(-missing, kind="stable")[: len(indices) - row.sum()]
+        row[rounded_up] += 1
+        missing[rounded_up] -= 1
+    parts = [np.split(indices, np.cumsum(row)[:-1]) for row, indices in zip(counts, classes, strict=True)]
+    return np.concatenate([part for stretch in zip(*parts, strict=True) for part in stretch])

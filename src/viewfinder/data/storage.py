@@ -1,145 +1,165 @@
-"""Where decoded pictures are kept: in memory, in a file that is mapped into memory, or nowhere."""
+"""Storage of decoded images: in memory, on the GPU, in a disk cache, or none."""
 
-import hashlib
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
 import psutil
 import torch
 from torch import Tensor
 
-from viewfinder.data.batches import Pictures, StreamedPictures
-from viewfinder.data.decode_parallel import Unread, decode_all
+from viewfinder.data.batches import SplitImages
+from viewfinder.data.decode_parallel import Unreadable, decode_all
+from viewfinder.data.disk_cache import load_through_cache
+from viewfinder.data.memory import GPU_SHARE, HOST_SHARE, format_size, free_gpu_memory
+from viewfinder.data.preprocess import Preprocess
 from viewfinder.data.resize import Resize
-from viewfinder.data.split import Rows
-from viewfinder.errors import Problem, UserError
+from viewfinder.data.split import ImageRows, Split
+from viewfinder.data.stream import StreamedImages
 from viewfinder.runs.cache_dir import cache_folder
 
 Storage = Literal["auto", "memory", "disk", "stream"]
-SHARE = 0.5
-"""Of the memory or disk that is free, what decoded pictures may take."""
-Files = Mapping[str, tuple[list[Path], Tensor]]
-"""Split -> paths and labels."""
 
 
-class Kept(NamedTuple):
-    pictures: dict[str, Pictures]
-    storage: Storage
-    said: str
-    """where they are and why, for a person"""
-    unread: dict[str, Unread]
-    """split -> those that cannot be read, which `pictures` lack"""
+@dataclass
+class StoredImages:
+    """Images of each split that are ready to be batched.
+
+    Args:
+        images: split -> readable images, in memory, in a mapped file or in their files.
+        storage: "memory", "disk" or "stream".
+        location: description for the log.
+        cropped: arguments of Preprocess besides the image size, if decoding cut off a part of the images.
+        unreadable: split -> images that are missing from `images`.
+    """
+
+    images: dict[str, SplitImages]
+    storage: Storage = "memory"
+    location: str = "in memory"
+    cropped: dict[str, Any] | None = None
+    unreadable: dict[str, Unreadable] = field(default_factory=dict)
+    active_images: dict[str, SplitImages] = field(init=False)
+    """split -> `images` or their copy on the GPU, from which batches are gathered"""
+
+    def __post_init__(self) -> None:
+        self.active_images = dict(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of every image."""
+        return next(iter(self.images.values())).shape
+
+    def move_to_device(self, device: torch.device) -> None:
+        """Gather batches from a copy on the GPU, if it leaves most of the GPU's memory to the network."""
+        if device.type == "cpu" or self.storage != "memory":
+            return
+        bases = {id(images.rows.base): images.rows.base for images in self.images.values()}
+        size, free = sum(base.nbytes for base in bases.values()), free_gpu_memory(device)
+        if size > GPU_SHARE * free:
+            self.location += f"; too large for the GPU, which has {format_size(free)} free"
+            return
+        copies = {key: base.to(device) for key, base in bases.items()}
+        self.active_images = {
+            name: images.with_base(copies[id(images.rows.base)]) for name, images in self.images.items()
+        }
+        self.location = f"on the GPU ({format_size(size)}; {format_size(free)} free)"
 
 
-def keep(
-    files: Files, channels: int, resize: Resize, storage: Storage, workers: int | None, skip: bool = False
-) -> Kept:
-    """The pictures of each split that can be read, where they fit: in memory, a cache on disk, or their files alone.
-
-    A file in the cache folder is known by its pictures' paths, sizes and times of change, and by how they are decoded.
+def store_splits(
+    splits: Mapping[str, Split],
+    channels: int,
+    preprocess: Preprocess,
+    shared_size: tuple[int, int] | None,
+    storage: Storage = "auto",
+    workers: int | None = None,
+    skip_unreadable: bool = False,
+) -> StoredImages:
+    """Store the images of splits; those of a tensor stay where they are.
 
     Args:
         channels: 1 or 3.
-        resize: to decode by.
-        storage: where; auto takes the first that they fit.
-        workers: processes that decode ahead where nothing is kept; None takes as many as there are cores.
-        skip: whether training may go on without pictures that cannot be read: then those that are to be streamed
-            are all tried beforehand.
+        preprocess: of the network, fitted to the files.
+        shared_size: (height, width) of all files; None if they differ.
+        storage, workers, skip_unreadable: as `store_images`.
 
     Raises:
-        UserError: if they are to be on disk and do not fit.
+        UserError: as `store_images`.
     """
-    count = sum(len(paths) for paths, _ in files.values())
+    preprocess.is_fitted = False
+    in_memory: dict[str, SplitImages] = {}
+    files: dict[str, tuple[list[Path], Tensor]] = {}
+    for name, split in splits.items():
+        labels = torch.from_numpy(split.labels)
+        if isinstance(split.content, ImageRows):
+            in_memory[name] = SplitImages(split.content, labels, channels)
+        else:
+            files[name] = list(split.content), labels
+    if not files:
+        return StoredImages(in_memory)
+    resize = preprocess.fit_to_files(shared_size)
+    stored = store_images(files, channels, resize, storage, workers, skip_unreadable)
+    cropped = None
+    if preprocess.is_fitted and resize.cover:
+        cropped = {"resize_size": resize.cover[0], "interpolation": resize.interpolation}
+    return StoredImages(in_memory | stored.images, stored.storage, stored.location, cropped, stored.unreadable)
+
+
+def store_images(
+    files: Mapping[str, tuple[list[Path], Tensor]],
+    channels: int,
+    resize: Resize,
+    storage: Storage = "auto",
+    workers: int | None = None,
+    skip_unreadable: bool = False,
+) -> StoredImages:
+    """Decode the images of each split into memory or a disk cache, or prepare to stream them.
+
+    Args:
+        files: split -> paths and labels (N,).
+        channels: 1 or 3.
+        resize: for decoding.
+        storage: "auto" takes the first of memory, disk and stream with enough room.
+        workers: processes that decode streamed images; None for one per core.
+        skip_unreadable: whether to go on without unreadable images; then streamed images are all checked beforehand.
+
+    Raises:
+        UserError: if the disk cache cannot be written.
+    """
     shape = (resize.height, resize.width, channels)
-    size = count * math.prod(shape)
+    size = sum(len(paths) for paths, _ in files.values()) * math.prod(shape)
     memory, cache = psutil.virtual_memory().available, cache_folder() / "pictures"
-    disk = shutil.disk_usage(_existing(cache)).free
+    disk = shutil.disk_usage(_nearest_existing(cache)).free
     if storage == "auto":
-        storage = "memory" if size <= SHARE * memory else "disk" if size <= SHARE * disk else "stream"
-    why = f"{gigabytes(size)} decoded; {gigabytes(memory)} of memory and {gigabytes(disk)} of disk are free"
+        storage = "memory" if size <= HOST_SHARE * memory else "disk" if size <= HOST_SHARE * disk else "stream"
     workers = workers or os.cpu_count() or 1
-    found: dict[str, Pictures] = {}
-    unread: dict[str, Unread] = {}
+    images: dict[str, SplitImages] = {}
+    unreadable: dict[str, Unreadable] = {}
     for name, (paths, labels) in files.items():
+        description = f"decoding {name} images"
         base = None
         if storage == "disk":
-            base, unread[name] = _cached(cache, paths, channels, resize, name, skip)
+            base, unreadable[name] = load_through_cache(cache, paths, channels, resize, description, skip_unreadable)
         elif storage == "memory":
             base = torch.empty(len(paths), *shape, dtype=torch.uint8)
-            unread[name] = decode_all(paths, channels, resize, f"decoding {name} pictures", base)
+            unreadable[name] = decode_all(paths, channels, resize, description, base)
+        elif skip_unreadable:
+            unreadable[name] = decode_all(paths, channels, resize, f"checking {name} images for unreadable ones")
+        problems = unreadable.get(name, {})
+        readable = torch.tensor([index for index in range(len(paths)) if index not in problems], dtype=torch.int64)
+        if base is None:
+            remaining = [paths[index] for index in readable]
+            images[name] = StreamedImages(remaining, labels[readable], channels, resize, workers)
         else:
-            doing = f"trying {name} pictures, to leave out those that cannot be read"
-            unread[name] = decode_all(paths, channels, resize, doing) if skip else {}
-        left = torch.tensor([place for place in range(len(paths)) if place not in unread[name]], dtype=torch.int64)
-        if base is not None:
-            found[name] = Pictures(Rows(base, left), labels[left])
-        else:
-            found[name] = StreamedPictures([paths[place] for place in left], labels[left], channels, resize, workers)
-    said = {
-        "memory": f"in memory ({why})",
-        "disk": f"in {cache} ({why})",
-        "stream": f"decoded as they are needed, by {workers} processes ({why})",
-    }
-    return Kept(found, storage, said[storage], unread)
+            images[name] = SplitImages(ImageRows(base, readable), labels[readable])
+    locations = {"memory": "in memory", "disk": f"in {cache}", "stream": f"decoded as needed, by {workers} processes"}
+    room = f"{format_size(memory)} of memory and {format_size(disk)} of disk are free"
+    location = f"{locations[storage]} ({format_size(size)} decoded; {room})"
+    return StoredImages(images, storage, location, unreadable=unreadable)
 
 
-def _cached(
-    cache: Path, paths: Sequence[Path], channels: int, resize: Resize, name: str, skip: bool
-) -> tuple[Tensor, Unread]:
-    """(N, H, W, C) uint8, mapped from a file of the cache, which is written where there is none yet; and its gaps."""
-    facts = [(str(path.resolve()), *_state(path)) for path in paths]
-    key = hashlib.blake2b(
-        repr((channels, tuple(resize), facts)).encode("utf-8", "surrogateescape"), digest_size=16
-    ).hexdigest()
-    file, gaps, beside = cache / f"{key}.npy", cache / f"{key}.gaps.npy", cache / f".{key}.{os.getpid()}.npy"
-    if not file.exists():
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            whole = (len(paths), resize.height, resize.width, channels)
-            mapped = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=whole)
-            base = torch.from_numpy(mapped)
-            unread = decode_all(paths, channels, resize, f"decoding {name} pictures", base)
-            if unread and not skip:
-                return base, unread
-            mapped.flush()
-            if unread:
-                np.save(gaps, np.array(list(unread)))
-            beside.replace(file)
-        except OSError as error:
-            remedy = "Make room there, move it by XDG_CACHE_HOME=PATH, or use data.storage=stream."
-            raise UserError(
-                "the cache of decoded pictures", [Problem("data.storage", f"{cache}: {error.strerror}", "disk", remedy)]
-            ) from error
-        finally:
-            beside.unlink(missing_ok=True)
-    # Copy-on-write, since torch knows no tensor that is only read.
-    base = torch.from_numpy(np.load(file, mmap_mode="c"))
-    # Tried anew each time: what was wrong may have been no part of the file, such as who may read it.
-    places = np.load(gaps).tolist() if gaps.exists() else []
-    again = torch.empty(len(places), *base.shape[1:], dtype=torch.uint8)
-    unread = decode_all([paths[place] for place in places], channels, resize, f"decoding {name} pictures", again)
-    for number, place in enumerate(places):
-        base[place] = again[number]
-    return base, {places[number]: problem for number, problem in unread.items()}
-
-
-def _state(path: Path) -> tuple[int, int]:
-    """Size and time of change, by which a picture in the cache is known; zeros of one that is not there."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return 0, 0
-    return facts.st_size, facts.st_mtime_ns
-
-
-def _existing(path: Path) -> Path:
+def _nearest_existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
-
-
-def gigabytes(count: float) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -1,4 +1,4 @@
-"""Which of a source's classes are kept, and which training pictures where a few of each class are wanted."""
+"""Selection of classes, and limits on the images of each split and class."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,80 +9,117 @@ import pandas as pd
 from viewfinder.config.instantiate import STAGE
 from viewfinder.config.validate import Text
 from viewfinder.data.seeding import derive
-from viewfinder.data.split import Split
+from viewfinder.data.split import Split, split_randomly
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 
 Classes = list[Text | int]
-"""Names of classes; 7 stands for "7", since Hydra takes what looks like a number for one."""
-SHOWN = 20
-"""Classes that an error names at most."""
+"""Class names; 7 stands for "7", because Hydra parses it as a number."""
+MAX_LISTED = 20
+"""Classes listed in an error."""
 
 
-def check_wanted(wanted: Classes | None) -> None:
-    """Raises UserError if classes are named twice, or fewer than two are."""
-    names = [str(name) for name in wanted or []]
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    rule = (
-        f"names {join_names(twice)} twice"
-        if twice
-        else "names fewer than two classes; telling pictures apart takes two"
-    )
-    if wanted is not None and (twice or len(names) < 2):
-        raise _problem(wanted, STAGE, rule, "Such as 'data.classes=[cat,dog]'; null keeps all there are.")
+def check_classes(selected: Classes | None) -> None:
+    """Raise a UserError if classes are listed twice, or fewer than two are."""
+    if selected is None:
+        return
+    names = [str(name) for name in selected]
+    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if repeated or len(names) < 2:
+        rule = (
+            f"lists {join_names(repeated)} twice"
+            if repeated
+            else "lists fewer than two classes; classification requires at least two"
+        )
+        remedy = "For example 'data.classes=[cat,dog]'; null selects all classes."
+        raise _invalid_classes(selected, STAGE, rule, remedy)
 
 
-def is_wanted(name: str, wanted: Classes | None) -> bool:
-    """Whether a class is to be kept."""
-    return wanted is None or name in map(str, wanted)
+def is_selected(name: str, selected: Classes | None) -> bool:
+    return selected is None or name in map(str, selected)
 
 
-def kept_names(names: Sequence[str], wanted: Classes | None) -> list[str]:
-    """Those of a source's classes that are wanted, all by default, in the source's order.
+def select_names(names: Sequence[str], selected: Classes | None) -> list[str]:
+    """Return the selected class names in the source's order; all if `selected` is None.
 
     Raises:
-        UserError: naming all that are wanted and not there.
+        UserError: listing all selected classes that the source does not have.
     """
-    words = [str(name) for name in wanted or []]
-    if unknown := [word for word in words if word not in names]:
-        rule = "\n".join(f"there is no class {word}. {did_you_mean(word, names)}".rstrip() for word in unknown)
-        more = f", ... ({len(names)} in all)" if len(names) > SHOWN else "."
-        raise _problem(words, "the data", rule, f"Classes: {join_names(names[:SHOWN])}{more}")
-    return [name for name in names if is_wanted(name, wanted)]
+    requested = [str(name) for name in selected or []]
+    if unknown := [name for name in requested if name not in names]:
+        rule = "\n".join(f"unknown class {name}. {did_you_mean(name, names)}".rstrip() for name in unknown)
+        more = f", ... ({len(names)} in all)" if len(names) > MAX_LISTED else "."
+        raise _invalid_classes(requested, "the data", rule, f"Classes: {join_names(names[:MAX_LISTED])}{more}")
+    return [name for name in names if is_selected(name, selected)]
 
 
-def keep_classes(
-    names: Sequence[str], splits: Mapping[str, Split], wanted: Classes | None
+def select_classes(
+    names: Sequence[str], splits: Mapping[str, Split], selected: Classes | None
 ) -> tuple[list[str], dict[str, Split]]:
-    """Class names and splits of a source as if it had no other classes than those wanted.
+    """Return class names and splits as if the source had the selected classes alone.
 
     Raises:
-        UserError: as `kept_names`.
+        UserError: as `select_names`.
     """
-    kept = kept_names(names, wanted)
-    if wanted is None or kept == list(names):
-        return kept, dict(splits)
-    labels = np.array([kept.index(name) if name in kept else -1 for name in names])
-    found = {}
-    for split, whole in splits.items():
-        part = whole.take(np.flatnonzero(labels[whole.labels] >= 0))
-        found[split] = replace(part, labels=labels[part.labels])
-    return kept, found
+    remaining = select_names(names, selected)
+    if selected is None or remaining == list(names):
+        return remaining, dict(splits)
+    new_labels = np.array([remaining.index(name) if name in remaining else -1 for name in names])
+    reduced = {}
+    for split_name, split in splits.items():
+        part = split.select(np.flatnonzero(new_labels[split.labels] >= 0))
+        reduced[split_name] = replace(part, labels=new_labels[part.labels])
+    return remaining, reduced
 
 
-def few_of_each(split: Split, most: int, limit: int | None, seed: int) -> Split:
-    """At most so many pictures of each class, of a random order that depends on nothing but the seed and the split.
-
-    Fewer are some of more: those for 5 are among those for 50.
+def limit_splits(
+    splits: Mapping[str, Split],
+    train_fraction: float,
+    per_class: int | None,
+    limit: int | None,
+    seed: int,
+    stratify: bool,
+) -> dict[str, Split]:
+    """Return splits with fewer images.
 
     Args:
-        limit: at most so many in all, as many of one class as of another while there are.
+        train_fraction: share of the training images to keep.
+        per_class: then keep at most so many training images of each class.
+        limit: keep at most so many images of each split; with `per_class`, equally many training images of each class.
+
+    Raises:
+        UserError: if `train_fraction` leaves no training images.
+    """
+    limited = dict(splits)
+    if round((1 - train_fraction) * len(limited["train"])):
+        settings = {"data.train_fraction": train_fraction}
+        rest = {"rest": 1 - train_fraction}
+        train_seed = derive(seed, "train_fraction")
+        limited["train"] = split_randomly(limited["train"], rest, train_seed, stratify, settings)["train"]
+    if per_class is not None:
+        limited["train"] = limit_per_class(limited["train"], per_class, limit, seed)
+    if limit is not None:
+        for name, split in limited.items():
+            if limit < len(split):
+                rest = {"rest": 1 - limit / len(split)}
+                split_seed = derive(seed, "limit", name)
+                limited[name] = split_randomly(split, rest, split_seed, stratify, {"data.limit": limit})["train"]
+    return limited
+
+
+def limit_per_class(split: Split, per_class: int, limit: int | None, seed: int) -> Split:
+    """Draw at most so many images of each class, depending on the seed and the split alone.
+
+    The images drawn for a smaller `per_class` are among those drawn for a larger one.
+
+    Args:
+        limit: largest total; equally many images of each class, as far as there are.
     """
     order = np.random.RandomState(derive(seed, "per_class") % 2**32).permutation(len(split))
     labels = split.labels[order]
-    turn = pd.Series(labels).groupby(labels).cumcount().to_numpy()  # 0 of the first of its class, 1 of the next
-    in_turn = order[np.argsort(turn, kind="stable")]
-    return split.take(in_turn[: np.count_nonzero(turn < most)][:limit])
+    rank = pd.Series(labels).groupby(labels).cumcount().to_numpy()  # 0 for the first image of its class
+    by_rank = order[np.argsort(rank, kind="stable")]
+    return split.select(by_rank[: np.count_nonzero(rank < per_class)][:limit])
 
 
-def _problem(wanted: Sequence[str | int], stage: str, rule: str, remedy: str) -> UserError:
-    return UserError(stage, [Problem("data.classes", rule, f"[{','.join(map(str, wanted))}]", remedy)])
+def _invalid_classes(selected: Sequence[str | int], stage: str, rule: str, remedy: str) -> UserError:
+    return UserError(stage, [Problem("data.classes", rule, f"[{','.join(map(str, selected))}]", remedy)])

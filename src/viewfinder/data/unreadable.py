@@ -1,60 +1,68 @@
-"""Pictures that cannot be read: refused all at once, or left out of the splits they are in."""
+"""Unreadable images: one error that lists all of them, or their exclusion from the splits."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from viewfinder.data.decode_parallel import Unread
+from viewfinder.data.decode_parallel import Unreadable
 from viewfinder.data.split import Split
 from viewfinder.errors import Problem, UserError, join_names
 
 OnError = Literal["raise", "skip"]
-NAMED = 100
-"""Pictures that an error names at most."""
+MAX_NAMED = 100
+"""Images listed in an error."""
 
 
-class Skipped(NamedTuple):
+class SkippedImage(NamedTuple):
+    """An unreadable image that was excluded."""
+
     picture: str
-    """as predictions.csv would call it"""
+    """name as in predictions.csv"""
     reason: str
 
 
-def leave_out(
-    splits: Mapping[str, Split], unread: Mapping[str, Unread], on_error: OnError, class_names: list[str]
-) -> tuple[dict[str, Split], list[Skipped]]:
-    """The splits without the pictures that cannot be read, and these with the reason.
+def exclude_unreadable(
+    splits: Mapping[str, Split], unreadable: Mapping[str, Unreadable], on_error: OnError, class_names: list[str]
+) -> tuple[dict[str, Split], list[SkippedImage]]:
+    """Return the splits without their unreadable images, and the excluded images.
 
     Args:
-        unread: split -> place in it -> why that picture cannot be read.
+        unreadable: split -> index in it -> why the image cannot be read.
 
     Raises:
-        UserError: naming those pictures, if there are any and they must not be skipped; or if a split, or a
-            class in training, would have none left.
+        UserError: listing the unreadable images, if `on_error` is "raise", or if a split or a training class would be
+            empty.
     """
-    problems = [problem for found in unread.values() for problem in found.values()]
+    problems = [problem for in_split in unreadable.values() for problem in in_split.values()]
     if not problems:
         return dict(splits), []
-    looked_at = sum(len(splits[name]) for name in unread)
-    rule = f"holds {len(problems):,} that cannot be read, of {looked_at:,} pictures"
+    total = sum(len(splits[name]) for name in unreadable)
     if on_error == "raise":
-        remedy = "Mend or remove those files, or leave them out with data.on_error=skip."
-        raise _refused(problems, [Problem("data.root", rule, remedy=remedy)])
-    left = dict(splits)
+        remedy = "Repair or remove these files, or set data.on_error=skip to leave them out."
+        raise _unreadable_error(problems, total, [], remedy)
+    remaining = dict(splits)
     skipped = []
-    for name, found in unread.items():
-        before = splits[name]
-        left[name] = before.take(np.array([place for place in range(len(before)) if place not in found], dtype=int))
-        skipped += [Skipped(before.names[place], problem.rule) for place, problem in found.items()]
-    lost = [Problem(f"the {name} split", "has no picture that can be read") for name in unread if not len(left[name])]
-    gone = set(splits["train"].labels.tolist()) - set(left["train"].labels.tolist())
-    if gone and len(left["train"]):
-        names = join_names(class_names[label] for label in sorted(gone))
-        lost.append(Problem("the train split", f"has no picture that can be read of {names}"))
-    if lost:
-        raise _refused(problems, [*lost, Problem("data.root", rule, remedy="Mend or replace those files.")])
-    return left, skipped
+    for name, in_split in unreadable.items():
+        split = splits[name]
+        remaining[name] = split.select(np.array([index for index in range(len(split)) if index not in in_split], int))
+        skipped += [SkippedImage(split.names[index], problem.rule) for index, problem in in_split.items()]
+    empty = [Problem(f"the {name} split", "has no readable images") for name in unreadable if not len(remaining[name])]
+    lost = set(splits["train"].labels.tolist()) - set(remaining["train"].labels.tolist())
+    if lost and len(remaining["train"]):
+        names = join_names(class_names[label] for label in sorted(lost))
+        empty.append(Problem("the train split", f"has no readable images of {names}"))
+    if empty:
+        raise _unreadable_error(problems, total, empty, "Repair or replace these files.")
+    return remaining, skipped
 
 
-def _refused(problems: list[Problem], conclusion: list[Problem]) -> UserError:
-    return UserError("the data", [*problems[:NAMED], *conclusion], most=NAMED + len(conclusion))
+def _unreadable_error(problems: list[Problem], total: int, consequences: list[Problem], remedy: str) -> UserError:
+    summary = Problem("data.root", f"{len(problems):,} of {total:,} images are unreadable", remedy=remedy)
+    plural = "s" * (len(problems) > 1)
+    return UserError(
+        "the data",
+        [*problems[:MAX_NAMED], *consequences, summary],
+        most=MAX_NAMED + len(consequences) + 1,
+        headline=f"{len(problems):,} unreadable image{plural} in data.root",
+    )

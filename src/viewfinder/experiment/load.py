@@ -43,7 +43,7 @@ class OpenedRun:
         self.classifier = build_classifier(cfg, network, self.facts["class_counts"])
         channels, size = self.stored
         preprocess = self.classifier.preprocess
-        self.picture_shape = (channels, preprocess.for_files(size) if preprocess.resize.cover else size)
+        self.picture_shape = (channels, preprocess.fit_to_files(size) if preprocess.resize.cover else size)
         load_weights(self.classifier, folder.best if weights == "best" else folder.last)
         check_loss(self.classifier.loss, len(self.class_names))
         set_tf32(False)
@@ -67,7 +67,7 @@ class OpenedRun:
         data.load(self.classifier.preprocess, (split,))
         network = self.classifier.network
         if has_frozen_backbone(network):  # as the run itself scored it, whose bits would differ otherwise
-            use_features(self.cfg, data, network, self.trainer.strategy.root_device, data.facts()["fingerprint"])
+            use_features(self.cfg, data, network, self.trainer.strategy.root_device, data.summarise()["fingerprint"])
         return data
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class OpenedRun:
         known = self.folder.read_scores()[weights].get(split) if self.folder.scores.is_file() else None
         if known is None:
             return f"scores.json has no scores of the {split} split to compare with."
-        if data.facts()["fingerprint"][split] != self.facts["fingerprint"].get(split):
+        if data.summarise()["fingerprint"][split] != self.facts["fingerprint"].get(split):
             return "These are other pictures than the run had, so its scores.json says something else."
         if known == scores:
             return "Equal to scores.json."

@@ -70,7 +70,7 @@ def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] 
             choices = settle(cfg, parts, trainer)
             if cfg.scheduler:
                 log.info(f"schedule {cfg.scheduler._target_} is left out: here the learning rate grows")
-            parts.data.chunk = 1  # or training could be stopped after every fiftieth batch alone
+            parts.data.chunk_size = 1  # or training could be stopped after every fiftieth batch alone
             parts.classifier.make_schedule = lambda optimizer, _: grow(optimizer, rates / cfg.optimizer.lr)
             try:
                 trainer.fit(parts.classifier, datamodule=parts.data)
@@ -143,7 +143,7 @@ class RangeRecorder(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.signals.requested is not None:  # and the exception was swallowed where the signal arrived
             raise Stopped(self.signals.requested)
-        ((_, positions),) = batch.part.batches
+        ((_, positions),) = batch.indices.batches
         self.within.append(pl_module.losses[-1].item() / len(positions))
         if trainer.global_step == len(self.losses):  # more batches belong to this step
             return

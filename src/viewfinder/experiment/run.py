@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from viewfinder.config.instantiate import instantiate
-from viewfinder.data.module import EVALUATION_BATCH, ImageData
+from viewfinder.data.module import EVALUATION_BATCH_FACTOR, ImageData
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.data.seeding import seed_everything
 from viewfinder.evaluation.metrics import Predictions
@@ -101,7 +101,7 @@ def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
     data.load(preprocess_of(network))
     if cfg.trainer.get("keep_freed_memory", True):  # only now: reading pictures takes more than training needs again
         keep_freed_memory()
-    data_facts = data.facts()
+    data_facts = data.summarise()
     facts = summarise_network(network, data.in_channels, len(data.class_names))  # before phases look at its parameters
     classifier = build_classifier(cfg, network, data_facts["class_counts"])
     facts["trained"] = sum(p.numel() for p in network.parameters() if p.requires_grad)  # in any of them
@@ -147,7 +147,7 @@ def carry_out(
         logging_to(run.log if run.is_writer else None),
         explained(run),
         start_tensorboard(
-            run, network, data.pictures["val"], data.class_names, plain, start.epochs if start else 0
+            run, network, data.images["val"], data.class_names, plain, start.epochs if start else 0
         ) as board,
     ):
         run.write_data(parts.data_facts)
@@ -181,11 +181,11 @@ def carry_out(
         if board is not None:
             board.write_scores(scores["best"])
             write_projector(
-                run, classifier, network, data.pictures["test"], classifier.predictions["test"],
+                run, classifier, network, data.images["test"], classifier.predictions["test"],
                 names=data.splits["test"].names,
                 class_names=data.class_names,
                 most=cfg.trainer.get("embeddings", EMBEDDINGS),
-                batch_size=EVALUATION_BATCH * data.batch_size,
+                batch_size=EVALUATION_BATCH_FACTOR * data.batch_size,
                 device=trainer.strategy.root_device,
                 cached_features=data.features.get("test"),
                 show_progress=cfg.trainer.get("progress_bar", True),
@@ -202,10 +202,10 @@ def settle(cfg: DictConfig, parts: Parts, trainer: pl.Trainer, before: Mapping[s
         before: as `choose` takes it.
     """
     data, device = parts.data, trainer.strategy.root_device
-    data.settle(device)
+    data.move_to_device(device)
     log_data_summary(data)
     log_model_summary(parts.network_facts)
-    batch = (data.batch_size, *data.picture_shape)
+    batch = (data.batch_size, *data.image_shape)
     network = parts.classifier.network
     if kept := kept_random(cfg, network, parts.classifier.phases):
         log.info(f"         {kept}: model.weights=null")
@@ -258,7 +258,7 @@ def write_results(run: RunFolder, data: ImageData, test: Predictions, scores: Sc
     table = build_prediction_table(data.splits["test"].names, test, data.class_names)
     replace_text(run.predictions, table.to_csv(index=False, float_format=FLOAT_FORMAT))
     write_json(run.scores, scores)
-    mistakes = draw_mistakes(data.pictures["test"], test, data.class_names)
+    mistakes = draw_mistakes(data.images["test"], test, data.class_names)
     if mistakes is not None:
         save_image(mistakes, run.mistakes)
     write_report(run, "finished")

@@ -26,12 +26,12 @@ def log_data_summary(data: ImageData) -> None:
     say_wrapped(f"classes  {printable(join_names(names[:MOST_CLASSES]))}{more}")
     log.info(f"pictures {join_names(f'{name} {len(split):,}' for name, split in data.splits.items())}")
     _log_small_classes(data)
-    say_wrapped(f"         {data.where}")
+    say_wrapped(f"         {data.stored.location}")
     for line in describe_skipped(data):
         log.info(line)
     for name, reason in data.skipped[MOST_SKIPPED:]:
         log.info(f"skipped  {printable(name)}: {reason}", extra=ONLY_IN_FILE)
-    pixels, labels = data.pictures["train"].at(torch.arange(min(data.batch_size, len(data.pictures["train"]))))
+    pixels, labels = data.images["train"].gather(torch.arange(min(data.batch_size, len(data.images["train"]))))
     dtype = str(pixels.dtype).removeprefix("torch.")
     log.info(f"a batch  {tuple(pixels.shape)} {dtype}, labels {tuple(labels.shape)}")
 

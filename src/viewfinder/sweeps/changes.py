@@ -127,7 +127,7 @@ def look_at(look: Look) -> dict[str, Any]:
         data.load(Preprocess(look.side, **look.cropped))
     except UserError as error:
         return {"error": error.reason}
-    return {"facts": data.facts()}
+    return {"facts": data.summarise()}
 
 
 def _check_found(found: Mapping[str, Any], sweep: SweepFolder) -> None:

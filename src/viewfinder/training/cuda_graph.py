@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from viewfinder.data.batches import Batch
-from viewfinder.data.storage import gigabytes
+from viewfinder.data.memory import format_size
 from viewfinder.training.precision import HALF
 
 Found = TypeVar("Found")
@@ -156,7 +156,7 @@ def capture(work: Callable[[], Found], gpu: torch.device) -> tuple[torch.cuda.CU
         raise RuntimeError(f"{type(cause).__name__}: {what}") from error
     kept, free = torch.cuda.memory_reserved(gpu) - before, torch.cuda.mem_get_info(gpu)[0]
     if kept > free:  # as a batch of another size may need, and evaluation
-        raise RuntimeError(f"it would keep {gigabytes(kept)} of memory for itself, and {gigabytes(free)} are free")
+        raise RuntimeError(f"it would keep {format_size(kept)} of memory for itself, and {format_size(free)} are free")
     return graph, found
 
 

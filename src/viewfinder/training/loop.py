@@ -59,7 +59,7 @@ class TrainingLoop(Callback):
 
     def steps_an_epoch(self, trainer: pl.Trainer) -> int:
         """The optimizer's."""
-        batches = len(trainer.datamodule.training_order().numbers)  # type: ignore[attr-defined]
+        batches = len(trainer.datamodule.training_order().batch_numbers)  # type: ignore[attr-defined]
         return -(-batches // self.accumulate_grad_batches)
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
@@ -73,10 +73,10 @@ class TrainingLoop(Callback):
         steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
         seed, epoch = module.seed, module.current_epoch
         with step_context(self.precision):
-            for index, batch in enumerate(chunk, chunk.part.first + 1):
+            for index, batch in enumerate(chunk, chunk.indices.first + 1):
                 module.seed_step(seed, "step", epoch, batch.number)  # type: ignore[operator]
                 graph = self._graph_for(module, optimizer, batch)
-                is_due = index % self.accumulate_grad_batches == 0 or index == chunk.part.total
+                is_due = index % self.accumulate_grad_batches == 0 or index == chunk.indices.total
                 if graph is None:
                     self._backward(module, batch)
                 if is_due:
@@ -195,4 +195,4 @@ class TrainingLoop(Callback):
         epochs.ready = epochs.started = epochs.processed = epochs.completed = state["epoch"]
         steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
         steps.ready = steps.completed = state["steps"]
-        trainer.datamodule.done = (state["epoch"], state["batches"])  # type: ignore[attr-defined]
+        trainer.datamodule.resume_position = (state["epoch"], state["batches"])  # type: ignore[attr-defined]

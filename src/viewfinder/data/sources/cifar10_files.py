@@ -1,4 +1,4 @@
-"""CIFAR-10's files as they were published, or none: by their checksums, from an archive that torchvision downloads."""
+"""CIFAR-10's published files, verified by their checksums; the archive is downloaded if it is missing."""
 
 import contextlib
 import hashlib
@@ -14,127 +14,132 @@ from pathlib import Path, PurePosixPath
 from viewfinder.errors import Problem, UserError, join_names
 
 TIMEOUT = 60
-"""Seconds without an answer after which a download is given up; torchvision would wait for ever."""
+"""Seconds without an answer after which a download fails; torchvision would wait forever."""
 
 
-def published_files(root: Path, download: bool) -> dict[str, bytes]:
-    """Name -> content of every file that holds pictures or class names; of each, the MD5 is the published one.
+def read_published_files(root: Path, download: bool) -> dict[str, bytes]:
+    """Return name -> content of every file with images or class names.
 
-    What root/cifar-10-batches-py/ lacks is taken from the archive in root, and that downloaded if it is not there.
+    Files missing from root/cifar-10-batches-py/ are extracted from the archive in root, which is downloaded if it is
+    missing too.
 
     Raises:
-        UserError: if a file there or the archive is not as published, or it is not there and cannot be had.
+        UserError: if a file or the archive does not match its published MD5 checksum, or cannot be obtained.
     """
     from torchvision.datasets import CIFAR10 as Archive  # noqa: N811
 
-    sums = {name: md5 for name, md5 in (*Archive.train_list, *Archive.test_list)}  # noqa: C416 lists, not tuples
-    sums[Archive.meta["filename"]] = Archive.meta["md5"]
+    checksums = {name: md5 for name, md5 in (*Archive.train_list, *Archive.test_list)}  # noqa: C416 lists, not tuples
+    checksums[Archive.meta["filename"]] = Archive.meta["md5"]
     folder = root / Archive.base_folder
-    found = _read(root, folder, sums)
-    missing = {name: md5 for name, md5 in sums.items() if name not in found}
+    files = _read_verified(root, folder, checksums)
+    missing = {name: md5 for name, md5 in checksums.items() if name not in files}
     if missing:
-        with _leaving_no_empty_folder(root):
+        with _remove_new_folders_on_error(root):
             archive = root / Archive.filename
             if archive.is_file():
-                _check_archive(root, archive)
+                _verify_archive(root, archive)
             else:
-                _download(root, archive, download)
-            _extract(root, archive, folder, missing)
-        found |= _read(root, folder, missing)
-    return found
+                _download_archive(root, archive, download)
+            _extract_files(root, archive, folder, missing)
+        files |= _read_verified(root, folder, missing)
+    return files
 
 
-def _read(root: Path, folder: Path, sums: Mapping[str, str]) -> dict[str, bytes]:
+def _read_verified(root: Path, folder: Path, checksums: Mapping[str, str]) -> dict[str, bytes]:
     try:
-        found = {name: (folder / name).read_bytes() for name in sums if (folder / name).is_file()}
+        files = {name: (folder / name).read_bytes() for name in checksums if (folder / name).is_file()}
     except OSError as error:
-        raise _problem(root, f"{error.filename}: {error.strerror}", "Mend that.") from error
-    wrong = [str(folder.resolve() / name) for name, content in found.items() if not _has_md5(content, sums[name])]
+        raise _root_error(root, f"{error.filename}: {error.strerror}", "Make the file readable.") from error
+    wrong = [str(folder.resolve() / name) for name, content in files.items() if not _has_md5(content, checksums[name])]
     if wrong:
-        rule = f"not as published, by the MD5 checksum: {join_names(wrong)}"
-        raise _problem(root, rule, f"Remove {folder.resolve()}, and it is made anew from the published archive.")
-    return found
+        rule = f"files do not match their published MD5 checksums: {join_names(wrong)}"
+        raise _root_error(root, rule, f"Remove {folder.resolve()} to extract it again from the published archive.")
+    return files
 
 
 def _has_md5(content: bytes, md5: str) -> bool:
     return hashlib.md5(content, usedforsecurity=False).hexdigest() == md5
 
 
-def _check_archive(root: Path, archive: Path) -> None:
+def _verify_archive(root: Path, archive: Path) -> None:
     from torchvision.datasets import CIFAR10 as Archive  # noqa: N811
     from torchvision.datasets.utils import calculate_md5
 
     if (md5 := calculate_md5(archive)) != Archive.tgz_md5:
         size = f"its {archive.stat().st_size:,} bytes have the MD5 checksum {md5}, not {Archive.tgz_md5}"
-        rule = f"{archive.resolve()} is not the published archive, or a part of it: {size}"
-        raise _problem(root, rule, f"Remove it, and it is downloaded again from {Archive.url}.")
+        rule = f"{archive.resolve()} is not the published archive, or is incomplete: {size}"
+        raise _root_error(root, rule, f"Remove it to download it again from {Archive.url}.")
 
 
-def _download(root: Path, archive: Path, may: bool) -> None:
+def _download_archive(root: Path, archive: Path, is_allowed: bool) -> None:
     from torchvision.datasets import CIFAR10 as Archive  # noqa: N811
     from torchvision.datasets.utils import download_url
 
     remedy = (
-        f"Download {Archive.url} where there is a network and put it, as it is, at {root.resolve() / archive.name}; "
-        f"or name the folder that holds {Archive.base_folder}/ by data.root=PATH. "
+        f"Download {Archive.url} on a machine with a network and save it as {root.resolve() / archive.name}, "
+        f"or set data.root=PATH to the folder that contains {Archive.base_folder}/. "
         "python train.py experiment=quickstart needs no network."
     )
-    if not may:
-        raise _problem(root, f"CIFAR-10 is not in {root.resolve()}, and data.download=false", remedy)
-    beside = archive.with_name(f".{archive.name}.{os.getpid()}")
-    before = socket.getdefaulttimeout()
+    if not is_allowed:
+        raise _root_error(root, f"CIFAR-10 is not in {root.resolve()}, and data.download=false", remedy)
+    temporary = archive.with_name(f".{archive.name}.{os.getpid()}")
+    default_timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:
-        download_url(Archive.url, root, beside.name, Archive.tgz_md5)
-        beside.replace(archive)
+        download_url(Archive.url, root, temporary.name, Archive.tgz_md5)
+        temporary.replace(archive)
     except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
         cause = getattr(error, "reason", None) or (str(error) or type(error).__name__).splitlines()[0]
-        rule = f"CIFAR-10 is not in {root.resolve()}, and it cannot be downloaded: {cause}"
-        raise _problem(root, rule, remedy) from error
+        rule = f"CIFAR-10 is not in {root.resolve()} and cannot be downloaded: {cause}"
+        raise _root_error(root, rule, remedy) from error
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(default_timeout)
         with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
-def _extract(root: Path, archive: Path, folder: Path, wanted: Mapping[str, str]) -> None:
-    """The wanted files, by name and checksum, from the archive into a folder: all of them or none."""
+def _extract_files(root: Path, archive: Path, folder: Path, checksums: Mapping[str, str]) -> None:
+    """Extract files from the archive into a folder, all of them or none.
+
+    Args:
+        checksums: name -> MD5 of the files to extract.
+    """
     try:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=root) as temporary:
+            extracted = Path(temporary)
             with tarfile.open(archive, "r:gz") as tar:
                 for member in tar:
                     path = PurePosixPath(member.name)
                     if not (member.isreg() or member.isdir()):
-                        raise tarfile.TarError(f"{member.name} in it is neither a file nor a folder")
+                        raise tarfile.TarError(f"its member {member.name} is neither a file nor a folder")
                     if path.parts[:1] != (folder.name,) or ".." in path.parts:
-                        raise tarfile.TarError(f"{member.name} in it leads out of {folder.name}/")
+                        raise tarfile.TarError(f"its member {member.name} is outside {folder.name}/")
                     content = tar.extractfile(member)
-                    if content is not None and path.parent == PurePosixPath(folder.name) and path.name in wanted:
-                        (Path(temporary) / path.name).write_bytes(content.read())
-            fresh = Path(temporary)
-            for name, md5 in wanted.items():
-                if not (fresh / name).is_file() or not _has_md5((fresh / name).read_bytes(), md5):
-                    raise tarfile.TarError(f"{name} in it is missing, or not as published")
+                    if content is not None and path.parent == PurePosixPath(folder.name) and path.name in checksums:
+                        (extracted / path.name).write_bytes(content.read())
+            for name, md5 in checksums.items():
+                if not (extracted / name).is_file() or not _has_md5((extracted / name).read_bytes(), md5):
+                    raise tarfile.TarError(f"its member {name} is missing or does not match the published checksum")
             folder.mkdir(exist_ok=True)
-            for name in wanted:
-                (fresh / name).replace(folder / name)
+            for name in checksums:
+                (extracted / name).replace(folder / name)
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         rule = f"{archive.resolve()} cannot be extracted: {getattr(error, 'strerror', None) or error}"
-        raise _problem(root, rule, "Make room there, or remove it, and it is downloaded again.") from error
+        raise _root_error(root, rule, "Free disk space, or remove the archive to download it again.") from error
 
 
-def _problem(root: Path, rule: str, remedy: str) -> UserError:
+def _root_error(root: Path, rule: str, remedy: str) -> UserError:
     return UserError("the data", [Problem("data.root", rule, str(root), remedy)])
 
 
 @contextlib.contextmanager
-def _leaving_no_empty_folder(root: Path) -> Iterator[None]:
-    """If something is raised, the folders are removed again that had to be made for root."""
-    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+def _remove_new_folders_on_error(root: Path) -> Iterator[None]:
+    """Remove the folders again that were created for root, if an error is raised and they are empty."""
+    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         yield
     except BaseException:
-        for folder in made:
+        for folder in missing:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise

@@ -7,7 +7,7 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from viewfinder.data.decode import as_picture
+from viewfinder.data.decode import to_pil_image
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.reporting.style import shorten_label
 
@@ -59,7 +59,7 @@ def format_captions(predictions: Predictions, class_names: list[str]) -> list[tu
 def resize_to_side(image: Tensor, side: int = SIDE) -> Image.Image:
     """Resize an image, (C, H, W) uint8, until its longer side has `side` pixels; enlarged pixels become squares."""
     height, width = image.shape[1:]
-    picture = as_picture(image)
+    picture = to_pil_image(image)
     scale = side / max(height, width)
     size = max(1, round(scale * width)), max(1, round(scale * height))
     return picture.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX)

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from viewfinder.data.batches import Pictures
+from viewfinder.data.batches import SplitImages
 from viewfinder.errors import printable
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.models.transfer import find_head
@@ -30,7 +30,7 @@ def write_projector(
     run: RunFolder,
     classifier: nn.Module,
     network: nn.Module,
-    images: Pictures,
+    images: SplitImages,
     predictions: Predictions,
     *,
     names: np.ndarray,
@@ -38,7 +38,7 @@ def write_projector(
     most: int,
     batch_size: int,
     device: torch.device,
-    cached_features: Pictures | None = None,
+    cached_features: SplitImages | None = None,
     show_progress: bool = True,
 ) -> None:
     """Write the input of the network's last linear layer for evenly spaced test images.
@@ -106,8 +106,8 @@ def read_features(
     classifier: nn.Module,
     network: nn.Module,
     head: str,
-    images: Pictures,
-    cached_features: Pictures | None,
+    images: SplitImages,
+    cached_features: SplitImages | None,
     chunks: Sequence[Tensor],
     show_progress: bool,
 ) -> tuple[Tensor, list[Image.Image]]:
@@ -136,10 +136,10 @@ def read_features(
     )
     try:
         for positions in chunks:
-            pixels, _ = images.at(positions)
+            pixels, _ = images.gather(positions)
             thumbnails += [draw_thumbnail(image, side) for image in pixels]
             if cached_features is not None:
-                pixels, _ = cached_features.at(positions.to(cached_features.device))
+                pixels, _ = cached_features.gather(positions.to(cached_features.device))
             captured.clear()
             classifier(pixels.to(device))
             if not captured:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from viewfinder.data.batches import Pictures
+from viewfinder.data.batches import SplitImages
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.evaluation.metrics import Predictions, count_confusion
 from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion
@@ -149,7 +149,7 @@ class TensorBoard:
 def start_tensorboard(
     run: RunFolder,
     network: nn.Module,
-    images: Pictures,
+    images: SplitImages,
     class_names: list[str],
     config: Mapping[str, Any],
     epochs: int = 0,
@@ -167,7 +167,7 @@ def start_tensorboard(
     if not run.is_writer:
         return nullcontext()
     is_resumed = truncate_events(run.path, epochs, frozenset({*FINAL_SCORES, FINAL_CONFUSION}))
-    pixels, _ = images.at(torch.arange(min(SAMPLES, len(images))))
+    pixels, _ = images.gather(torch.arange(min(SAMPLES, len(images))))
     board = TensorBoard(run, config, class_names, pixels, epochs if is_resumed else None)
     if not is_resumed:
         side = preprocess_of(network).image_size

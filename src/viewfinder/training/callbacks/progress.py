@@ -50,7 +50,7 @@ class Progress(Callback):
         self._close()
         if self.is_drawn:
             off = None if trainer.is_global_zero else True
-            count = len(loader.sampler.numbers)
+            count = len(loader.sampler.batch_numbers)
             self.bar = tqdm(
                 total=count, initial=done, desc=description, unit=" batches", leave=False, disable=off, delay=1
             )

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from viewfinder.data.batches import Features
-from viewfinder.data.module import GPU_SHARE, ImageData, free_memory
-from viewfinder.data.storage import gigabytes
+from viewfinder.data.memory import GPU_SHARE, format_size, free_gpu_memory
+from viewfinder.data.module import ImageData
 from viewfinder.errors import join_names
 from viewfinder.models.transfer import Transferable
 from viewfinder.runs.cache_dir import cache_folder
@@ -60,7 +60,7 @@ def use_features(
         return None
     if reason := why_not(cfg):
         return _decline(reason)
-    one = (1, *data.picture_shape)
+    one = (1, *data.image_shape)
     probe = torch.randint(0, 256, one, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     try:
         backbone = Backbone(network, probe, device)
@@ -71,7 +71,7 @@ def use_features(
     kept = {}
     for split, fingerprint in fingerprints.items():
         known = facts | facts_of_pictures(data, split, fingerprint)
-        shape = (len(data.pictures[split]), backbone.width)
+        shape = (len(data.images[split]), backbone.width)
         kept[split] = KeptFeatures(folder, key_of(known), shape, backbone.batch, known)
     show = cfg.trainer.get("progress_bar", True) and not is_helper()
     features, computed, seconds = {}, 0, 0.0
@@ -83,7 +83,7 @@ def use_features(
         return _decline(f"there is no room for them: {error}")
     freed = remove_oldest(folder, {each.path.stem for each in kept.values()}) if computed else 0
     if freed:
-        say_wrapped(f"features {gigabytes(freed)} that were used longest ago are removed from {folder}")
+        say_wrapped(f"features {format_size(freed)} that were used longest ago are removed from {folder}")
     unwritable = next((each.unwritable for each in kept.values() if each.in_memory), None)
     _hand_over(data, features, device)
     return _say({
@@ -146,7 +146,7 @@ def _say(facts: dict[str, Any]) -> dict[str, Any]:
 def _hand_over(data: ImageData, found: Mapping[str, Tensor], device: torch.device) -> None:
     """Have batches taken from features, on the GPU if they leave most of it to the network."""
     size = sum(each.nbytes for each in found.values())
-    is_near = device.type != "cpu" and size <= GPU_SHARE * free_memory(device)
+    is_near = device.type != "cpu" and size <= GPU_SHARE * free_gpu_memory(device)
     for split, features in found.items():
         near = features.to(device) if is_near else features
-        data.features[split] = Features(near, data.pictures[split].labels.to(near.device))
+        data.features[split] = Features(near, data.images[split].labels.to(near.device))

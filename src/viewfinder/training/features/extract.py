@@ -60,7 +60,7 @@ class Backbone:
 
     def blocks(self, data: ImageData, split: str, done: int) -> Iterator[Tensor]:
         """Features of a split's pictures, but for the first `done` batches: (n, D) float32 on the CPU."""
-        for chunk in data.whole(split, self.batch, done):
+        for chunk in data.sequential_loader(split, self.batch, done):
             for batch in chunk.to(self.device):
                 yield self._features(batch.pixels)
 

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
-from viewfinder.data.storage import SHARE, gigabytes
+from viewfinder.data.memory import HOST_SHARE, format_size
 from viewfinder.runs.atomic import replacing
 
 LARGEST = 20 * 2**30
@@ -135,8 +135,8 @@ class KeptFeatures:
             if self.unwritable:
                 raise OSError(self.unwritable)
             free = shutil.disk_usage(self.path.parent).free
-            if self.nbytes - 4 * count * self.shape[1] > SHARE * free:
-                raise OSError(f"{gigabytes(self.nbytes)}, and {gigabytes(free)} of disk are free")
+            if self.nbytes - 4 * count * self.shape[1] > HOST_SHARE * free:
+                raise OSError(f"{format_size(self.nbytes)}, and {format_size(free)} of disk are free")
             # Others may have mapped a file that was whole: it is replaced, never cut.
             lines = self.index.read_text(encoding="utf-8").splitlines(keepends=True) if count else []
             with replacing(self.path) as beside:
@@ -168,8 +168,8 @@ class KeptFeatures:
     def _leave_disk(self, error: OSError, count: int) -> None:
         self.unwritable = str(error.strerror or error)
         available = psutil.virtual_memory().available
-        if self.nbytes > SHARE * available:
-            rule = f"{gigabytes(self.nbytes)}, and {gigabytes(available)} of memory are free"
+        if self.nbytes > HOST_SHARE * available:
+            rule = f"{format_size(self.nbytes)}, and {format_size(available)} of memory are free"
             raise NoRoomError(f"{self.path.parent}: {self.unwritable}; {rule}") from error
         self.in_memory = [self._mapped(count).clone()] if count else []
         for file in self.files:

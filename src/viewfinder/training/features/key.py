@@ -9,16 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from viewfinder.data.batches import StreamedPictures
 from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import preprocess_of
+from viewfinder.data.stream import StreamedImages
 from viewfinder.models.transfer import Transferable
 from viewfinder.runs.provenance import code, versions
 
 PACKAGE = Path(__file__).parents[2]
-CODE = ("models", "data/preprocess.py", "data/resize.py", "training/features", "data/batches.py")
+CODE = (
+    "models", "data/preprocess.py", "data/resize.py", "training/features", "data/batches.py", "data/order.py",
+    "data/stream.py",
+)  # fmt: skip
 """Where this package makes features of pictures, which are known by what they hold."""
-DECODING = ("data/decode.py", "data/resize.py")
+DECODING = ("data/decode.py", "data/jpeg.py", "data/resize.py")
 """And where it makes the pictures: of those that are streamed, the files are known."""
 
 
@@ -59,9 +62,9 @@ def facts_of_network(
 
 def facts_of_pictures(data: ImageData, split: str, fingerprint: str) -> dict[str, Any]:
     """What features depend on of a split's pictures; `fingerprint` is that of data.json."""
-    pictures = data.pictures[split]
+    pictures = data.images[split]
     facts = {"pictures": fingerprint, "picture_shape": tuple(pictures.shape)}
-    if isinstance(pictures, StreamedPictures):  # whose fingerprint knows the files by their sizes
+    if isinstance(pictures, StreamedImages):  # whose fingerprint knows the files by their sizes
         facts["files"] = _hash(path.read_bytes() for path in pictures.paths)
         facts["decoding"] = (_hash(_sources(DECODING)), versions().get("pillow"), versions().get("torchcodec"))
     return facts

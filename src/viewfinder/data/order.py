@@ -1,0 +1,86 @@
+"""Order of the images in an epoch, as chunks of batches."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from viewfinder.data.seeding import generator
+
+CHUNK_SIZE = 50
+"""Batches that Lightning receives at once; its overhead per call is a hundredth of them."""
+
+
+class ChunkIndices(NamedTuple):
+    """Consecutive batches of an epoch, as positions of their images."""
+
+    batches: list[tuple[int, Tensor]]
+    """(number, positions) of each batch"""
+    first: int
+    """batches of this process in the epoch before these"""
+    total: int
+    """batches of this process in the epoch"""
+
+
+class EpochOrder(Sampler[ChunkIndices]):
+    """Sampler of chunks whose order depends on (seed, epoch) alone, so that any epoch can be repeated.
+
+    A shuffled epoch leaves out a last batch of one image, because batch norm has no variance for it.
+
+    Args:
+        count: images in the split.
+        batch_size: images per batch; the last may have fewer.
+        seed: for shuffling; None keeps the split's order.
+        rank, world_size: of several processes. Each takes every world_size-th batch of a shuffled order, without the
+            batches that do not fill a round; or every world_size-th image of an unshuffled one.
+        max_batches: for each process.
+        chunk_size: batches per chunk.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        max_batches: int | None = None,
+        chunk_size: int = CHUNK_SIZE,
+    ):
+        self.count, self.batch_size, self.seed, self.chunk_size = count, batch_size, seed, chunk_size
+        self.rank, self.world_size = rank, world_size
+        if seed is None:
+            numbers = range(-(-len(range(rank, count, world_size)) // batch_size))
+        else:
+            batches = -(-count // batch_size)
+            if count % batch_size == 1 and count > 1 and batch_size > 1:
+                batches -= 1
+            numbers = range(rank, batches - batches % world_size, world_size)
+        self.batch_numbers = numbers if max_batches is None else numbers[:max_batches]
+        """of this process"""
+        self.epoch = 0
+        self.resume_position: tuple[int, int] = (0, 0)
+        """(epoch, batches): this process has trained on so many batches of that epoch, which are left out"""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Return the chunks in an epoch."""
+        return -(-len(self.batch_numbers) // self.chunk_size)
+
+    def __iter__(self) -> Iterator[ChunkIndices]:
+        if self.seed is None:
+            order = torch.arange(self.rank, self.count, self.world_size)
+        else:
+            order = torch.randperm(self.count, generator=generator(self.seed, "order", self.epoch))
+        resume_epoch, trained_batches = self.resume_position
+        skipped = trained_batches if resume_epoch == self.epoch else 0
+        for start in range(0, len(self.batch_numbers), self.chunk_size):
+            end = start + self.chunk_size
+            first = min(max(start, skipped), end)
+            numbers = self.batch_numbers[first:end]
+            batches = [(n, order[n * self.batch_size : (n + 1) * self.batch_size]) for n in numbers]
+            yield ChunkIndices(batches, first, len(self.batch_numbers))

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from conftest import ROOT
+from pages import PAGES, write_files
 
-BLOCK = re.compile(r"^```\w+\n# (?P<path>\S+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 TOGETHER = """
 from pathlib import Path
 
@@ -31,17 +31,13 @@ def insert_after(path: Path, line: str, added: str) -> None:
 
 
 def test_the_examples_of_contributing_pass_their_tests_and_train_together(tmp_path: Path) -> None:
-    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    guide = PAGES["CONTRIBUTING.md"]
     for folder in ("src", "conf"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / "tests").mkdir()
     for file in ("pyproject.toml", "tests/conftest.py"):
         shutil.copy(ROOT / file, tmp_path / file)
-    for block in BLOCK.finditer(guide):
-        path = tmp_path / block["path"]
-        assert not path.exists()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(block["text"], encoding="utf-8")
+    write_files("CONTRIBUTING.md", tmp_path)
     (tmp_path / "tests" / "test_together.py").write_text(TOGETHER, encoding="utf-8")
     metrics = tmp_path / "src" / "viewfinder" / "evaluation" / "metrics.py"
     (metric,) = re.findall(r"^# line in src/viewfinder/evaluation/metrics\.py\n(.*\n)", guide, re.MULTILINE)

@@ -1,0 +1,113 @@
+"""The documentation builds without warnings, and what is generated for it says what conf/ and src/ say."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, Page
+from pages import PAGES, list_commands
+
+sys.path.insert(0, str(ROOT / "docs" / "ext"))
+
+from config_reference import describe_configuration
+from room_graph import ROOMS, count_imports, draw_rooms
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation, built by the command that README.md shows from a copy of what it is made of."""
+    copy = tmp_path_factory.mktemp("project")
+    for folder in ("docs", "conf", "src"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("_build", "__pycache__"))
+    shutil.copy(ROOT / "README.md", copy)
+    (command,) = re.findall(r"`(sphinx-build [^`]*)`", PAGES["README.md"])
+    words = [sys.executable, "-m", "sphinx", *shlex.split(command)[1:]]
+    ended = subprocess.run(words, cwd=copy, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return copy / "docs" / "_build" / "html"
+
+
+def test_every_page_is_in_the_site_with_text_and_drawings(site: Path) -> None:
+    for page in PAGES:
+        if page.startswith("docs/"):
+            assert (site / f"{Path(page).stem}.html").is_file()
+    built = {path.stem: Page(path.read_text(encoding="utf-8")) for path in site.glob("*.html")}
+    assert "svg" in built["architecture"].tags
+    assert "optimizer.weight_decay" in built["configuration"].text
+    assert "60.60 ±0.17" in built["getting-started"].text
+    for page in built.values():
+        for source in page.fetched:
+            if source and not source.startswith(("#", "http")):
+                assert (site / source.partition("#")[0].partition("?")[0]).exists()
+
+
+def test_the_command_that_builds_the_site_is_the_same_on_every_page() -> None:
+    shown = {command for text in PAGES.values() for command in re.findall(r"sphinx-build [^`\n]*", text)}
+    shown |= {command.line for command in list_commands("sphinx-build")}
+    assert shown == {"sphinx-build -W docs docs/_build/html"}
+
+
+def test_every_relative_link_leads_to_a_file() -> None:
+    for page, text in PAGES.items():
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)|src=\"([^\"]+)\"", text):
+            (link,) = filter(None, target)
+            assert link.startswith("http") or ((ROOT / page).parent / link).is_file(), f"{page}: {link}"
+
+
+def test_the_reference_holds_every_key_of_conf_with_its_default_and_comment() -> None:
+    reference = describe_configuration(ROOT / "conf")
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        group = path.parent.relative_to(ROOT / "conf").as_posix()
+        assert group == "." or f"\n#### {group}={path.stem}\n" in reference
+        text = path.read_text(encoding="utf-8")
+        if group != "." and "Pretrained" not in text and "@package" not in text:
+            for key, value in (yaml.safe_load(text) or {}).items():
+                if not (isinstance(value, dict) or key in ("_target_", "defaults")):
+                    assert f"| `{group.replace('/', '.')}.{key}` |" in reference
+    assert "| `trainer.max_epochs` | `10` |  |" in reference
+    assert "| `data.root` | required |  |" in reference
+    assert "| `model.hidden` | `[]` | units of hidden layers in the head, for example \\[512, 256\\] |" in reference
+    assert "| `phases.fine_tune.lr` | `1e-4` |  |" in reference
+    assert "| `sweep.max_jobs` | `1000` |" in reference
+
+
+def test_a_choice_like_another_shows_only_what_differs() -> None:
+    reference = describe_configuration(ROOT / "conf")
+    section = reference.split("#### model=vgg16\n")[1].partition("####")[0]
+    assert "Keys and defaults of `model=alexnet`, except:" in section
+    assert [line.split("`")[1] for line in section.splitlines() if line.startswith("| `")] == ["model.variant"]
+
+
+def test_imports_are_counted_by_room(tmp_path: Path) -> None:
+    files = {
+        "__init__.py": "from house.config import moved\n",
+        "errors.py": "import json\n",
+        "cli/main.py": "def run():\n    from house.data import load\n    import house.errors\n",
+        "cli/other.py": "from house import errors\nfrom house.data.load import read\n",
+        "data/load.py": "from ..errors import Problem\nfrom . import split\n",
+        "data/split.py": "import housekeeping.errors\n",
+    }
+    for name, text in files.items():
+        (tmp_path / "house" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "house" / name).write_text(text)
+    assert count_imports(tmp_path / "house") == Counter({
+        ("cli", "data"): 2, ("cli", "errors"): 2, ("data", "errors"): 1,
+    })  # fmt: skip
+
+
+def test_the_drawing_has_every_room_and_is_the_same_each_time() -> None:
+    edges = count_imports(ROOT / "src" / "viewfinder")
+    drawing = draw_rooms(edges)
+    assert drawing == draw_rooms(Counter(dict(reversed(edges.items()))))
+    rooms = {path.stem for path in (ROOT / "src" / "viewfinder").iterdir() if not path.name.startswith("__")}
+    assert set(ROOMS) == rooms - {"conf"}
+    for room in ROOMS:
+        assert f">{room}</text>" in drawing
+    assert 'class="up"' not in draw_rooms(Counter({("cli", "errors"): 1}))
+    assert 'class="up"' in draw_rooms(Counter({("errors", "cli"): 1}))

@@ -1,0 +1,63 @@
+"""Files and Python code that README.md and docs/ show work as they stand."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from omegaconf import OmegaConf
+from pages import FILE, PAGES, Command, list_commands, own_words, read_blocks, write_files
+
+from viewfinder.config.overrides import compose_config
+from viewfinder.experiment.run import run_experiment
+
+SMALL = ["trainer.max_epochs=1", "trainer.limit_batches=2", "trainer.accelerator=cpu", "trainer.threads=1"]
+PARTS = [
+    command for command in list_commands("python train.py", "viewfinder train")
+    if own_words(command.page).intersection(shlex.split(command.line))
+]  # fmt: skip
+
+
+def test_a_network_of_ones_own_is_one_file(tmp_path: Path) -> None:
+    (command,) = [command for command in PARTS if command.page == "README.md"]
+    write_files("README.md", tmp_path)
+    typed = [*shlex.split(command.line)[2:], *SMALL, "data=digits", "run_dir=run"]
+    script = [sys.executable, str(ROOT / "train.py"), *typed]
+    ended = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").model == {"_target_": "tiny.Tiny", "width": 32}
+
+
+def test_both_pages_show_the_same_network() -> None:
+    shown = {page: [block for block in read_blocks(page, "python") if "tiny.py" in block] for page in PAGES}
+    assert shown["README.md"] == shown["docs/own-parts.md"] != []
+
+
+@pytest.mark.parametrize("command", [c for c in PARTS if c.page != "README.md"], ids=lambda command: command.line)
+def test_each_part_of_ones_own_trains(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(command.page, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for path in tmp_path.glob("*.py"):
+        monkeypatch.delitem(sys.modules, path.stem, raising=False)
+    typed = shlex.split(command.line)[2:]
+    data = [] if any(word.startswith("data=") for word in typed) else ["data=digits"]
+    epochs = ["trainer.max_epochs=2"] if "phases=mine" in typed else []
+    scores = run_experiment(compose_config([*data, *typed, *SMALL, *epochs, "run_dir=run"]))
+    assert 0 <= scores["best"]["test"]["accuracy"] <= 1
+    for path in tmp_path.glob("*.py"):
+        monkeypatch.delitem(sys.modules, path.stem, raising=False)
+
+
+def test_the_python_code_that_is_shown_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_experiment(compose_config(["model=mlp", "data=digits", *SMALL, "run_dir=RUN"]))
+    for block in read_blocks("docs/python.md", "python"):
+        assert not FILE.match(block)
+        capsys.readouterr()
+        exec(compile(block, "docs/python.md", "exec"), {})
+        assert capsys.readouterr().out.strip()

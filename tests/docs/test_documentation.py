@@ -70,11 +70,39 @@ def test_the_reference_holds_every_key_of_conf_with_its_default_and_comment() ->
             for key, value in (yaml.safe_load(text) or {}).items():
                 if not (isinstance(value, dict) or key in ("_target_", "defaults")):
                     assert f"| `{group.replace('/', '.')}.{key}` |" in reference
-    assert "| `trainer.max_epochs` | `10` |  |" in reference
-    assert "| `data.root` | required |  |" in reference
-    assert "| `model.hidden` | `[]` | units of hidden layers in the head, for example \\[512, 256\\] |" in reference
-    assert "| `phases.fine_tune.lr` | `1e-4` |  |" in reference
-    assert "| `sweep.max_jobs` | `1000` |" in reference
+
+
+def test_the_reference_shows_defaults_comments_and_bases_as_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "config.yaml").write_text(
+        "defaults:\n  - _self_\n  - net: small\n\nseed: 1   # of <everything>\n"
+        "part:  # both\n  'rate': 1e-3\n  name: a#b  # no # more\nhydra:\n  run: x\n"
+    )
+    (tmp_path / "net" / "small.yaml").write_text(
+        "# A net.\n#   python x\n_target_: a.Net\nsizes: [1, 2]  # a|b\nroot: ???\n"
+    )
+    (tmp_path / "net" / "wide.yaml").write_text("defaults: [small, _self_]\nsizes: [3]\n")
+    assert describe_configuration(tmp_path).splitlines() == [
+        "### Keys outside the groups", "",
+        "| key | default | |", "|---|---|---|",
+        "| `seed` | `1` | of \\<everything\\> |",
+        "| `part` |  | both |",
+        "| `part.rate` | `1e-3` |  |",
+        "| `part.name` | `a#b` | no \\# more |", "",
+        "### net", "",
+        "Default: `net=small`.", "",
+        "#### net=small", "",
+        "A net.", "",
+        "```text", "python x", "```", "",
+        "`_target_: a.Net`", "",
+        "| key | default | |", "|---|---|---|",
+        "| `net.sizes` | `[1, 2]` | a\\|b |",
+        "| `net.root` | required |  |", "",
+        "#### net=wide", "",
+        "Starts from `net=small`.", "",
+        "| key | default | |", "|---|---|---|",
+        "| `net.sizes` | `[3]` |  |",
+    ]  # fmt: skip
 
 
 def test_a_choice_like_another_shows_only_what_differs() -> None:

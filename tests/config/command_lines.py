@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from viewfinder.config.overrides import compose_config, find_conf, parse_overrides
 from viewfinder.errors import Problem, UserError
 from viewfinder.experiment.run import run_experiment
-from viewfinder.sweeps.plan import plan
+from viewfinder.sweeps.plan import plan_jobs
 
 SCREEN, WIDTH = 24, 100
 QUICK = ("experiment=quickstart", "trainer=cpu")
@@ -237,7 +237,7 @@ def start_run(*overrides: str) -> None:
 
 def start_sweep(*overrides: str) -> None:
     """Do what `train.py -m` does before the first job."""
-    plan(parse_overrides(list(overrides)))
+    plan_jobs(parse_overrides(list(overrides)))
 
 
 def expect_error(*overrides: str, start: Callable[..., Any] = start_run) -> UserError:

@@ -103,8 +103,8 @@ class Analytic:
 class InProcess:
     """Executor that runs trials in this process."""
 
-    requested: int | None = None
-    is_over = False
+    stop_signal: int | None = None
+    is_closed = False
 
     def __init__(self, work: Callable[[Taken], int]):
         self.work = work

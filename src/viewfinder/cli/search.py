@@ -39,7 +39,7 @@ def search(
     if find_spec("optuna") is None:
         rule, remedy = "needs Optuna, which is not installed", "pip install 'viewfinder[search]'"
         raise UserError("the installation", [Problem("viewfinder search", rule, remedy=remedy)])
-    from viewfinder.sweeps.executors.local import Processes
+    from viewfinder.sweeps.executors.local import LocalExecutor
 
     sys.path.insert(0, str(Path.cwd()))
     from sqlalchemy.exc import OperationalError
@@ -60,7 +60,7 @@ def search(
         search = Search(folder, typed.space, sampler.value, typed.first.seed, not no_prune)
         training = Training(folder, typed, not no_prune)
         say_search(search, again, trials)
-        with Processes(training) as processes:
+        with LocalExecutor(training) as processes:
             stopped = run_trials(search, processes, training, trials)
         table = trial_table(search)
         save_figure(draw_search(table, axes_of(typed.space)), folder.chart)

@@ -1,0 +1,1 @@
+"""Sweeps and searches: planning, execution and results of many runs."""

@@ -1,4 +1,4 @@
-"""What has changed since a sweep's jobs were begun: fixed values, the code, the data."""
+"""Changes of values, code and data since the jobs of a sweep were started."""
 
 import functools
 import json
@@ -8,131 +8,152 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 
 from viewfinder.config.flatten import NEUTRAL_KEYS, find_varying_keys, flatten
+from viewfinder.config.moved import update_targets
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.provenance import module_hash, versions
 from viewfinder.runs.schemas import changed_data
-from viewfinder.sweeps.executors.local import ask
+from viewfinder.sweeps.executors.local import run_in_subprocess
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
-from viewfinder.sweeps.plan import Planned
+from viewfinder.sweeps.plan import PlannedJob
 
-KNOWN_OTHERWISE = (*NEUTRAL_KEYS, "data.root")
-"""Keys that a job is not known by; its pictures are known by their fingerprint."""
+NOT_IDENTIFYING = (*NEUTRAL_KEYS, "data.root")
+"""Keys that do not tell jobs apart; images are identified by their fingerprint, not their folder."""
 
 
-def pair(planned: Sequence[Planned], known: Sequence[SweepJob]) -> list[SweepJob | None]:
-    """For each planned job the known one that is the same: in all that can change a score, and in what is swept."""
-    swept = find_varying_keys([flatten(job.config) for job in planned])
-    before = {_identity(job.config, swept): job for job in reversed(known)}
-    here = {_identity(job.config, {*swept, "data.root"}): job for job in reversed(known)}  # of several, first
+def match_jobs(planned: Sequence[PlannedJob], known: Sequence[SweepJob]) -> list[SweepJob | None]:
+    """Find the known job for each planned one: equal in all swept keys and in all keys that can change a score.
+
+    Args:
+        planned: jobs of the command line.
+        known: jobs of the sweep; of several equal ones, the first is taken.
+    """
+    swept = find_varying_keys([_flatten(job) for job in planned])
+    by_content = {_identify(job, swept): job for job in reversed(known)}
+    by_root = {_identify(job, {*swept, "data.root"}): job for job in reversed(known)}
     return [
-        here.get(_identity(job.config, {*swept, "data.root"}), before.get(_identity(job.config, swept)))
-        for job in planned
+        by_root.get(_identify(job, {*swept, "data.root"}), by_content.get(_identify(job, swept))) for job in planned
     ]
 
 
-def _identity(config: Mapping[str, Any], swept: set[str]) -> str:
-    kept = {key: value for key, value in flatten(config).items() if key not in KNOWN_OTHERWISE or key in swept}
-    return json.dumps(kept, sort_keys=True)
+def _flatten(job: PlannedJob | SweepJob) -> dict[str, Any]:
+    """Flatten a job's configuration, whichever version of Viewfinder named its classes."""
+    return flatten(update_targets(job.config))
 
 
-def other_values(planned: Sequence[Planned], known: Sequence[SweepJob]) -> list[str]:
-    """Values that no job of the sweep has had, of keys that are not swept: 'optimizer.lr was 0.1, is 0.2'.
+def _identify(job: PlannedJob | SweepJob, swept: set[str]) -> str:
+    config = _flatten(job)
+    return json.dumps(
+        {key: config[key] for key in config if key not in NOT_IDENTIFYING or key in swept}, sort_keys=True
+    )
 
-    A line may have other values of what it sweeps, or the sweep has swept so far; all else is the sweep's own.
+
+def describe_new_values(planned: Sequence[PlannedJob], known: Sequence[SweepJob]) -> list[str]:
+    """List fixed values that no job of the sweep has, such as 'optimizer.lr was 0.1, is 0.2'.
+
+    Keys that the command line or the sweep varies may have any value.
     """
-    now, before = ([flatten(job.config) for job in jobs] for jobs in (planned, known))
-    if not before:
+    new, old = ([_flatten(job) for job in jobs] for jobs in (planned, known))
+    if not old:
         return []
-    free = find_varying_keys(now).union(find_varying_keys(before), KNOWN_OTHERWISE)
-    fixed, fixed_before = now[0], {_fixed(config, free) for config in before}
-    if _fixed(fixed, free) in fixed_before:
+    free = find_varying_keys(new).union(find_varying_keys(old), NOT_IDENTIFYING)
+    fixed = new[0]
+    if _serialize_fixed(fixed, free) in {_serialize_fixed(config, free) for config in old}:
         return []
-    nearest = min(before, key=lambda config: len(_different(fixed, config, free)))
-    return [f"{key} was {_said(nearest, key)}, is {_said(fixed, key)}" for key in _different(fixed, nearest, free)]
+    nearest = min(old, key=lambda config: len(_differing_keys(fixed, config, free)))
+    return [
+        f"{key} was {_format_value(nearest, key)}, is {_format_value(fixed, key)}"
+        for key in _differing_keys(fixed, nearest, free)
+    ]
 
 
-def _fixed(config: Mapping[str, Any], free: set[str]) -> str:
+def _serialize_fixed(config: Mapping[str, Any], free: set[str]) -> str:
     return json.dumps({key: value for key, value in config.items() if key not in free}, sort_keys=True)
 
 
-def _different(one: Mapping[str, Any], other: Mapping[str, Any], free: set[str]) -> list[str]:
-    return sorted(find_varying_keys([one, other]).difference(free))
+def _differing_keys(first: Mapping[str, Any], second: Mapping[str, Any], free: set[str]) -> list[str]:
+    return sorted(find_varying_keys([first, second]).difference(free))
 
 
-def _said(config: Mapping[str, Any], key: str) -> str:
-    return json.dumps(config[key]) if key in config else "not there"
+def _format_value(config: Mapping[str, Any], key: str) -> str:
+    return json.dumps(config[key]) if key in config else "missing"
 
 
-def other_code(runs: Iterable[RunFolder]) -> dict[str, list[str]]:
-    """What runs were made by that is not as it is now: 'torch 2.14.1, now 2.15.0', 'the code of viewfinder'."""
-    here, hash_now = versions(), functools.cache(module_hash)
-    found = {}
+def find_code_changes(runs: Iterable[RunFolder]) -> dict[str, list[str]]:
+    """List for each run the versions and code that changed: 'torch 2.14.1, now 2.15.0', 'the code of viewfinder'."""
+    current, hash_now = versions(), functools.cache(module_hash)
+    changes = {}
     for run in runs:
         facts, changed = run.read_run(), []
-        for made_by in (facts, *facts.get("resumed", [])):
-            before, hashes = made_by.get("versions", {}), made_by.get("code", {})
-            changed += [f"{name} {was}, now {here.get(name)}" for name, was in before.items() if was != here.get(name)]
-            changed += [f"the code of {name}" for name, was in hashes.items() if was != hash_now(name)]
-        found[run.path.name] = list(dict.fromkeys(changed))
-    return found
+        for session in (facts, *facts.get("resumed", [])):
+            old_versions, hashes = session.get("versions", {}), session.get("code", {})
+            changed += [
+                f"{name} {old}, now {current.get(name)}"
+                for name, old in old_versions.items()
+                if old != current.get(name)
+            ]
+            changed += [f"the code of {name}" for name, old in hashes.items() if old != hash_now(name)]
+        changes[run.path.name] = list(dict.fromkeys(changed))
+    return changes
 
 
-class Look(NamedTuple):
-    """At the data as they are now."""
+class DataRequest(NamedTuple):
+    """Data as a job prepares them."""
 
     config: dict[str, Any]
     side: int
-    """of the pictures as the network has had them"""
+    """side of the network's input, in pixels"""
     cropped: dict[str, Any]
-    """how a part of them was cut off in decoding them"""
+    """arguments for cropping while decoding"""
 
 
-def other_data(sweep: SweepFolder, begun: Sequence[tuple[SweepJob, Planned]]) -> dict[str, list[str]]:
-    """Folders of jobs whose pictures are no longer those that they had, with the splits in which they differ.
+def find_data_changes(sweep: SweepFolder, started: Sequence[tuple[SweepJob, PlannedJob]]) -> dict[str, list[str]]:
+    """List for each job whose images have changed the splits in which they differ.
 
     Args:
-        begun: jobs that have read their data, each with what the command line makes of it now.
+        sweep: the sweep.
+        started: jobs that have read their data, each with its planned job.
 
     Raises:
-        UserError: if the data cannot be had.
+        UserError: if the data cannot be read.
     """
-    known = {job.folder: sweep.run(job.folder).read_data() for job, _ in begun}
-    looks: dict[str, Look] = {}
-    of: dict[str, str] = {}
-    for job, planned in begun:
-        data, had = dict(planned.config["data"]), known[job.folder]
-        if had.get("storage") == "stream":  # whose pictures are known by other facts
+    stored = {job.folder: sweep.run_folder(job.folder).read_data() for job, _ in started}
+    requests: dict[str, DataRequest] = {}
+    request_of_job: dict[str, str] = {}
+    for job, planned in started:
+        data, facts = dict(planned.config["data"]), stored[job.folder]
+        if facts.get("storage") == "stream":  # fingerprints of streamed images differ from those of stored ones
             data["storage"] = "stream"
-        look = Look({**planned.config, "data": data}, max(had["picture_size"]), had.get("cropped", {}))
-        of[job.folder] = json.dumps([data, look.side, look.cropped], sort_keys=True)
-        looks.setdefault(of[job.folder], look)
-    answers, stopped = ask(look_at, list(looks.values()))
-    if stopped is not None:
-        raise SystemExit(128 + stopped)
-    found = dict(zip(looks, answers, strict=True))
+        request = DataRequest({**planned.config, "data": data}, max(facts["picture_size"]), facts.get("cropped", {}))
+        key = json.dumps([data, request.side, request.cropped], sort_keys=True)
+        request_of_job[job.folder] = key
+        requests.setdefault(key, request)
+    answers, stop_signal = run_in_subprocess(read_data_facts, list(requests.values()))
+    if stop_signal is not None:
+        raise SystemExit(128 + stop_signal)
     for answer in answers:
-        _check_found(answer or {"error": "cannot be read"}, sweep)
-    changed = {name: changed_data(known[name], found[key]["facts"]) for name, key in of.items()}
-    return {name: splits for name, splits in changed.items() if splits}
+        _require_data(answer or {"error": "reading them failed"}, sweep)
+    current = {key: answer["facts"] for key, answer in zip(requests, answers, strict=True)}
+    changes = {folder: changed_data(stored[folder], current[key]) for folder, key in request_of_job.items()}
+    return {folder: splits for folder, splits in changes.items() if splits}
 
 
-def look_at(look: Look) -> dict[str, Any]:
-    """{"facts": what data.json would say}, or {"error": why the data cannot be had}."""
+def read_data_facts(request: DataRequest) -> dict[str, Any]:
+    """Return the content of data.json under `facts`, or under `error` the reason why the data cannot be read."""
     from viewfinder.data.preprocess import Preprocess
     from viewfinder.experiment.build import open_data
 
     try:
-        data = open_data(OmegaConf.create(look.config))
-        data.load(Preprocess(look.side, **look.cropped))
+        data = open_data(OmegaConf.create(request.config))
+        data.load(Preprocess(request.side, **request.cropped))
     except UserError as error:
         return {"error": error.reason}
     return {"facts": data.summarise()}
 
 
-def _check_found(found: Mapping[str, Any], sweep: SweepFolder) -> None:
-    if "error" in found:
-        rule = f"which tell whether jobs are done, cannot be had: {found['error']}"
-        remedy = "Bring them back, or add sweep.rerun=false to do without."
-        remedy += f"\nTo see what is done: viewfinder compare {sweep.path}"
+def _require_data(answer: Mapping[str, Any], sweep: SweepFolder) -> None:
+    if "error" in answer:
+        rule = f"cannot be read, so finished jobs cannot be checked against them: {answer['error']}"
+        remedy = "Bring the data back, or add sweep.rerun=false to skip the check."
+        remedy += f"\nTo see the results so far: viewfinder compare {sweep.path}"
         raise UserError("the sweep", [Problem("the data", rule, remedy=remedy)])

@@ -1,4 +1,4 @@
-"""Configurations of many lines that share most of their words."""
+"""Fast composition of many configurations that share their group choices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,48 +10,48 @@ from viewfinder.config.hydra_internals import Override, apply_overrides, parse_o
 from viewfinder.config.overrides import resolve_run_config
 
 
-class Compositions:
-    """Configurations of lines that share most of their words.
+class Composer:
+    """Composes configurations that differ mostly in values.
 
-    Hydra takes a tenth of a second to compose one. Its choices of groups are composed once for each combination of
-    them; values are then put in as Hydra itself does.
+    Hydra takes a tenth of a second for a composition. Each combination of group choices is therefore composed once;
+    values are then set in a copy by Hydra's own function.
 
     Args:
-        context: words for every line.
-        choices: keys, with their + or ~, that are groups.
+        shared: overrides of every configuration.
+        groups: override keys that name groups, with their + or ~.
     """
 
-    def __init__(self, context: list[str], choices: set[str]):
-        self.context, self.choices = context, choices
+    def __init__(self, shared: list[str], groups: set[str]):
+        self.shared, self.groups = shared, groups
         self.parsed: dict[str, Override] = {}
-        self.known: dict[tuple[str, ...], DictConfig] = {}
+        self.composed: dict[tuple[str, ...], DictConfig] = {}
 
-    def composed(self, line: Sequence[str]) -> DictConfig:
-        """Of the line's groups and Hydra's own words, with Hydra's block."""
-        first = tuple(word for word in line if self._is_composed(word))
-        if first not in self.known:
-            self.known[first] = compose("config", [*self.context, *first], return_hydra_config=True)
-        return self.known[first]
+    def compose_groups(self, overrides: Sequence[str]) -> DictConfig:
+        """Compose the overrides of groups and of Hydra itself, with Hydra's node."""
+        choices = tuple(override for override in overrides if self._is_choice(override))
+        if choices not in self.composed:
+            self.composed[choices] = compose("config", [*self.shared, *choices], return_hydra_config=True)
+        return self.composed[choices]
 
-    def of(self, line: Sequence[str]) -> DictConfig:
-        """Of the whole line, without Hydra's block, for which interpolations look until it is resolved."""
-        composed = self.composed(line)
+    def compose_unresolved(self, overrides: Sequence[str]) -> DictConfig:
+        """Compose all overrides, without Hydra's node, which interpolations read until the result is resolved."""
+        composed = self.compose_groups(overrides)
         cfg = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        values = [self._parse(word) for word in line if not self._is_composed(word)]
+        values = [self._parse(override) for override in overrides if not self._is_choice(override)]
         apply_overrides(cfg, values)
         set_hydra_config(composed)
         return cfg
 
-    def config(self, line: Sequence[str]) -> dict[str, Any]:
-        """Resolved, as a run has it."""
-        found: Any = OmegaConf.to_container(resolve_run_config(self.of(line)))
-        return found
+    def compose_run(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """Compose the resolved configuration of a run as plain values."""
+        values: Any = OmegaConf.to_container(resolve_run_config(self.compose_unresolved(overrides)))
+        return values
 
-    def _is_composed(self, word: str) -> bool:
-        key = word.partition("=")[0]
-        return key in self.choices or key.lstrip("+").split(".")[0] == "hydra"
+    def _is_choice(self, override: str) -> bool:
+        key = override.partition("=")[0]
+        return key in self.groups or key.lstrip("+").split(".")[0] == "hydra"
 
-    def _parse(self, word: str) -> Override:
-        if word not in self.parsed:
-            self.parsed[word] = parse_override(word)
-        return self.parsed[word]
+    def _parse(self, override: str) -> Override:
+        if override not in self.parsed:
+            self.parsed[override] = parse_override(override)
+        return self.parsed[override]

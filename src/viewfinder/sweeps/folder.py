@@ -1,4 +1,4 @@
-"""A sweep's folder: the plan in sweep.json, and the run folder of each job."""
+"""Folder of a sweep: sweep.json with its jobs, and a run folder for each job."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,32 +8,38 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from viewfinder.config.moved import update_targets
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs import provenance
 from viewfinder.runs.atomic import FULL, unwritable, write_json
 from viewfinder.runs.folder import SWEEP, RunFolder, refuse_links
 
-AGAIN = "type the same line again, or take another place by output_dir=PATH."
+RETRY = "type the same line again, or choose another place with output_dir=PATH."
 
 
 @dataclass
 class SweepJob:
-    """A job as the plan has it."""
+    """Job of a sweep, as sweep.json holds it."""
 
     folder: str
+    """name of its run folder, such as 3, or 3_2 for its second run"""
     overrides: list[str]
     config: dict[str, Any]
 
 
 @dataclass
 class SweepFolder:
-    """What sweep.json says: the jobs of the sweep, and those that have left it.
+    """Jobs of a sweep and their run folders.
 
     Args:
         path: the folder.
-        name: what `sweep.name` is, or would be to go on with a sweep that was given none.
-        is_named: whether it was given one.
-        started: when the sweep was.
+        name: value of `sweep.name`; for a sweep without a name, the value that continues it.
+        is_named: whether a name was given.
+        jobs: current jobs.
+        earlier: jobs that were replaced because code, data or values changed; their folders remain.
+        removed_count: number of jobs that this process moved to `earlier`.
+        started: time at which the sweep was started.
+        command: command line of the current jobs.
     """
 
     path: Path
@@ -41,30 +47,27 @@ class SweepFolder:
     is_named: bool = True
     jobs: list[SweepJob] = field(default_factory=list)
     earlier: list[SweepJob] = field(default_factory=list)
-    """replaced by a job of other code, data or values; their folders stay"""
-    left: int = 0
-    """jobs that have just left it"""
+    removed_count: int = 0
     started: str = field(default_factory=provenance.now)
     command: str = field(default_factory=provenance.command)
-    """that the plan is of"""
 
     def read(self) -> None:
-        """Take over what sweep.json says, if there is one.
+        """Read sweep.json, if there is one. Classes that have moved get their present path.
 
         Raises:
-            UserError: if it is not as Viewfinder writes it, or something else is in the folder.
+            UserError: if the file is invalid, or the folder holds something else.
         """
         from viewfinder.runs.schemas import Sweep, read_kept
 
         if not (self.path / SWEEP).exists():
             if self.path.exists() and (not self.path.is_dir() or any(self.path.glob("[!.]*"))):
-                rule = "is something else than a sweep"
+                rule = "exists and is not a sweep"
                 raise UserError("the sweep", [Problem("sweep.name", rule, str(self.path), "Choose another name.")])
             return
-        found = read_kept(self.path / SWEEP, Sweep)
-        self.started, self.command = found["started"], found["command"]
+        content = read_kept(self.path / SWEEP, Sweep)
+        self.started, self.command = content["started"], content["command"]
         self.jobs, self.earlier = (
-            [SweepJob(each["folder"], each["overrides"], each["config"]) for each in found[name]]
+            [SweepJob(job["folder"], job["overrides"], update_targets(job["config"])) for job in content[name]]
             for name in ("jobs", "earlier")
         )
 
@@ -74,20 +77,20 @@ class SweepFolder:
         facts = {"command": self.command, "started": self.started, **provenance.this_process()}
         write_json(self.path / SWEEP, facts | jobs)
 
-    def run(self, folder: str) -> RunFolder:
-        """A job's run folder, which need not be there."""
-        return RunFolder(self.path / folder)
+    def run_folder(self, name: str) -> RunFolder:
+        """Return a job's run folder, which may not exist yet."""
+        return RunFolder(self.path / name)
 
-    def status(self, folder: str) -> str:
-        """As RunFolder.status; waiting, where the job has not been begun; failed, where it has lost its scores."""
-        run = self.run(folder)
+    def status(self, name: str) -> str:
+        """Return `RunFolder.status`, or waiting for a job that has not started, or failed if its scores are lost."""
+        run = self.run_folder(name)
         if not run.run.is_file():
             return "waiting"
-        return "failed" if self.is_damaged(folder) else run.status
+        return "failed" if self.is_damaged(name) else run.status
 
-    def is_damaged(self, folder: str) -> bool:
-        """Whether a job has finished, and its scores cannot be read."""
-        run = self.run(folder)
+    def is_damaged(self, name: str) -> bool:
+        """Tell whether a job has finished but its scores cannot be read."""
+        run = self.run_folder(name)
         if run.status != "finished":
             return False
         try:
@@ -97,21 +100,23 @@ class SweepFolder:
         return False
 
     def next_folder(self) -> str:
-        """A number that no job has had."""
+        """Return an unused folder name for a new job."""
         return str(1 + max((int(job.folder.partition("_")[0]) for job in (*self.jobs, *self.earlier)), default=-1))
 
-    def another_folder(self, job: SweepJob) -> str:
-        """For a job that is run again: 3_2 after 3."""
+    def next_rerun_folder(self, job: SweepJob) -> str:
+        """Return an unused folder name for running a job again, such as 3_2 after 3."""
         number = job.folder.partition("_")[0]
-        times = [each.folder for each in (*self.jobs, *self.earlier) if each.folder.partition("_")[0] == number]
-        return f"{number}_{len(times) + 1}"
+        runs = [known for known in (*self.jobs, *self.earlier) if known.folder.partition("_")[0] == number]
+        return f"{number}_{len(runs) + 1}"
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        """Within this block this process alone runs the sweep.
+    def locked(self) -> Iterator[None]:
+        """Create the folder, and keep other processes from running the sweep during this block.
+
+        A folder without sweep.json is removed again afterwards.
 
         Raises:
-            UserError: if another process does, or the folder cannot be made or written.
+            UserError: if another process runs the sweep, or the folder cannot be created or written.
         """
         lock = FileLock(self.path / ".lock")
         try:
@@ -119,28 +124,28 @@ class SweepFolder:
             refuse_links(self.path)
             lock.acquire(blocking=False)
         except Timeout as error:
-            rule = f"is run by {self._who()}"
-            remedy = "Wait until it ends, or stop it by SIGTERM."
+            rule = f"is locked by {self._describe_owner()}"
+            remedy = "Wait until it ends, or stop it with SIGTERM."
             raise UserError("the sweep", [Problem("sweep", rule, str(self.path), remedy)]) from error
         except OSError as error:
-            raise unwritable(self.path, error, AGAIN) from error
+            raise unwritable(self.path, error, RETRY) from error
         try:
             yield
         except OSError as error:
             if error.errno not in FULL and not str(error.filename or "").startswith(str(self.path)):
                 raise
-            raise unwritable(self.path, error, AGAIN) from error
+            raise unwritable(self.path, error, RETRY) from error
         finally:
             lock.release()
-            with contextlib.suppress(OSError):  # where it was refused, nothing of it stays
+            with contextlib.suppress(OSError):
                 if not (self.path / SWEEP).exists():
                     Path(lock.lock_file).unlink()
                     self.path.rmdir()
 
-    def _who(self) -> str:
+    def _describe_owner(self) -> str:
         from viewfinder.runs.schemas import Sweep, read_kept
 
         with contextlib.suppress(UserError):
-            found = read_kept(self.path / SWEEP, Sweep)
-            return f"process {found['process']} on {found['machine']['host']}"
-        return "another process, which has just begun"
+            content = read_kept(self.path / SWEEP, Sweep)
+            return f"process {content['process']} on {content['machine']['host']}"
+        return "another process, which has just started"

@@ -1,4 +1,4 @@
-"""A job of a sweep or a search: a run in a folder that is given, begun or continued in a process of its own."""
+"""Job of a sweep or search: a run in a given folder, started or resumed."""
 
 import contextlib
 import json
@@ -17,28 +17,33 @@ from viewfinder.training.callbacks.signals import Pruned
 if TYPE_CHECKING:
     from viewfinder.training.callbacks.checkpointing import AfterEpoch
 
-NO_DISK = 3
-"""Exit code of a process of a job that the disk took no more from: the next one would fare no better."""
+DISK_FULL = 3
+"""Exit code of a job that could not write to the disk; the next job would fail as well."""
 
 
 class Job(NamedTuple):
-    """What there is to train, and where."""
+    """A training and the folder for its run."""
 
     folder: Path
     config: dict[str, Any]
-    """resolved, as conf/ composes it"""
+    """resolved configuration, composed from conf/"""
     overrides: list[str]
-    """what was typed to get it"""
+    """overrides that compose it"""
 
 
 def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
-    """Train from the beginning, or from where an earlier process has come to: the exit code of this one.
-
-    0 when the run has finished or was pruned, 128 and a signal's number when it was stopped; FAILED or NO_DISK when it
-    has failed, whose reason is in run.json then if the disk took it.
+    """Train a job, or resume the run that an earlier process left in its folder.
 
     Args:
-        after_epoch: may give the run up when an epoch is over.
+        job: the training.
+        after_epoch: called after each epoch; it may prune the run.
+
+    Returns:
+        Exit code for the process: 0 if the run finished or was pruned, else FAILED or DISK_FULL, with the reason in
+        run.json if the disk can be written.
+
+    Raises:
+        Stopped: after a signal.
     """
     from viewfinder.experiment.resume import resume_experiment
     from viewfinder.experiment.run import run_experiment
@@ -47,7 +52,7 @@ def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
     run = RunFolder(job.folder)
     try:
         if run.is_begun():
-            resume_experiment(run, _words(run, cfg), after_epoch)
+            resume_experiment(run, _find_changed_overrides(run, cfg), after_epoch)
         else:
             run.clear()
             run_experiment(cfg, job.folder, job.overrides, after_epoch)
@@ -56,7 +61,7 @@ def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         record_failure(job, error.reason)
-        return NO_DISK if error.stage == DISK else FAILED
+        return DISK_FULL if error.stage == DISK else FAILED
     except Exception as error:
         traceback.print_exc()
         record_failure(job, " ".join(f"{type(error).__name__}: {error}".split()))
@@ -65,20 +70,20 @@ def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
 
 
 def record_failure(job: Job, reason: str) -> None:
-    """Leave why a job failed in its folder, unless its run has said so itself, or the disk takes nothing."""
+    """Write why a job failed to its folder, unless its run did so itself or the disk cannot be written."""
     with contextlib.suppress(OSError):
         RunFolder.record_failure(job.folder, OmegaConf.create(job.config), job.overrides, reason)
 
 
-def _words(run: RunFolder, cfg: DictConfig) -> list[str]:
-    """What is another than when the run was begun and may be; and what counts only where it is typed."""
+def _find_changed_overrides(run: RunFolder, cfg: DictConfig) -> list[str]:
+    """Return overrides for the changeable keys whose values changed, and for those that a run does not store."""
     from viewfinder.experiment.failures import allowing
     from viewfinder.experiment.resume import CHANGEABLE
 
-    before = run.read_config()
-    words = []
+    stored = run.read_config()
+    overrides = []
     for key in CHANGEABLE:
         value = OmegaConf.select(cfg, key)
-        if value != OmegaConf.select(before, key) or (key == "data.download" and value is not None):
-            words.append(f"{key}={json.dumps(value)}")
-    return [*words, *allowing(cfg)]
+        if value != OmegaConf.select(stored, key) or (key == "data.download" and value is not None):
+            overrides.append(f"{key}={json.dumps(value)}")
+    return [*overrides, *allowing(cfg)]

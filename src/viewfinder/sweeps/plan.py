@@ -1,9 +1,9 @@
-"""What a sweep's command line stands for: its jobs, each with its overrides and its whole configuration."""
+"""Jobs of a sweep, planned from its command line."""
 
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -16,25 +16,25 @@ from viewfinder.config.hydra_internals import Override, RangeSweep
 from viewfinder.config.overrides import STAGE, add_user_conf, find_conf, list_options, list_values
 from viewfinder.config.validate import Count, Text, validate_arguments
 from viewfinder.errors import Problem, UserError
-from viewfinder.sweeps.compose import Compositions
+from viewfinder.sweeps.compose import Composer
 
-ONCE = ("sweep", "hydra", "output_dir")
-"""What the whole sweep has one of."""
+SINGLE_VALUED = ("sweep", "hydra", "output_dir")
+"""Groups and keys that belong to the sweep as a whole."""
 LAUNCHERS = ("basic", "joblib")
-MOST = 10**6
-"""Values of a key, of which a list is made before jobs are counted."""
+MAX_VALUES = 10**6
+"""Values of one key; they are listed before the jobs are counted."""
 
 
-class Planned(NamedTuple):
-    """A job as it follows from the command line."""
+class PlannedJob(NamedTuple):
+    """Job that a command line asks for."""
 
     overrides: list[str]
     config: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What belongs to the sweep as a whole: conf/config.yaml's group `sweep`, and two keys from elsewhere."""
+class SweepSettings:
+    """Settings of the sweep as a whole: the group `sweep` of conf/config.yaml, and two other keys."""
 
     name: Text | None = None
     dry_run: bool = False
@@ -43,117 +43,120 @@ class Settings:
     max_jobs: Count = 1000
     output_dir: Text = "outputs"
     n_jobs: Literal[-1] | Count | None = 1
-    """as conf/hydra/launcher/joblib.yaml has it; 1 with Hydra's basic launcher"""
+    """as in conf/hydra/launcher/joblib.yaml; 1 with Hydra's basic launcher"""
 
 
 class Plan(NamedTuple):
-    """What a command line stands for."""
+    """Jobs and settings of a command line."""
 
-    jobs: list[Planned]
-    repeated: int
-    """jobs of the line that are another's twin"""
-    settings: Settings
+    jobs: list[PlannedJob]
+    duplicates: int
+    """number of jobs left out because they equal another"""
+    settings: SweepSettings
 
 
-def plan(parsed: Sequence[Override]) -> Plan:
-    """Every combination of the values, in the order of Hydra's own multirun: the last key changes fastest.
+def plan_jobs(parsed: Sequence[Override]) -> Plan:
+    """Compose the configuration of every combination of values.
+
+    The order is that of Hydra's own multirun: the last key changes fastest.
 
     Args:
-        parsed: what parse_overrides has passed.
+        parsed: overrides that `parse_overrides` has accepted.
 
     Raises:
-        UserError: if there are no jobs or too many, or the line asks for what a sweep cannot do.
+        UserError: if there are no jobs or too many, or a sweep does not support an override.
     """
-    _check(parsed)
-    words = {each.get_key_element(): _words(each) for each in parsed}  # of a key that is typed twice the last counts
+    _check_overrides(parsed)
+    values = {override.get_key_element(): _expand_override(override) for override in parsed}  # the last of a key counts
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
         groups = list_options(parsed)
-        compositions = Compositions(
-            add_user_conf(parsed), {key for key, o in _keyed(parsed) if o.key_or_group in groups}
-        )
+        group_keys = {override.get_key_element() for override in parsed if override.key_or_group in groups}
+        composer = Composer(add_user_conf(parsed), group_keys)
         try:
-            settings = _settings(compositions, [values[0] for values in words.values()])
-            count = math.prod(map(len, words.values()))
+            settings = _read_settings(composer, [choices[0] for choices in values.values()])
+            count = math.prod(map(len, values.values()))
             if count > settings.max_jobs:
-                rule = f"are more jobs than sweep.max_jobs, which is {settings.max_jobs:,}"
-                counts = " x ".join(f"{len(values):,} of {key}" for key, values in words.items() if len(values) > 1)
-                remedy = f"{counts}. Type fewer values, or add sweep.max_jobs={count}."
+                rule = f"exceed sweep.max_jobs, which is {settings.max_jobs:,}"
+                counts = " x ".join(f"{len(choices):,} of {key}" for key, choices in values.items() if len(choices) > 1)
+                remedy = f"{counts}. Use fewer values, or add sweep.max_jobs={count}."
                 raise UserError(STAGE, [Problem(f"{count:,} jobs", rule, remedy=remedy)])
-            jobs = [Planned(_typed(line), compositions.config(line)) for line in itertools.product(*words.values())]
+            combinations = itertools.product(*values.values())
+            jobs = [PlannedJob(_job_overrides(words), composer.compose_run(words)) for words in combinations]
         except (HydraException, OmegaConfBaseException) as error:
             cause = str(error.__cause__ or error).strip().splitlines()[0]
             raise UserError(STAGE, [Problem("conf", f"these choices do not compose: {cause}")]) from error
-    different = list({json.dumps(job.config, sort_keys=True): job for job in jobs}.values())
-    for job in different:
+    unique = list({json.dumps(job.config, sort_keys=True): job for job in jobs}.values())
+    for job in unique:
         if (devices := job.config["trainer"].get("devices", 1)) != 1:
-            rule = "a sweep runs each of its jobs in a single process"
-            remedy = "Start runs of several processes one by one, without -m, or sweep with trainer.devices=1."
+            rule = "must be 1: a sweep runs each job in a single process"
+            remedy = "Start multi-process runs one by one without -m, or add trainer.devices=1."
             raise UserError(STAGE, [Problem("trainer.devices", rule, str(devices), remedy)])
-    return Plan(different, len(jobs) - len(different), settings)
+    return Plan(unique, len(jobs) - len(unique), settings)
 
 
-def _keyed(parsed: Sequence[Override]) -> Iterator[tuple[str, Override]]:
-    return ((each.get_key_element(), each) for each in parsed)
-
-
-def _words(override: Override) -> list[str]:
-    """One for each of its values."""
+def _expand_override(override: Override) -> list[str]:
+    """Return an override for each of its values."""
     return [f"{override.get_key_element()}={value}" for value in list_values(override)]
 
 
-def _check(parsed: Sequence[Override]) -> None:
-    typed_keys, problems = [each.key_or_group for each in parsed], []
+def _check_overrides(parsed: Sequence[Override]) -> None:
+    """Raise UserError naming every override that a sweep does not support."""
+    keys, problems = [override.key_or_group for override in parsed], []
     for override in parsed:
         key, typed = override.key_or_group, override.input_line or override.key_or_group
         rule, remedy = "", ""
         if key == "run_dir":
-            rule, remedy = "is the place of a single run, and a sweep makes several", "Use output_dir=PATH."
-        elif key.replace("/", ".").split(".")[0] in ONCE and override.is_sweep_override():
-            rule = "takes one value: there is one for the whole sweep"
+            rule, remedy = "sets the folder of a single run, but a sweep has several", "Use output_dir=PATH."
+        elif key.replace("/", ".").split(".")[0] in SINGLE_VALUED and override.is_sweep_override():
+            rule = "takes one value, which holds for the whole sweep"
         elif override.is_interval_sweep():
-            rule, remedy = (
-                "has no end of values, and a sweep tries them all",
-                "With Optuna: viewfinder search --help.",
-            )
-        elif (count := _count(override)) > MOST:
-            rule, remedy = f"stands for {count:,} values", f"A sweep takes {MOST:,} at the very most."
+            rule = "is an interval, but a sweep tries every value"
+            remedy = "To search it with Optuna, see viewfinder search --help."
+        elif (count := _count_values(override)) > MAX_VALUES:
+            rule, remedy = f"has {count:,} values", f"A sweep supports at most {MAX_VALUES:,} for a key."
         elif not count:
-            rule = "stands for no value at all"
+            rule = "has no values"
         elif key == "hydra/launcher" and list_values(override)[0] not in LAUNCHERS:
-            rule = f"a sweep takes {' or '.join(LAUNCHERS)}"
-            remedy = "joblib runs hydra.launcher.n_jobs at once on this machine, basic one after another."
-        elif key == "hydra.launcher.n_jobs" and "hydra/launcher" not in typed_keys:
-            rule, remedy = "is of another launcher", "Add hydra/launcher=joblib."
+            rule = f"is unsupported; a sweep takes {' or '.join(LAUNCHERS)}"
+            remedy = "joblib runs hydra.launcher.n_jobs jobs at once on this machine, basic one after another."
+        elif key == "hydra.launcher.n_jobs" and "hydra/launcher" not in keys:
+            rule, remedy = "belongs to another launcher", "Add hydra/launcher=joblib."
         elif key == "hydra/sweeper" and list_values(override) != ["basic"]:
-            rule, remedy = "a sweep tries every combination of its values", "With Optuna: viewfinder search --help."
+            rule = "is unsupported; a sweep tries every combination of its values"
+            remedy = "To search with Optuna, see viewfinder search --help."
         if rule:
             problems.append(Problem(typed, rule, remedy=remedy))
     if problems:
         raise UserError(STAGE, problems)
 
 
-def _count(override: Override) -> int:
-    """How many values it stands for; of a range without making them."""
+def _count_values(override: Override) -> int:
+    """Count the values of an override, without listing those of a range."""
     value = override.value()
     if isinstance(value, RangeSweep):
         return max(0, math.ceil(((value.stop or 0) - (value.start or 0)) / value.step))
     return len(list_values(override))
 
 
-def _settings(compositions: Compositions, line: Sequence[str]) -> Settings:
-    whole: Any = OmegaConf.to_container(OmegaConf.masked_copy(compositions.of(line), ["sweep", "output_dir"]))
-    place = {"output_dir": whole["output_dir"]}
-    launcher = {"n_jobs": compositions.composed(line).hydra.launcher.get("n_jobs", 1)}
-    keys = {"sweep.": whole["sweep"], "": place, "hydra.launcher.": launcher}
-    problems = [problem for key, values in keys.items() for problem in validate_arguments(key, Settings, values)]
-    quoted = f"A number goes in quotes: 'sweep.name=\"{whole['sweep'].get('name')}\"'."
-    problems = [replace(each, remedy=quoted) if each.key == "sweep.name" else each for each in problems]
+def _read_settings(composer: Composer, overrides: Sequence[str]) -> SweepSettings:
+    cfg = OmegaConf.masked_copy(composer.compose_unresolved(overrides), ["sweep", "output_dir"])
+    values: Any = OmegaConf.to_container(cfg)
+    output_dir = {"output_dir": values["output_dir"]}
+    launcher = {"n_jobs": composer.compose_groups(overrides).hydra.launcher.get("n_jobs", 1)}
+    sections = {"sweep.": values["sweep"], "": output_dir, "hydra.launcher.": launcher}
+    problems = [
+        problem
+        for prefix, section in sections.items()
+        for problem in validate_arguments(prefix, SweepSettings, section)
+    ]
+    remedy = f"Put a number in quotes: 'sweep.name=\"{values['sweep'].get('name')}\"'."
+    problems = [replace(problem, remedy=remedy) if problem.key == "sweep.name" else problem for problem in problems]
     if problems:
         raise UserError(STAGE, problems)
-    return Settings(**whole["sweep"], **place, **launcher)
+    return SweepSettings(**values["sweep"], **output_dir, **launcher)
 
 
-def _typed(line: Sequence[str]) -> list[str]:
-    """Without what belongs to the sweep as a whole."""
-    own = [word for word in line if word.lstrip("+").replace("/", ".").split(".")[0] not in ("sweep", "hydra")]
-    return [*own, *(word for word in line if word.startswith("hydra.searchpath"))]
+def _job_overrides(overrides: Sequence[str]) -> list[str]:
+    """Leave out overrides of the sweep and of Hydra, except for its search path."""
+    own = [word for word in overrides if word.lstrip("+").replace("/", ".").split(".")[0] not in ("sweep", "hydra")]
+    return [*own, *(word for word in overrides if word.startswith("hydra.searchpath"))]

@@ -1,4 +1,4 @@
-"""Jobs whose configuration cannot work, found before the first of the others begins."""
+"""Validation of a sweep's new jobs before the first of them starts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,21 +6,26 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from viewfinder.errors import UserError
-from viewfinder.sweeps.executors.local import ask
+from viewfinder.sweeps.executors.local import run_in_subprocess
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
 
 
-def refused(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> tuple[dict[str, str], int | None]:
-    """Folders of jobs that have not begun and cannot, each with the reason on one line; and a signal that came."""
-    waiting = {job.folder: job.config for job in jobs if not sweep.run(job.folder).is_begun()}
-    if not waiting:
+def find_invalid_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> tuple[dict[str, str], int | None]:
+    """Find jobs that have not started and whose configuration is invalid.
+
+    Returns:
+        Folder of each invalid job with the reason in one line; and the number of the signal that stopped the
+        validation, or None.
+    """
+    configs = {job.folder: job.config for job in jobs if not sweep.run_folder(job.folder).is_begun()}
+    if not configs:
         return {}, None
-    (reasons,), stopped = ask(check, [waiting])
-    return reasons or {}, stopped
+    (reasons,), stop_signal = run_in_subprocess(validate_configs, [configs])
+    return reasons or {}, stop_signal
 
 
-def check(configs: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """What the constructors refuse: folder -> reason; it imports whatever a configuration names."""
+def validate_configs(configs: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Return the reason for each invalid configuration. This imports every module that a configuration names."""
     from viewfinder.experiment.build import check_config
 
     reasons = {}

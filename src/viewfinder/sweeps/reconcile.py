@@ -1,31 +1,30 @@
-"""A command line meets the sweep that is there: which jobs are known, which are new, and what has changed since."""
+"""Reconciliation of a command line with the jobs of an existing sweep."""
 
 from collections.abc import Sequence
 
 from viewfinder.errors import Problem, UserError, join_names
-from viewfinder.sweeps.changes import other_code, other_data, other_values, pair
+from viewfinder.sweeps.changes import describe_new_values, find_code_changes, find_data_changes, match_jobs
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
-from viewfinder.sweeps.plan import Plan, Planned
+from viewfinder.sweeps.plan import Plan, PlannedJob
 
 
-def merge(sweep: SweepFolder, plan: Plan) -> list[SweepJob]:
-    """The jobs of a command line, as the sweep has them; new ones are added to it.
+def reconcile_jobs(sweep: SweepFolder, plan: Plan) -> list[SweepJob]:
+    """Return the sweep's jobs for a command line, adding new ones to the sweep.
 
     Raises:
-        UserError: if jobs were begun by other code or data, or the line has other values than the sweep, and
-            `sweep.rerun` does not say what is to become of them.
+        UserError: if code, data or fixed values have changed, and `sweep.rerun` does not decide what to do.
     """
     rerun = plan.settings.rerun
-    known = pair(plan.jobs, [*sweep.jobs, *reversed(sweep.earlier)])
-    values = other_values(plan.jobs, sweep.jobs) if rerun is not False else []
-    changed = _changed(sweep, plan.jobs, known, looks=rerun is not False)
-    asked = [folder for folder in changed if sweep.status(folder) != "failed"]
-    if rerun is None and (values or asked):
-        raise UserError("the sweep", _questions(sweep, values, {name: changed[name] for name in asked}))
-    if values:
-        leaving = [job for job in sweep.jobs if job not in known]
-        sweep.earlier += leaving
-        sweep.left = len(leaving)
+    known = match_jobs(plan.jobs, [*sweep.jobs, *reversed(sweep.earlier)])
+    new_values = describe_new_values(plan.jobs, sweep.jobs) if rerun is not False else []
+    changes = _find_changes(sweep, plan.jobs, known, scores_only=rerun is False)
+    undecided = {folder: changes[folder] for folder in changes if sweep.status(folder) != "failed"}
+    if rerun is None and (new_values or undecided):
+        raise UserError("the sweep", _describe_conflicts(sweep, new_values, undecided))
+    if new_values:
+        removed = [job for job in sweep.jobs if job not in known]
+        sweep.earlier += removed
+        sweep.removed_count = len(removed)
         sweep.jobs = [job for job in sweep.jobs if job in known]
     jobs = []
     for planned, job in zip(plan.jobs, known, strict=True):
@@ -35,54 +34,60 @@ def merge(sweep: SweepFolder, plan: Plan) -> list[SweepJob]:
         elif job in sweep.earlier:
             sweep.earlier.remove(job)
             sweep.jobs.append(job)
-        if job.folder in changed:
-            again = sweep.another_folder(job)
+        if job.folder in changes:
+            new_folder = sweep.next_rerun_folder(job)
             sweep.earlier.append(SweepJob(job.folder, job.overrides, job.config))
-            job.folder = again
+            job.folder = new_folder
         job.overrides, job.config = planned.overrides, planned.config
         jobs.append(job)
     return jobs
 
 
-def _changed(
-    sweep: SweepFolder, planned: Sequence[Planned], known: Sequence[SweepJob | None], looks: bool
+def _find_changes(
+    sweep: SweepFolder, planned: Sequence[PlannedJob], known: Sequence[SweepJob | None], scores_only: bool
 ) -> dict[str, list[str]]:
-    """Folders of begun jobs, each with what has changed since: code, versions, pictures, scores.
+    """List for each started job why it must run again: changed code, versions or images, or lost scores.
 
     Args:
-        looks: at more than the scores.
+        sweep: the sweep.
+        planned: jobs of the command line.
+        known: their jobs in the sweep.
+        scores_only: check for lost scores alone.
     """
-    begun = [
-        (job, each)
-        for job, each in zip(known, planned, strict=True)
-        if job is not None and sweep.run(job.folder).is_begun()
+    started = [
+        (job, request)
+        for job, request in zip(known, planned, strict=True)
+        if job is not None and sweep.run_folder(job.folder).is_begun()
     ]
-    changed = other_code(sweep.run(job.folder) for job, _ in begun) if looks else {job.folder: [] for job, _ in begun}
-    for job, _ in begun:
+    changes: dict[str, list[str]] = {job.folder: [] for job, _ in started}
+    if not scores_only:
+        changes = find_code_changes(sweep.run_folder(job.folder) for job, _ in started)
+    for job, _ in started:
         if sweep.is_damaged(job.folder):
-            changed[job.folder].append("its scores are lost")
-    looked = [(job, each) for job, each in begun if looks and sweep.run(job.folder).data.is_file()]
-    for folder, splits in (other_data(sweep, looked) if looked else {}).items():
-        changed[folder].append(f"the pictures ({join_names(splits)})")
-    return {folder: what for folder, what in changed.items() if what}
+            changes[job.folder].append("lost scores")
+    with_data = [pair for pair in started if sweep.run_folder(pair[0].folder).data.is_file()]
+    if with_data and not scores_only:
+        for folder, splits in find_data_changes(sweep, with_data).items():
+            changes[folder].append(f"the images ({join_names(splits)})")
+    return {folder: reasons for folder, reasons in changes.items() if reasons}
 
 
-def _questions(sweep: SweepFolder, values: list[str], changed: dict[str, list[str]]) -> list[Problem]:
+def _describe_conflicts(sweep: SweepFolder, new_values: list[str], changes: dict[str, list[str]]) -> list[Problem]:
     problems = []
-    if values:
-        rule = f"has other values than this line: {join_names(values)}"
+    if new_values:
+        rule = f"has other values than this line: {join_names(new_values)}"
         remedy = (
-            "sweep.rerun=true goes on with the new ones alone: the old jobs leave the sweep, and keep their folders.\n"
-            "sweep.rerun=false keeps them in it. Or give the new line a sweep.name of its own."
+            "sweep.rerun=true continues with the new values alone; the old jobs leave the sweep, but their folders "
+            "remain.\nsweep.rerun=false keeps the old jobs in it. Or give the new line its own sweep.name."
         )
         problems.append(Problem(str(sweep.path), rule, remedy=remedy))
-    if changed:
-        what = join_names(dict.fromkeys(each for differences in changed.values() for each in differences))
-        count = f"{len(changed)} job{'s' * (len(changed) > 1)}"
-        rule = f"{count} of this line began before a change of: {what}"
+    if changes:
+        reasons = join_names(dict.fromkeys(reason for reasons in changes.values() for reason in reasons))
+        count = f"{len(changes)} job{'s' * (len(changes) > 1)}"
+        rule = f"{count} of this line started before these changed: {reasons}"
         remedy = (
-            "sweep.rerun=true runs them again, in folders of their own.\n"
-            "sweep.rerun=false takes what is finished as it is, and goes on with the rest."
+            "sweep.rerun=true runs them again, in new folders.\n"
+            "sweep.rerun=false keeps finished jobs as they are, and runs the rest."
         )
         problems.append(Problem(str(sweep.path), rule, remedy=remedy))
     return problems

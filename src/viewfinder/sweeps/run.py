@@ -1,4 +1,4 @@
-"""A sweep, from what was typed to its table."""
+"""Execution of a sweep, from its overrides to its results."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,118 +10,131 @@ from viewfinder.config.hydra_internals import Override
 from viewfinder.errors import FAILED, Problem, UserError
 from viewfinder.runs.naming import make_dated
 from viewfinder.runs.provenance import command
-from viewfinder.sweeps.executors.local import Processes, cause_of_death
+from viewfinder.sweeps.executors.local import LocalExecutor, describe_exit
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
-from viewfinder.sweeps.job import NO_DISK, Job, record_failure, run_job
-from viewfinder.sweeps.plan import Plan, plan
-from viewfinder.sweeps.preflight import refused
-from viewfinder.sweeps.reconcile import merge
-from viewfinder.sweeps.table import differing_words, say_begin, say_dry_run, say_end, say_ended, say_refused
+from viewfinder.sweeps.job import DISK_FULL, Job, record_failure, run_job
+from viewfinder.sweeps.plan import Plan, plan_jobs
+from viewfinder.sweeps.preflight import find_invalid_jobs
+from viewfinder.sweeps.reconcile import reconcile_jobs
+from viewfinder.sweeps.table import (
+    describe_overrides,
+    print_dry_run,
+    print_invalid_jobs,
+    print_job_end,
+    print_start,
+    report_results,
+)
 
 
 def run_sweep(parsed: Sequence[Override]) -> int:
-    """Run the jobs of a sweep that are not done, each in a process of its own, and say what all of them came to.
+    """Run the unfinished jobs of a sweep, each in its own process, and report the results of all.
 
     Args:
-        parsed: the overrides, checked.
+        parsed: overrides that `parse_overrides` has accepted.
 
     Returns:
-        The exit code: 0 when every job of the line has finished, FAILED when one has not, 128 and a signal's number
-        after that.
+        Exit code: 0 if every job of the command line has finished, FAILED if not, or 128 plus the number of the signal
+        that stopped the sweep.
 
     Raises:
-        UserError: if the line asks for what cannot be, or for something else than the sweep has been so far.
+        UserError: if an override is unsupported, or the existing sweep has other code, data or values.
     """
-    planned = plan(parsed)
-    at_once = _share_the_machine(planned)
-    sweep = _folder(planned)
-    if planned.settings.dry_run:
+    plan = plan_jobs(parsed)
+    max_parallel = _divide_cores(plan)
+    sweep = _choose_folder(plan)
+    if plan.settings.dry_run:
         sweep.read()
-        jobs = merge(sweep, planned)
-        wrong, stopped = refused(sweep, jobs)
-        say_dry_run(sweep, jobs, at_once, wrong)
-        return 128 + stopped if stopped else 0
-    with sweep.taken():
+        jobs = reconcile_jobs(sweep, plan)
+        invalid, stop_signal = find_invalid_jobs(sweep, jobs)
+        print_dry_run(sweep, jobs, max_parallel, invalid)
+        return 128 + stop_signal if stop_signal else 0
+    with sweep.locked():
         sweep.read()
         if sweep.jobs:
-            sweep.write()  # whose it is now
-        jobs = merge(sweep, planned)
+            sweep.write()  # names this process as the owner
+        jobs = reconcile_jobs(sweep, plan)
         sweep.command = command()
         sweep.write()
-        stopped = run_jobs(sweep, jobs, at_once, planned)
-        is_done = say_end(sweep, jobs)
-    return 128 + stopped if stopped else 0 if is_done else FAILED
+        stop_signal = run_jobs(sweep, jobs, max_parallel, plan)
+        is_finished = report_results(sweep, jobs)
+    return 128 + stop_signal if stop_signal else 0 if is_finished else FAILED
 
 
-def run_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], at_once: int, planned: Plan) -> int | None:
-    """Begin or continue each job that has not finished; the number of the signal that ended this, if one did."""
-    todo = {job.folder: job for job in jobs if sweep.status(job.folder) != "finished"}
-    say_begin(sweep, jobs, at_once, planned.repeated)
-    if not todo:
+def run_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], max_parallel: int, plan: Plan) -> int | None:
+    """Start or resume each unfinished job; return the number of the signal that stopped them, if any."""
+    unfinished = {job.folder: job for job in jobs if sweep.status(job.folder) != "finished"}
+    print_start(sweep, jobs, max_parallel, plan.duplicates)
+    if not unfinished:
         return None
-    wrong, stopped = refused(sweep, jobs)
-    if stopped:
-        return stopped
-    say_refused(wrong)
-    for folder, why in wrong.items():
-        job = todo.pop(folder)
-        record_failure(Job(sweep.path / folder, job.config, job.overrides), why)
-    said = differing_words(sweep)
-    is_alone, failures = at_once == 1, len(wrong)
+    invalid, stop_signal = find_invalid_jobs(sweep, jobs)
+    if stop_signal:
+        return stop_signal
+    print_invalid_jobs(invalid)
+    for folder, reason in invalid.items():
+        job = unfinished.pop(folder)
+        record_failure(Job(sweep.path / folder, job.config, job.overrides), reason)
+    is_sequential, failures, max_failures = max_parallel == 1, len(invalid), plan.settings.max_failures
+    if limit := _describe_failure_limit(failures, max_failures):
+        print(f"{limit}: no job starts", flush=True)
+        return None
 
-    def each() -> Iterator[Job]:
-        for number, job in enumerate(todo.values(), 1):
-            gap = "\n" if is_alone else ""
-            print(f"{gap}job {job.folder} ({number} of {len(todo)}): {said[job.folder]}", flush=True)
+    def announce_jobs() -> Iterator[Job]:
+        settings = describe_overrides(sweep)
+        for number, job in enumerate(unfinished.values(), 1):
+            gap = "\n" if is_sequential else ""
+            print(f"{gap}job {job.folder} ({number} of {len(unfinished)}): {settings[job.folder]}", flush=True)
             yield Job(sweep.path / job.folder, job.config, job.overrides)
 
-    def output(job: Job) -> Path | None:
-        return None if is_alone else sweep.path / f"{job.folder.name}.log"
+    def log_path(job: Job) -> Path | None:
+        return None if is_sequential else sweep.path / f"{job.folder.name}.log"
 
-    most = planned.settings.max_failures
-    if over := _over(failures, most):
-        print(f"{over}: no job begins", flush=True)
-        return None
-    with Processes(run_job, at_once, output) as processes:
-        for job, code in processes.run(each()):
-            if code not in (0, FAILED, NO_DISK) and processes.requested is None:
-                record_failure(job, cause_of_death(code))
-            if not is_alone:
-                say_ended(sweep, todo[job.folder.name])
+    with LocalExecutor(run_job, max_parallel, log_path) as executor:
+        for job, code in executor.run(announce_jobs()):
+            if code not in (0, FAILED, DISK_FULL) and executor.stop_signal is None:
+                record_failure(job, describe_exit(code))
+            if not is_sequential:
+                print_job_end(sweep, unfinished[job.folder.name])
             failures += code != 0
-            over = "the disk takes no more" if code == NO_DISK else _over(failures, most)
-            if over and not processes.is_over:
-                processes.is_over = True
-                print(f"\n{over}: no other job begins", flush=True)
-    return processes.requested
+            limit = "the disk is full" if code == DISK_FULL else _describe_failure_limit(failures, max_failures)
+            if limit and not executor.is_closed:
+                executor.is_closed = True
+                print(f"\n{limit}: no further job starts", flush=True)
+    return executor.stop_signal
 
 
-def _over(failures: int, most: int | None) -> str:
-    return f"{failures} failed, and sweep.max_failures is {most}" if most is not None and failures >= most else ""
+def _describe_failure_limit(failures: int, limit: int | None) -> str:
+    return f"{failures} failed, and sweep.max_failures is {limit}" if limit is not None and failures >= limit else ""
 
 
-def _share_the_machine(planned: Plan) -> int:
-    """How many jobs run at once; each gets its part of the cores, from which the server of processes is started."""
-    at_once, cores = planned.settings.n_jobs, joblib.cpu_count()
-    if at_once is None and any(job.config["trainer"].get("accelerator") != "cpu" for job in planned.jobs):
+def _divide_cores(plan: Plan) -> int:
+    """Return the number of jobs that run at once, and give each its share of the cores.
+
+    The environment is changed before the fork server starts, which passes it on to the jobs.
+    """
+    max_parallel, cores = plan.settings.n_jobs, joblib.cpu_count()
+    if max_parallel is None and any(job.config["trainer"].get("accelerator") != "cpu" for job in plan.jobs):
         import torch
 
-        at_once = torch.accelerator.device_count() or None
-    at_once = cores if at_once in (None, -1) else at_once
-    at_once = min(at_once, len(planned.jobs))
-    if at_once > 1:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // at_once)))
-    return at_once
+        max_parallel = torch.accelerator.device_count() or None
+    max_parallel = cores if max_parallel in (None, -1) else max_parallel
+    max_parallel = min(max_parallel, len(plan.jobs))
+    if max_parallel > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // max_parallel)))
+    return max_parallel
 
 
-def _folder(planned: Plan) -> SweepFolder:
-    """<output_dir>/<sweep.name>, or a dated one below the names of the experiments or models that it runs."""
-    name, output_dir = planned.settings.name, Path(planned.settings.output_dir)
+def _choose_folder(plan: Plan) -> SweepFolder:
+    """Return <output_dir>/<sweep.name>, or a dated folder named after the experiments or models.
+
+    Raises:
+        UserError: if the name leads out of output_dir.
+    """
+    name, output_dir = plan.settings.name, Path(plan.settings.output_dir)
     if name is None:
-        path = output_dir / "-".join(dict.fromkeys(str(job.config["name"]) for job in planned.jobs))
-        path = path / "<time>" if planned.settings.dry_run else make_dated(path)
+        path = output_dir / "-".join(dict.fromkeys(str(job.config["name"]) for job in plan.jobs))
+        path = path / "<time>" if plan.settings.dry_run else make_dated(path)
         return SweepFolder(path, str(path.relative_to(output_dir)), is_named=False)
     if Path(name).anchor or ".." in Path(name).parts or Path(name) == Path():
-        rule = "must be a folder's name below output_dir"
-        raise UserError("the command line", [Problem("sweep.name", rule, name, "Such as sweep.name=lr.")])
+        rule = "must name a folder below output_dir"
+        raise UserError("the command line", [Problem("sweep.name", rule, name, "For example sweep.name=lr.")])
     return SweepFolder(output_dir / name, name)

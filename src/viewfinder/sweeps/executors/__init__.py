@@ -1,0 +1,1 @@
+"""Executors, which run the jobs of sweeps and searches."""

@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: one that dies hard takes no other with it, and none waits for imports again."""
+"""Executor that runs each job in its own process on this machine."""
 
 import contextlib
 import multiprocessing
@@ -18,45 +18,44 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from viewfinder.runs.atomic import read_json, write_json
 from viewfinder.training.callbacks.signals import NUMBERS
 
-IMPORTED = ["viewfinder.experiment.run", "viewfinder.experiment.resume"]
-"""What the process that the others are forked from has imported."""
+PRELOADED_MODULES = ["viewfinder.experiment.run", "viewfinder.experiment.resume"]
+"""Modules that the fork server imports once for all workers; it ignores a name that does not exist."""
 Job = TypeVar("Job")
-"""Whatever `work` takes."""
 
 
-class Processes(Generic[Job]):
-    """Runs jobs, each in a process of its own, so many at once. As a context it listens to signals.
+class LocalExecutor(Generic[Job]):
+    """Context manager that runs jobs in worker processes, and forwards signals to them.
 
-    The processes are forked from a server that has imported everything, or started anew where a system cannot fork.
-    SIGINT, SIGTERM and SIGUSR1 are handed on to those that run, and no other begins. When this process is killed,
-    they get SIGTERM.
+    Workers are forked from a server that has imported PRELOADED_MODULES, or spawned where forking is unsafe. A worker
+    that dies affects no other job. After SIGINT, SIGTERM or SIGUSR1, which running workers receive too, no new job
+    starts. When this process is killed, its workers receive SIGTERM.
 
     Args:
-        work: called with a job in its process, whose exit code it returns; a function of a module.
-        at_once: processes that run at the same time; of several, each sees one GPU where there are some.
-        output: of a job, the file that takes what its process prints; None leaves it where this process prints.
+        work: function of a module that runs a job in its worker, and returns the worker's exit code.
+        max_parallel: number of jobs that run at the same time; if greater than 1, each sees one GPU, if there is any.
+        log_path: returns the file for a job's output, or None to leave it on this process's output.
     """
 
     def __init__(
-        self, work: Callable[[Job], int], at_once: int = 1, output: Callable[[Job], Path | None] | None = None
+        self, work: Callable[[Job], int], max_parallel: int = 1, log_path: Callable[[Job], Path | None] | None = None
     ):
-        self.work, self.at_once, self.output = work, at_once, output
-        self.requested: int | None = None
-        """the first signal that has arrived"""
-        self.is_over = False
-        """set to begin no other job"""
+        self.work, self.max_parallel, self.log_path = work, max_parallel, log_path
+        self.stop_signal: int | None = None
+        """number of the first signal received"""
+        self.is_closed = False
+        """set to start no further job"""
         self.running: dict[BaseProcess, tuple[Job, int]] = {}
-        """each with its job and its place, from 0 to at_once - 1"""
-        self.context = _context()
-        self.before: dict[int, Any] = {}
+        """job of each worker, and its slot from 0 to max_parallel - 1"""
+        self.context = _process_context()
+        self.previous_handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> "Processes[Job]":
-        self.before = {number: signal.signal(number, self._arrived) for number in NUMBERS}
-        _start_server()
+    def __enter__(self) -> "LocalExecutor[Job]":
+        self.previous_handlers = {number: signal.signal(number, self._forward_signal) for number in NUMBERS}
+        _start_fork_server()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
+        for number, handler in self.previous_handlers.items():
             signal.signal(number, handler)
         for process in self.running:
             process.terminate()
@@ -64,150 +63,157 @@ class Processes(Generic[Job]):
             process.join()
 
     def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, int]]:
-        """Each job as it ends, with its process's exit code: negative, the number of the signal that it died of.
+        """Yield each job when it ends, with its worker's exit code; minus a signal's number if that killed it.
 
         Args:
-            jobs: asked for the next one when it can begin.
+            jobs: advanced only when the next job can start.
         """
         while True:
-            while len(self.running) < self.at_once and not self.is_over and self.requested is None:
+            while len(self.running) < self.max_parallel and not self.is_closed and self.stop_signal is None:
                 job = next(jobs, None)
                 if job is None:
-                    self.is_over = True
+                    self.is_closed = True
                     break
-                self._start(job)
+                self._start_job(job)
             if not self.running:
                 return
-            ended = wait([process.sentinel for process in self.running])
-            for process in [each for each in self.running if each.sentinel in ended]:
+            ready = wait([process.sentinel for process in self.running])
+            for process in [process for process in self.running if process.sentinel in ready]:
                 process.join()
                 job, _ = self.running.pop(process)
                 assert process.exitcode is not None
                 yield job, process.exitcode
 
-    def _start(self, job: Job) -> None:
-        place = min(set(range(self.at_once)).difference(place for _, place in self.running.values()))
-        output = self.output(job) if self.output else None
-        start = Start(place if self.at_once > 1 else None, output, sys.orig_argv, multiprocessing.get_start_method())
-        process = self.context.Process(target=_live, args=(self.work, job, start))  # type: ignore[attr-defined]
-        # A signal that arrives while there is a process and nobody knows it would not be handed on.
-        with _blocked(*self.before):
+    def _start_job(self, job: Job) -> None:
+        slot = min(set(range(self.max_parallel)).difference(slot for _, slot in self.running.values()))
+        log_path = self.log_path(job) if self.log_path else None
+        setup = WorkerSetup(
+            slot if self.max_parallel > 1 else None, log_path, sys.orig_argv, multiprocessing.get_start_method()
+        )
+        arguments = (self.work, job, setup)
+        process = self.context.Process(target=_worker_main, args=arguments)  # type: ignore[attr-defined]
+        # A signal between the start and the entry in `running` would not reach the worker.
+        with _block_signals(*self.previous_handlers):
             process.start()
-            self.running[process] = job, place
+            self.running[process] = job, slot
 
-    def _arrived(self, number: int, _: FrameType | None) -> None:
-        if self.requested is None and self.at_once > 1:  # one alone says so itself
-            print(f"{signal.Signals(number).name}: each finishes its step and saves; Ctrl-C stops at once", flush=True)
-        self.requested = self.requested or number
+    def _forward_signal(self, number: int, _: FrameType | None) -> None:
+        if self.stop_signal is None and self.max_parallel > 1:  # a single job reports it itself
+            name = signal.Signals(number).name
+            print(f"{name}: each job finishes its step and saves; Ctrl-C stops at once", flush=True)
+        self.stop_signal = self.stop_signal or number
         for process in self.running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid or 0, number)
 
 
-def ask(function: Callable[[Any], Any], questions: Sequence[Any]) -> tuple[list[Any], int | None]:
-    """What a function of a module answers to each question, one process after another; and a signal that came.
+def run_in_subprocess(function: Callable[[Any], Any], arguments: Sequence[Any]) -> tuple[list[Any], int | None]:
+    """Call a function of a module with each argument, each time in a new process.
 
     Returns:
-        Answers as JSON has them, None where the process died or was not begun; the signal's number, or None.
+        Results as read back from JSON, None where the process died or was not started; and the number of the signal
+        that stopped the calls, or None.
     """
-    with TemporaryDirectory() as folder, Processes(_answer) as processes:
-        files = [Path(folder) / str(number) for number in range(len(questions))]
-        for _ in processes.run((function, question, file) for question, file in zip(questions, files, strict=True)):
+    with TemporaryDirectory() as folder, LocalExecutor(_write_result) as executor:
+        files = [Path(folder) / str(number) for number in range(len(arguments))]
+        for _ in executor.run((function, argument, file) for argument, file in zip(arguments, files, strict=True)):
             pass
-        return [read_json(file) if file.exists() else None for file in files], processes.requested
+        return [read_json(file) if file.exists() else None for file in files], executor.stop_signal
 
 
-def _answer(job: tuple[Callable[[Any], Any], Any, Path]) -> int:
-    function, question, file = job
-    write_json(file, function(question))
+def _write_result(job: tuple[Callable[[Any], Any], Any, Path]) -> int:
+    function, argument, file = job
+    write_json(file, function(argument))
     return 0
 
 
-def cause_of_death(code: int) -> str:
-    """Why a process ended that did not say so itself, by its exit code."""
+def describe_exit(code: int) -> str:
+    """Describe the unexpected end of a process by its exit code."""
     if code >= 0:
         return f"its process ended with exit code {code}"
     name = signal.Signals(-code).name
-    hint = ", perhaps since memory was full" if name == "SIGKILL" else ""
-    return f"its process died of {name}{hint}"
+    hint = ", possibly because memory was full" if name == "SIGKILL" else ""
+    return f"its process was killed by {name}{hint}"
 
 
-def _start_server() -> None:
-    """Let it begin with its imports, if it has not."""
-    if (context := _context()).get_start_method() != "forkserver":
+def _start_fork_server() -> None:
+    """Start the fork server and its imports, unless it runs already."""
+    if (context := _process_context()).get_start_method() != "forkserver":
         return
     from multiprocessing.forkserver import ensure_running
 
-    # It would be asked for by NVIDIA's management library alone: a process that has used CUDA cannot be forked.
+    # The server must not initialize CUDA, which does not survive a fork: count devices through NVML alone.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    context.set_forkserver_preload(IMPORTED)  # type: ignore[attr-defined]
-    # A signal does nothing to it, and waits for a process that is forked from it until that is ready for signals.
-    with _blocked(*NUMBERS):
+    context.set_forkserver_preload(PRELOADED_MODULES)  # type: ignore[attr-defined]
+    # The server ignores signals, and a worker inherits them blocked until it can handle them.
+    with _block_signals(*NUMBERS):
         ensure_running()
 
 
-def _context() -> BaseContext:
-    # On macOS a process that has imported as much as the server cannot be forked safely.
+def _process_context() -> BaseContext:
+    # On macOS, a process with this many libraries cannot be forked safely.
     return multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 
 
 @contextlib.contextmanager
-def _blocked(*numbers: int) -> Iterator[None]:
-    """Signals that arrive in this block are delivered after it, where the system can."""
+def _block_signals(*numbers: int) -> Iterator[None]:
+    """Delay the delivery of signals until the end of the block, on systems that can."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-class Start(NamedTuple):
-    """What a job's process is told of the one that starts it."""
+class WorkerSetup(NamedTuple):
+    """State of the parent process that a worker takes over."""
 
-    place: int | None
-    output: Path | None
+    slot: int | None
+    """number that selects the GPU; None to see all of them"""
+    log_path: Path | None
     argv: list[str]
     start_method: str
 
 
-def _live(work: Callable[[Any], int], job: Any, start: Start) -> None:
-    """The whole life of a job's process."""
-    sys.orig_argv = start.argv  # which run.json tells
-    # Or processes that decode pictures would be started by a server of their own, which a hard death would leave.
-    multiprocessing.set_start_method(start.start_method, force=True)
+def _worker_main(work: Callable[[Any], int], job: Any, setup: WorkerSetup) -> None:
+    """Run a job in this worker process, and exit with its code."""
+    sys.orig_argv = setup.argv  # recorded in run.json
+    # With its own fork server, a killed worker would leave its image-decoding processes behind.
+    multiprocessing.set_start_method(setup.start_method, force=True)
     if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)  # or a Ctrl-C would arrive twice: from the terminal, and handed on
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+        os.setpgid(0, 0)  # otherwise Ctrl-C would arrive twice, from the terminal and from the parent
+    threading.Thread(target=_terminate_with_parent, daemon=True).start()
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
-        if start.place is not None:
-            _take_gpu(start.place)
-        if start.output is not None:
-            with start.output.open("a", encoding="utf-8") as file:
+        if setup.slot is not None:
+            _select_gpu(setup.slot)
+        if setup.log_path is not None:
+            with setup.log_path.open("a", encoding="utf-8") as file:
                 os.dup2(file.fileno(), sys.stdout.fileno())
                 os.dup2(file.fileno(), sys.stderr.fileno())
         code = work(job)
-    except KeyboardInterrupt:  # before there was a run that could say so
+    except KeyboardInterrupt:  # before a run could handle it
         code = 128 + signal.SIGINT
     raise SystemExit(code)
 
 
-def _end_with_parent() -> None:
+def _terminate_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)  # not raise_signal: the main thread may be waiting for something
+    os.kill(os.getpid(), signal.SIGTERM)  # unlike raise_signal, it interrupts a waiting main thread
 
 
-def _take_gpu(place: int) -> None:
+def _select_gpu(slot: int) -> None:
+    """Make one GPU visible to this process; slots share GPUs if there are fewer."""
     import torch
 
     if count := torch.cuda.device_count():
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        devices = seen if len(seen) == count else [str(number) for number in range(count)]
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices[place % count]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        devices = visible if len(visible) == count else [str(number) for number in range(count)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[slot % count]

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from viewfinder.errors import printable
-from viewfinder.sweeps.executors.local import cause_of_death
+from viewfinder.sweeps.executors.local import describe_exit
 from viewfinder.sweeps.search.study import Outcome, Search, Taken, TrialState
 from viewfinder.training.callbacks.signals import NUMBERS
 
 
 class Runner(Protocol):
-    """Of viewfinder.sweeps.executors.local.Processes what the loop needs."""
+    """Of viewfinder.sweeps.executors.local.LocalExecutor what the loop needs."""
 
-    requested: int | None
-    is_over: bool
+    stop_signal: int | None
+    is_closed: bool
 
     def run(self, jobs: Iterator[Taken]) -> Iterator[tuple[Taken, int]]: ...
 
@@ -38,7 +38,7 @@ def run_trials(search: Search, runner: Runner, objective: Objective, total: int)
     stopped = 0
 
     def to_do() -> Iterator[Taken]:
-        for trial in search.take(total, lambda: runner.is_over or runner.requested is not None):
+        for trial in search.take(total, lambda: runner.is_closed or runner.stop_signal is not None):
             outcome = objective.outcome(trial)  # of a process that was killed before it was told
             if outcome is not None:
                 _settle(search, trial, outcome)
@@ -51,15 +51,15 @@ def run_trials(search: Search, runner: Runner, objective: Objective, total: int)
     for trial, code in runner.run(to_do()):
         outcome = objective.outcome(trial)
         if outcome is None:
-            stopped = runner.requested or _asked_to_stop(code) or stopped
+            stopped = runner.stop_signal or _asked_to_stop(code) or stopped
             if stopped:
-                runner.is_over = True
+                runner.is_closed = True
             else:
-                reason = cause_of_death(code)
+                reason = describe_exit(code)
                 objective.lost(trial, reason)
                 outcome = Outcome(TrialState.FAIL, reason=reason)
         _settle(search, trial, outcome)
-    return runner.requested or stopped
+    return runner.stop_signal or stopped
 
 
 def _settle(search: Search, trial: Taken, outcome: Outcome | None) -> None:

@@ -214,8 +214,8 @@ QUICK = [
 
 def train_into(folder: Path, *words: str) -> RunFolder:
     """Train with overrides and return the run, at `folder`."""
-    typed = [*words, f"run_dir={folder}"]
-    run_experiment(compose_config(typed), overrides=typed)
+    overrides = [*words, f"run_dir={folder}"]
+    run_experiment(compose_config(overrides), overrides=overrides)
     return RunFolder.open(folder)
 
 
@@ -286,7 +286,7 @@ def quick_random_weights() -> Iterator[None]:
 def viewfinder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Type:
     """The `viewfinder` command in this process: viewfinder("evaluate", run)."""
 
-    def type_it(*words: str | Path) -> Answer:
+    def run_command(*words: str | Path) -> Answer:
         monkeypatch.setattr(sys, "argv", ["viewfinder", *map(str, words)])
         monkeypatch.setattr(sys, "path", list(sys.path))
         capsys.readouterr()
@@ -299,4 +299,4 @@ def viewfinder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         assert isinstance(code, int | None)
         return Answer(code or 0, out, err)
 
-    return type_it
+    return run_command

@@ -15,10 +15,10 @@ from viewfinder.runs.folder import RunFolder
 
 
 def scores_below(folder: Path) -> pd.DataFrame:
-    """A row a run: learning rate, seed and accuracies, from the JSON files alone."""
+    """Read the learning rate, seed and accuracies of each run from the JSON files alone."""
     rows = []
     for path in sorted(folder.glob("*/scores.json")):
-        best, last = (json.loads(path.read_text(encoding="utf-8"))[which] for which in ("best", "last"))
+        best, last = (json.loads(path.read_text(encoding="utf-8"))[weights] for weights in ("best", "last"))
         rate, seed = path.parent.name.split("_")
         rows.append({
             "rate": float(rate), "seed": int(seed), "epoch": best["epoch"], "val": best["val"]["accuracy"],
@@ -46,12 +46,12 @@ def test_compare_prints_the_mean_and_deviation_over_seeds_that_pandas_computes(
     mean, deviation = grouped.mean(), grouped.std()
     assert (deviation[["val", "test"]] > 0).any().any()
     assert set(rows) == {"lr=0.01", "lr=0.0001"}
-    for name, found in rows.items():
+    for name, row in rows.items():
         rate = float(name.removeprefix("lr="))
         shown = [
             percent(mean.loc[rate, column], deviation.loc[rate, column]) for column in ("val", "test", "f1", "last")
         ]
-        assert found == ["3", f"{mean.loc[rate, 'epoch']:.1f}".removesuffix(".0"), *shown]
+        assert row == ["3", f"{mean.loc[rate, 'epoch']:.1f}".removesuffix(".0"), *shown]
 
 
 def test_compare_puts_the_best_validation_accuracy_first(seeds: Path, viewfinder: Type) -> None:
@@ -61,15 +61,15 @@ def test_compare_puts_the_best_validation_accuracy_first(seeds: Path, viewfinder
 
 
 def test_compare_writes_one_row_per_run(seeds: Path, viewfinder: Type, tmp_path: Path) -> None:
-    viewfinder("compare", seeds, "--csv", tmp_path / "said.csv")
-    found, expected = pd.read_csv(tmp_path / "said.csv"), scores_below(seeds)
-    found["rate"] = found["setting"].str.removeprefix("lr=").astype(float)
-    found = found.sort_values(["rate", "seed"], ignore_index=True)
+    viewfinder("compare", seeds, "--csv", tmp_path / "runs.csv")
+    rows, expected = pd.read_csv(tmp_path / "runs.csv"), scores_below(seeds)
+    rows["rate"] = rows["setting"].str.removeprefix("lr=").astype(float)
+    rows = rows.sort_values(["rate", "seed"], ignore_index=True)
     expected = expected.sort_values(["rate", "seed"], ignore_index=True)
     columns = {"rate": "rate", "seed": "seed", "best_epoch": "epoch", "best_val": "val", "best_test": "test"}
     columns |= {"best_f1": "f1", "last_test": "last"}
-    for ours, theirs in columns.items():
-        np.testing.assert_allclose(found[ours], expected[theirs], rtol=1e-12)
+    for column, reference in columns.items():
+        np.testing.assert_allclose(rows[column], expected[reference], rtol=1e-12)
 
 
 def test_compare_names_skipped_runs_and_the_reason(seeds: Path, viewfinder: Type, tmp_path: Path) -> None:
@@ -79,9 +79,9 @@ def test_compare_names_skipped_runs_and_the_reason(seeds: Path, viewfinder: Type
     stopped.update_run(status="failed", error="the flux ran dry")
     answer = viewfinder("compare", tmp_path / "runs")
     assert answer.code == 0
-    (said,) = [line for line in answer.out.splitlines() if "left out" in line]
-    assert str(stopped.path) in said
-    assert "the flux ran dry" in said
+    (line,) = [text for text in answer.out.splitlines() if "left out" in text]
+    assert str(stopped.path) in line
+    assert "the flux ran dry" in line
     (row,) = [line for line in answer.out.splitlines() if line.startswith("lr=0.01 ")]
     assert row.split()[1] == "2"
 

@@ -16,34 +16,34 @@ from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
 
 
-@pytest.mark.parametrize("which", ["best", "last"])
+@pytest.mark.parametrize("weights", ["best", "last"])
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_evaluate_reproduces_scores_json_exactly(
-    finished: RunFolder, viewfinder: Type, tmp_path: Path, which: str, split: str
+    finished: RunFolder, viewfinder: Type, tmp_path: Path, weights: str, split: str
 ) -> None:
-    said = tmp_path / "said.json"
-    answer = viewfinder("evaluate", finished.path, "--split", split, "--weights", which, "--json", said)
+    scores_file = tmp_path / "scores.json"
+    answer = viewfinder("evaluate", finished.path, "--split", split, "--weights", weights, "--json", scores_file)
     assert (answer.code, answer.err) == (0, "")
-    assert json.loads(said.read_text(encoding="utf-8")) == finished.read_scores()[which][split]
+    assert json.loads(scores_file.read_text(encoding="utf-8")) == finished.read_scores()[weights][split]
     assert "Equal to scores.json." in answer.out
 
 
 def test_evaluate_scores_the_test_split_with_the_best_weights_by_default(
     finished: RunFolder, viewfinder: Type, tmp_path: Path
 ) -> None:
-    viewfinder("evaluate", finished.path, "--json", tmp_path / "said.json", "--csv", tmp_path / "said.csv")
-    said = json.loads((tmp_path / "said.json").read_text(encoding="utf-8"))
-    assert said == finished.read_scores()["best"]["test"]
-    assert (tmp_path / "said.csv").read_bytes() == finished.predictions.read_bytes()
+    viewfinder("evaluate", finished.path, "--json", tmp_path / "scores.json", "--csv", tmp_path / "predictions.csv")
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert scores == finished.read_scores()["best"]["test"]
+    assert (tmp_path / "predictions.csv").read_bytes() == finished.predictions.read_bytes()
 
 
 def test_evaluate_scores_the_training_images_without_augmentation(
     finished: RunFolder, viewfinder: Type, tmp_path: Path
 ) -> None:
-    said = [tmp_path / "said.json", tmp_path / "said.csv"]
-    answer = viewfinder("evaluate", finished.path, "--split", "train", "--json", said[0], "--csv", said[1])
+    scores_file, table_file = tmp_path / "scores.json", tmp_path / "predictions.csv"
+    answer = viewfinder("evaluate", finished.path, "--split", "train", "--json", scores_file, "--csv", table_file)
     assert answer.code == 0
-    scores, rows = json.loads(said[0].read_text(encoding="utf-8")), pd.read_csv(said[1])
+    scores, rows = json.loads(scores_file.read_text(encoding="utf-8")), pd.read_csv(table_file)
     assert scores["pictures"] == len(rows) == SIZES["train"] * len(CLASSES)
     assert scores["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(rows["true"], rows["predicted"]))
 
@@ -59,9 +59,9 @@ def test_evaluate_needs_only_a_copy_of_the_run_folder_and_the_images(
     Path("pictures here").rename("pictures there")
     shutil.rmtree("here")
     monkeypatch.chdir("somewhere else")
-    answer = viewfinder("evaluate", "copy", f"data.root={tmp_path / 'pictures there'}", "--json", "said.json")
+    answer = viewfinder("evaluate", "copy", f"data.root={tmp_path / 'pictures there'}", "--json", "scores.json")
     assert (answer.code, answer.err) == (0, "")
-    assert json.loads(Path("said.json").read_text(encoding="utf-8")) == scores["best"]["test"]
+    assert json.loads(Path("scores.json").read_text(encoding="utf-8")) == scores["best"]["test"]
     assert "Equal to scores.json." in answer.out
 
 
@@ -75,12 +75,12 @@ def test_evaluate_reproduces_the_scores_of_a_run_that_streamed_its_images(
 
 
 def test_evaluate_reports_that_the_images_differ(finished: RunFolder, viewfinder: Type, tmp_path: Path) -> None:
-    others, said = paint(tmp_path / "others", seed=9), tmp_path / "said.csv"
-    answer = viewfinder("evaluate", finished.path, f"data.root={others}", "--csv", said)
+    others, table_file = paint(tmp_path / "others", seed=9), tmp_path / "predictions.csv"
+    answer = viewfinder("evaluate", finished.path, f"data.root={others}", "--csv", table_file)
     assert answer.code == 0
     assert "other pictures" in answer.out
     assert "Equal" not in answer.out
-    assert len(pd.read_csv(said)) == len(list(others.glob("test/*/*")))
+    assert len(pd.read_csv(table_file)) == len(list(others.glob("test/*/*")))
 
 
 def test_evaluate_rejects_an_unknown_override_with_a_suggestion(finished: RunFolder, viewfinder: Type) -> None:
@@ -114,7 +114,7 @@ def test_a_run_that_needs_its_working_folder_names_it(
 
 
 class Lazy(nn.Sequential):
-    """Whose last layer learns from the first picture how many values it takes."""
+    """A network whose last layer infers its inputs from the first image."""
 
     def __init__(self, channels: int, classes: int):
         super().__init__(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(classes))

@@ -16,7 +16,7 @@ COLUMNS = [f"p_{name}" for name in CLASSES]
 
 
 def album(folder: Path) -> dict[str, np.ndarray]:
-    """Pictures of many modes and sizes: name -> what a person sees, (H, W, 3) uint8."""
+    """Write images of many modes and sizes, and map their names to the visible pixels, (H, W, 3) uint8."""
     folder.mkdir()
     rng = np.random.default_rng(3)
     grey, colour = rng.integers(0, 256, (11, 9), dtype=np.uint8), rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -39,7 +39,7 @@ def album(folder: Path) -> dict[str, np.ndarray]:
 
 
 def forward(run: RunFolder, seen: np.ndarray) -> np.ndarray:
-    """Probabilities (K,) of one picture (H, W, 3) by the best weights in a network made here."""
+    """Compute the probabilities (K,) of one image (H, W, 3) with the best weights in a new network."""
     state = torch.load(run.best, weights_only=True)["state_dict"]
     network = SimpleCNN(3, len(CLASSES), image_size=8)
     network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
@@ -52,15 +52,15 @@ def test_predict_writes_the_probabilities_of_a_forward_pass_for_each_image(
     finished: RunFolder, viewfinder: Type, tmp_path: Path
 ) -> None:
     seen = album(tmp_path / "album")
-    answer = viewfinder("predict", finished.path, tmp_path / "album", "--csv", tmp_path / "said.csv")
+    answer = viewfinder("predict", finished.path, tmp_path / "album", "--csv", tmp_path / "predictions.csv")
     assert (answer.code, answer.err) == (0, "")
-    rows = pd.read_csv(tmp_path / "said.csv")
+    rows = pd.read_csv(tmp_path / "predictions.csv")
     assert list(rows.columns) == ["picture", "predicted", *COLUMNS]
     assert [Path(name).name for name in rows["picture"]] == list(seen)
     for row in rows.to_dict("records"):
         name = Path(row["picture"]).name
         expected = forward(finished, seen[name])
-        # Of a half clear picture, Pillow and NumPy may round a level to either side.
+        # Pillow and NumPy may round a half-transparent pixel differently.
         within = 2e-3 if name == "clear.png" else 1e-6
         np.testing.assert_allclose([row[column] for column in COLUMNS], expected, atol=within, rtol=0)
         assert row["predicted"] == CLASSES[int(np.argmax([row[column] for column in COLUMNS]))]
@@ -87,8 +87,8 @@ def test_predict_accepts_files_and_folders_together_and_reads_each_image_once(
 ) -> None:
     album(tmp_path / "album")
     words = [tmp_path / "album" / "ink.jpg", tmp_path / "album"]
-    viewfinder("predict", finished.path, *words, "--csv", tmp_path / "said.csv")
-    names = [Path(name).name for name in pd.read_csv(tmp_path / "said.csv")["picture"]]
+    viewfinder("predict", finished.path, *words, "--csv", tmp_path / "predictions.csv")
+    names = [Path(name).name for name in pd.read_csv(tmp_path / "predictions.csv")["picture"]]
     assert names == ["ink.jpg", "clear.png", "colour.png", "grey.png", "palette.png", "sixteen.png"]
 
 
@@ -98,10 +98,10 @@ def test_predict_names_unreadable_images_and_classifies_the_others(
     seen = album(tmp_path / "album")
     (tmp_path / "album" / "broken.png").write_bytes((tmp_path / "album" / "colour.png").read_bytes()[:60])
     (tmp_path / "album" / "letter.jpg").write_text("Dear John")
-    answer = viewfinder("predict", finished.path, tmp_path / "album", "--csv", tmp_path / "said.csv")
+    answer = viewfinder("predict", finished.path, tmp_path / "album", "--csv", tmp_path / "predictions.csv")
     assert answer.code == 2
     assert "broken.png" in answer.err
     assert "letter.jpg" in answer.err
     assert "Traceback" not in answer.err
-    assert len(pd.read_csv(tmp_path / "said.csv")) == len(seen)
+    assert len(pd.read_csv(tmp_path / "predictions.csv")) == len(seen)
     assert "grey.png" in answer.out

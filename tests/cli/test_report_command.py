@@ -26,7 +26,7 @@ def test_the_report_is_one_file_that_fetches_no_other(finished: RunFolder) -> No
     html = finished.report.read_text(encoding="utf-8")
     page = Page(html)
     assert len(page.fetched) >= 3
-    assert [each for each in page.fetched if not each.startswith(("data:image/png;base64,", "#"))] == []
+    assert [address for address in page.fetched if not address.startswith(("data:image/png;base64,", "#"))] == []
     assert page.tags.isdisjoint({"script", "link", "iframe"})
     assert [word for word in ("http://", "https://", "@import", "url(") if word in html] == []
 
@@ -36,11 +36,11 @@ def test_the_report_shows_class_names_verbatim_and_the_scores(finished: RunFolde
     assert "<b>&x" not in html
     assert "&lt;b&gt;&amp;x" in html
     text = Page(html).text
-    assert set(CLASSES) <= {each.strip() for each in text}
+    assert set(CLASSES) <= {part.strip() for part in text}
     scores = finished.read_scores()
-    for which in ("best", "last"):
+    for weights in ("best", "last"):
         for split in ("val", "test"):
-            assert f"{scores[which][split]['loss']:.4f}" in text
+            assert f"{scores[weights][split]['loss']:.4f}" in text
 
 
 def test_report_writes_every_page_below_a_folder(seeds: Path, viewfinder: Type, tmp_path: Path) -> None:

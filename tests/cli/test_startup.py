@@ -17,8 +17,8 @@ HELPS = {
 
 @pytest.mark.parametrize("words", HELPS.values(), ids=HELPS)
 def test_help_answers_without_importing_torch(words: list[str | Path], tmp_path: Path) -> None:
-    typed = [sys.executable, "-X", "importtime", *map(str, words), "--help"]
-    process = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-X", "importtime", *map(str, words), "--help"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert process.returncode == 0
     assert len(process.stdout.splitlines()) > 3
     imported = {line.rpartition("|")[2].strip() for line in process.stderr.splitlines()}
@@ -36,7 +36,7 @@ from viewfinder.training.runtime import importing
 with contextlib.suppress(ImportError), importing():
     print(gc.isenabled())
     import {module}
-after, made_since = gc.get_freeze_count(), [[] for _ in range(1000)]
+after, objects = gc.get_freeze_count(), [[] for _ in range(1000)]
 print(gc.isenabled(), after > 1000)
 """
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -61,12 +61,12 @@ print(hasattr(windows, "hamming"))
 
 
 def test_a_misspelt_key_is_answered_without_importing_torch_and_leaves_no_file(tmp_path: Path) -> None:
-    typed = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), "optimizer.lrr=0.1", "modle=mlp"]
-    process = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), "optimizer.lrr=0.1", "modle=mlp"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert process.returncode == 2
-    said = [line for line in process.stderr.splitlines() if not line.startswith("import time:")]
-    assert "    Did you mean optimizer.lr?" in said
-    assert "    Did you mean model?" in said
+    error = [line for line in process.stderr.splitlines() if not line.startswith("import time:")]
+    assert "    Did you mean optimizer.lr?" in error
+    assert "    Did you mean model?" in error
     imported = {line.rpartition("|")[2].strip() for line in process.stderr.splitlines()}
     assert "hydra" in imported
     assert "torch" not in imported

@@ -34,8 +34,8 @@ def test_the_wheel_contains_conf_and_the_page_template(tmp_path: Path) -> None:
     assert {path.relative_to(unpacked) for path in (unpacked / "viewfinder").rglob("*.py")} == modules
     code = "import viewfinder.config.overrides as o; print(o.find_conf());"
     code += " print(o.compose_config(['model=mlp']).model.widths)"
-    asked = subprocess.run(
+    answer = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path, env={"PYTHONPATH": str(unpacked)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert asked.stdout.splitlines() == [str(unpacked / "viewfinder" / "conf"), "[512, 256]"], asked.stderr
+    assert answer.stdout.splitlines() == [str(unpacked / "viewfinder" / "conf"), "[512, 256]"], answer.stderr

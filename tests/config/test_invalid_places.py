@@ -35,12 +35,12 @@ def one_class(root: Path) -> None:
     write_images(root, "cat")
 
 
-def class_without_pictures(root: Path) -> None:
+def class_without_images(root: Path) -> None:
     write_images(root, "cat", "dog")
     (root / "owl").mkdir()
 
 
-def no_training_pictures(root: Path) -> None:
+def no_training_images(root: Path) -> None:
     write_images(root / "test", "cat", "dog")
 
 
@@ -54,13 +54,13 @@ def a_class_that_is_only_validated(root: Path) -> None:
     write_images(root / "val", "cat", "dog", "dgo")
 
 
-def a_truncated_picture(root: Path) -> None:
+def a_truncated_image(root: Path) -> None:
     write_images(root, "cat", "dog")
     whole = (root / "cat" / "3.png").read_bytes()
     (root / "cat" / "3.png").write_bytes(whole[: len(whole) // 2])
 
 
-def a_text_called_a_picture(root: Path) -> None:
+def a_text_named_as_an_image(root: Path) -> None:
     write_images(root, "cat", "dog")
     (root / "dog" / "letter.jpg").write_text("Dear John")
 
@@ -76,12 +76,12 @@ PLACES = {
     empty: "is empty",
     without_classes: "Put the images of each class into a folder of their own.",
     one_class: "one class",
-    class_without_pictures: "owl",
-    no_training_pictures: "no train/",
+    class_without_images: "owl",
+    no_training_images: "no train/",
     two_folders_for_validation: "val/ and validation/",
     a_class_that_is_only_validated: "Did you mean dog?",
-    a_truncated_picture: "cat/3.png",
-    a_text_called_a_picture: "dog/letter.jpg",
+    a_truncated_image: "cat/3.png",
+    a_text_named_as_an_image: "dog/letter.jpg",
     too_few_to_split: "val",
 }
 
@@ -95,8 +95,8 @@ def test_an_unusable_data_folder_is_rejected_with_the_reason(
 
 
 def test_an_existing_run_folder_is_rejected(working_folder: Path, cats_and_dogs: Path) -> None:
-    (working_folder / "taken").mkdir()
-    assert "something is there already" in str(expect_error(*FOLDER, f"data.root={cats_and_dogs}", "run_dir=taken"))
+    (working_folder / "existing").mkdir()
+    assert "something is there already" in str(expect_error(*FOLDER, f"data.root={cats_and_dogs}", "run_dir=existing"))
 
 
 def test_an_output_folder_that_cannot_be_written_is_rejected(working_folder: Path, cats_and_dogs: Path) -> None:
@@ -107,11 +107,11 @@ def test_an_output_folder_that_cannot_be_written_is_rejected(working_folder: Pat
 def test_a_missing_gpu_is_rejected(working_folder: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    for typed in ("trainer=gpu", "trainer.accelerator=gpu"):
-        assert "trainer=cpu" in str(expect_error("experiment=quickstart", typed))
+    for override in ("trainer=gpu", "trainer.accelerator=gpu"):
+        assert "trainer=cpu" in str(expect_error("experiment=quickstart", override))
 
 
 def test_an_invalid_file_of_weights_is_rejected(working_folder: Path, cats_and_dogs: Path) -> None:
     (working_folder / "weights.pth").write_text("no weights")
-    typed = ("data=image_folder", f"data.root={cats_and_dogs}", "model=resnet50", "trainer=cpu")
-    assert "cannot be read as weights" in str(expect_error(*typed, "model.weights=weights.pth"))
+    overrides = ("data=image_folder", f"data.root={cats_and_dogs}", "model=resnet50", "trainer=cpu")
+    assert "cannot be read as weights" in str(expect_error(*overrides, "model.weights=weights.pth"))

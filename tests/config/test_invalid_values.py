@@ -33,12 +33,14 @@ def test_every_shipped_choice_is_valid(chosen: str, working_folder: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("typed", "received", "lr"), [("min_lr=0.01", "0.01", "0.001"), ("min_lr=0.5 optimizer.lr=0.2", "0.5", "0.2")]
+    ("overrides", "received", "lr"), [("min_lr=0.01", "0.01", "0.001"), ("min_lr=0.5 optimizer.lr=0.2", "0.5", "0.2")]
 )
 def test_a_schedule_that_would_raise_the_learning_rate_is_rejected(
-    typed: str, received: str, lr: str, working_folder: Path
+    overrides: str, received: str, lr: str, working_folder: Path
 ) -> None:
-    problem = find_problem(expect_error(*QUICK, "scheduler=cosine", *f"scheduler.{typed}".split()), "scheduler.min_lr")
+    problem = find_problem(
+        expect_error(*QUICK, "scheduler=cosine", *f"scheduler.{overrides}".split()), "scheduler.min_lr"
+    )
     assert f"more than the learning rate, {lr}, which would rise to it" in problem.rule
     assert problem.received == received
 

@@ -42,9 +42,9 @@ def test_a_payload_in_a_checkpoint_is_not_executed(
 
 def test_a_payload_in_a_file_of_weights_is_not_executed(tiny: list[str], canary: Path, tmp_path: Path) -> None:
     torch.save(Payload(canary), tmp_path / "resnet.pth")
-    typed = [*(word for word in tiny if "image_size" not in word), "model=resnet50", "data.channels=3"]
+    overrides = [*(word for word in tiny if "image_size" not in word), "model=resnet50", "data.channels=3"]
     with pytest.raises(UserError, match="cannot be read as weights"):
-        run_experiment(compose_config([*typed, f"model.weights={tmp_path / 'resnet.pth'}"]))
+        run_experiment(compose_config([*overrides, f"model.weights={tmp_path / 'resnet.pth'}"]))
     assert not canary.exists()
 
 
@@ -116,13 +116,13 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-def substitute(value: Any, words: dict[str, str]) -> Any:
+def substitute(value: Any, replacements: dict[str, str]) -> Any:
     if isinstance(value, dict):
-        return {key: substitute(child, words) for key, child in value.items()}
+        return {key: substitute(child, replacements) for key, child in value.items()}
     if isinstance(value, list):
-        return [substitute(child, words) for child in value]
-    for word, meant in words.items():
-        value = value.replace(word, meant) if isinstance(value, str) else value
+        return [substitute(child, replacements) for child in value]
+    for word, replacement in replacements.items():
+        value = value.replace(word, replacement) if isinstance(value, str) else value
     return value
 
 

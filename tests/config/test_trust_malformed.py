@@ -133,7 +133,11 @@ def test_an_invalid_json_file_is_rejected_by_its_name(
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [pytest.param(name, each, id=f"{name} {str(each)[:40]}") for name, all_ in FACTS.items() for each in all_],
+    [
+        pytest.param(name, changes, id=f"{name} {str(changes)[:40]}")
+        for name, cases in FACTS.items()
+        for changes in cases
+    ],
 )
 def test_an_impossible_value_is_rejected_by_the_name_of_its_file(
     run_copy: RunFolder, viewfinder: Type, name: str, changes: dict[str, Any]
@@ -142,8 +146,8 @@ def test_an_impossible_value_is_rejected_by_the_name_of_its_file(
     for key, value in changes.items():
         *path, last = (int(word) if word.isdigit() else word for word in key.split("."))
         node = facts
-        for word in path:
-            node = node[word]
+        for part in path:
+            node = node[part]
         node[last] = value
     (run_copy.path / name).write_text(json.dumps(facts))
     assert_rejected_by_every_command(viewfinder, run_copy, name)

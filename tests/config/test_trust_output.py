@@ -55,9 +55,9 @@ def rename_classes(run_copy: RunFolder, names: tuple[str, ...] = NAMES) -> None:
     """The run with other class names, everywhere."""
     data, scores = (json.loads(path.read_text(encoding="utf-8")) for path in (run_copy.data, run_copy.scores))
     data["class_names"] = list(names)
-    for which in scores.values():
+    for result in scores.values():
         for split in ("val", "test"):
-            which[split]["per_class"] = dict(zip(names, which[split]["per_class"].values(), strict=True))
+            result[split]["per_class"] = dict(zip(names, result[split]["per_class"].values(), strict=True))
     run_copy.data.write_text(json.dumps(data))
     run_copy.scores.write_text(json.dumps(scores))
 
@@ -75,8 +75,8 @@ def test_a_page_shows_names_and_executes_none(run_copy: RunFolder, viewfinder: T
     page = Page(html)
     assert page.tags.isdisjoint({"script", "iframe", "object"})
     assert "<script" not in html
-    assert [each for each in page.fetched if not each.startswith("data:image/png;base64,")] == []
-    assert set(NAMES) <= {each.strip() for each in page.text}
+    assert [address for address in page.fetched if not address.startswith("data:image/png;base64,")] == []
+    assert set(NAMES) <= {part.strip() for part in page.text}
 
 
 def test_a_terminal_shows_names_without_control_characters(run_copy: RunFolder, viewfinder: Type) -> None:

@@ -29,20 +29,20 @@ def tiny(channels, classes):
 """
 
 
-@pytest.mark.parametrize("target", ["of_ones_own.Tiny", "of_ones_own.tiny"])
+@pytest.mark.parametrize("target", ["users_own.Tiny", "users_own.tiny"])
 def test_a_users_own_network_needs_allow_only_when_its_run_is_opened(
     train: Train, viewfinder: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "of_ones_own", raising=False)
-    (tmp_path / "of_ones_own.py").write_text(TINY)
+    monkeypatch.delitem(sys.modules, "users_own", raising=False)
+    (tmp_path / "users_own.py").write_text(TINY)
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "tiny.yaml").write_text(f"_target_: {target}\n")
     with monkeypatch.context() as patch:
         patch.syspath_prepend(tmp_path)
         cfg = compose_config(["model=tiny", "data=digits", *QUICK, "trainer.limit_batches=1", "run_dir=run"])
         run_experiment(cfg)
-    assert_rejected(viewfinder("evaluate", "run"), "allow=of_ones_own")
+    assert_rejected(viewfinder("evaluate", "run"), "allow=users_own")
     answer = viewfinder("evaluate", "run", f"allow={target}")
     assert (answer.code, answer.err) == (0, "")
     assert "Equal to scores.json." in answer.out
@@ -77,7 +77,7 @@ def test_an_installed_package_is_imported_only_if_it_is_allowed(
 
 
 LPIPS = [f"torchmetrics.functional.image.lpips.{name}" for name in ("Alexnet", "SqueezeNet", "_LPIPS")]
-KINDS = {
+ACCEPTED = {
     ("torchvision.models.resnet18", "model"): True,
     ("torchvision.models.get_model", "model"): True,
     ("torchvision.models.resnet18", "optimizer"): False,
@@ -112,14 +112,14 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize(("target", "place"), KINDS)
-def test_a_group_accepts_only_the_types_that_it_requires(target: str, place: str) -> None:
+@pytest.mark.parametrize(("target", "group"), ACCEPTED)
+def test_a_group_accepts_only_the_types_that_it_requires(target: str, group: str) -> None:
     try:
-        TrustPolicy(own_files=True).import_trusted(target, place)
-        taken = True
+        TrustPolicy(own_files=True).import_trusted(target, group)
+        accepted = True
     except UserError:
-        taken = False
-    assert taken == KINDS[target, place]
+        accepted = False
+    assert accepted == ACCEPTED[target, group]
 
 
 @pytest.mark.parametrize("target", [*LPIPS, "pytorch_lightning.core.module.Metric"])
@@ -150,7 +150,7 @@ class Pool:
 
 
 def test_the_constructed_class_is_the_validated_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a package's attribute hides the module of the same name, at any depth."""
+    """This holds even if a package's attribute hides the module of the same name, at any depth."""
     package = tmp_path / "hiding"
     package.mkdir()
     (package / "__init__.py").write_text("from hiding.parts import Pool\nfrom hiding.parts import Pool as parts\n")
@@ -158,22 +158,22 @@ def test_the_constructed_class_is_the_validated_one(tmp_path: Path, monkeypatch:
     monkeypatch.syspath_prepend(tmp_path)
     wide = {"_target_": "hiding.parts.Wide", "by": 2}
     within = {"_target_": "hiding.parts.Layer", "deep": [{"a": wide}], "later": {**wide, "_partial_": True}}
-    kept = {"_target_": "hiding.parts.Layer", "_recursive_": False, "deep": wide}
-    node = {"_target_": "hiding.parts.Layer", "within": within, "kept": kept}
-    found = []
+    unconstructed = {"_target_": "hiding.parts.Layer", "_recursive_": False, "deep": wide}
+    node = {"_target_": "hiding.parts.Layer", "within": within, "unconstructed": unconstructed}
+    imported = []
 
-    def find(target: str, place: str) -> Callable[..., Any]:
-        found.append(TrustPolicy(own_files=True).import_trusted(target, place))
-        return found[-1]
+    def import_target(target: str, group: str) -> Callable[..., Any]:
+        imported.append(TrustPolicy(own_files=True).import_trusted(target, group))
+        return imported[-1]
 
-    assert validate_node("model", node, set(), find) == []
+    assert validate_node("model", node, set(), import_target) == []
     built = instantiate(node, "model").parts_given
-    layer, dataclass = found[0], found[2]
-    assert [type(each) for each in built.values()] == [layer, layer]
+    layer, dataclass = imported[0], imported[2]
+    assert [type(module) for module in built.values()] == [layer, layer]
     parts = built["within"].parts_given
     assert type(parts["deep"][0]["a"]) is dataclass
     assert (parts["later"].func, parts["later"]()) == (dataclass, dataclass(2))
-    assert built["kept"].parts_given == {"deep": wide}
+    assert built["unconstructed"].parts_given == {"deep": wide}
     for name in ("hiding", "hiding.parts"):
         del sys.modules[name]
 

@@ -25,7 +25,7 @@ from viewfinder.config.overrides import compose_config, parse_overrides
 from viewfinder.experiment.build import check_config
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
-from viewfinder.sweeps.plan import plan
+from viewfinder.sweeps.plan import plan_jobs
 from viewfinder.sweeps.search.space import read_typed
 
 SMALL = ["trainer.max_epochs=1", "trainer.limit_batches=2", "trainer.accelerator=cpu", "trainer.threads=1"]
@@ -90,7 +90,7 @@ def test_each_training_command_composes_to_a_valid_configuration(command: Comman
 
 @pytest.mark.parametrize("command", SWEEPS, ids=lambda command: command.line)
 def test_each_sweep_is_a_plan_of_valid_jobs(command: Command) -> None:
-    jobs = plan(parse_overrides([word for word in words_of(command) if word != "-m"])).jobs
+    jobs = plan_jobs(parse_overrides([word for word in words_of(command) if word != "-m"])).jobs
     assert len(jobs) > 1
     for job in jobs:
         check_config(DictConfig(job.config))

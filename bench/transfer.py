@@ -72,7 +72,7 @@ def main() -> None:
     sources: dict[int, RunFolder] = {}
     if set(args.ways) != {"scratch"}:
         line = ["experiment=custom_cnn", SOURCE, f"trainer.max_epochs={SOURCE_EPOCHS}", f"seed={seeds}"]
-        sources = {run.read_config().seed: run for run in run_sweep(out / "source", line, more)}
+        sources = {run.read_settings()["seed"]: run for run in run_sweep(out / "source", line, more)}
     for way in args.ways:
         line = [TARGET, sizes, *WAYS[way]]
         if way == "scratch":
@@ -105,7 +105,7 @@ def read_scores(runs: Mapping[str, list[RunFolder]]) -> pd.DataFrame:
     for way, folders in runs.items():
         compared = read_runs(folders)
         require_finished(compared)
-        sizes = [RunFolder.open(Path(path)).read_config().data.per_class for path in compared.table["run"]]
+        sizes = [RunFolder.open(Path(path)).read_settings()["data"]["per_class"] for path in compared.table["run"]]
         tables.append(compared.table.assign(way=way, size=sizes))
     return pd.concat(tables, ignore_index=True)
 

@@ -1,6 +1,7 @@
 """User-facing errors: location, rule, received value, remedy."""
 
 import difflib
+import signal
 import textwrap
 import traceback
 import unicodedata
@@ -61,6 +62,23 @@ class UserError(Exception):
         first = self.problems[0]
         received = "" if first.received is None else f" = {first.received}"
         return printable(" ".join(f"{first.key}{received}: {first.rule}".split()))
+
+
+class Stopped(SystemExit):
+    """End of a run stopped by a signal; the exit code is 128 plus the signal's number, as shells have it."""
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
+        self.is_logged = False
+        """whether the terminal already shows what was saved"""
+
+    def __str__(self) -> str:
+        return f"stopped by {self.name}"
+
+
+class Pruned(Exception):  # noqa: N818
+    """End of an unpromising run of a search; the text names the epoch."""
 
 
 ESCAPED_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")

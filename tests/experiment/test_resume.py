@@ -22,11 +22,12 @@ import torch
 from conftest import ROOT, Train, Type, paint, train_into
 from filelock import FileLock
 from hypothesis import given, settings, strategies
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from viewfinder.config.overrides import compose_config
-from viewfinder.errors import UserError
+from viewfinder.errors import Stopped, UserError
 from viewfinder.evaluation.repeat import format_repeat_command
 from viewfinder.experiment.resume import resume_experiment
 from viewfinder.experiment.run import run_experiment
@@ -34,7 +35,6 @@ from viewfinder.models.mlp import MLP
 from viewfinder.runs import checkpoints
 from viewfinder.runs.checkpoints import read_checkpoint
 from viewfinder.runs.folder import RunFolder
-from viewfinder.training.callbacks.signals import Stopped
 from viewfinder.training.classifier import Classifier
 
 SETTINGS = ["data.batch_size=4", "augment=basic", "augment.padding=1", "trainer.max_epochs=3"]
@@ -303,7 +303,7 @@ def test_a_finished_run_with_more_epochs_is_the_run_that_was_begun_with_them(
     answer = viewfinder("resume", run.path, "trainer.max_epochs=5")
     assert answer.code == 0, answer.err
     assert_same(run, longer)
-    assert run.read_config().trainer.max_epochs == 5
+    assert run.read_settings()["trainer"]["max_epochs"] == 5
     (extended,) = run.read_run()["extended"]
     assert (extended["from"], extended["to"]) == (3, 5)
     page = run.report.read_text(encoding="utf-8")
@@ -312,7 +312,7 @@ def test_a_finished_run_with_more_epochs_is_the_run_that_was_begun_with_them(
     command = format_repeat_command([run], [42])
     assert command is not None
     again = compose_config([*shlex.split(command)[2:], f"run_dir={run.path}"])
-    assert again == run.read_config()
+    assert OmegaConf.to_container(again) == run.read_settings()
 
 
 def test_a_finished_run_is_left_alone_and_the_way_to_more_epochs_is_named(whole: RunFolder, viewfinder: Type) -> None:
@@ -477,9 +477,8 @@ def test_what_a_strangers_configuration_names_is_not_run(
     whole: RunFolder, tmp_path: Path, viewfinder: Type, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     (whole.path / "tiny.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w')")
-    cfg = whole.read_config()
-    cfg.model = {"_target_": target, "command": f"touch {tmp_path / 'canary'}"}
-    whole.write_config(cfg)
+    model = {"_target_": target, "command": f"touch {tmp_path / 'canary'}"}
+    whole.write_settings({**whole.read_settings(), "model": model})
     whole.update_run(status="interrupted")
     monkeypatch.chdir(whole.path)
     answer = viewfinder("resume", ".")
@@ -525,7 +524,7 @@ def test_a_checkpoint_that_does_not_say_where_training_stands_is_refused(whole: 
 
 
 def test_run_after_run_leaves_no_file_thread_or_process_behind_in_a_process() -> None:
-    script = [sys.executable, str(ROOT / "tests" / "many_runs.py"), "--count", "6"]
+    script = [sys.executable, str(ROOT / "tests" / "stress" / "many_runs.py"), "--count", "6"]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -533,7 +532,7 @@ def test_run_after_run_leaves_no_file_thread_or_process_behind_in_a_process() ->
 def test_two_processes_do_not_train_one_run(
     small: Callable[..., list[str]], at_step: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, viewfinder: Type
 ) -> None:
-    monkeypatch.setattr("viewfinder.runs.folder.PATIENCE", 0.1)
+    monkeypatch.setattr("viewfinder.runs.lock.PATIENCE", 0.1)
     found: list[Any] = []
     at_step(5, lambda: found.append(viewfinder("resume", tmp_path / "run")))
     start(small(tmp_path / "run"))

@@ -6,20 +6,19 @@ from typing import Any
 
 import pandas as pd
 from conftest import Page, some_predictions
-from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from viewfinder.evaluation.score import score_predictions
 from viewfinder.reporting.pages.run import write_report
 from viewfinder.runs.atomic import write_json
+from viewfinder.runs.create import create_run
 from viewfinder.runs.folder import RunFolder
 
 
 def scored_run(folder: Path, names: list[str]) -> tuple[RunFolder, dict[str, Any]]:
     """A run folder with all that a report is made of; its scores are of random logits."""
-    cfg = OmegaConf.create({"name": "<b>name</b>", "seed": 3, "run_dir": str(folder), "output_dir": "outputs"})
-    assert isinstance(cfg, DictConfig)
-    run = RunFolder.create(cfg)
+    settings = {"name": "<b>name</b>", "seed": 3, "run_dir": str(folder), "output_dir": "outputs"}
+    run = create_run(settings)
     split = score_predictions(some_predictions(60, len(names), seed=9), 1.25, names)
     found = {which: {"epoch": epoch, "val": split, "test": split} for which, epoch in (("best", 1), ("last", 2))}
     write_json(run.scores, found)

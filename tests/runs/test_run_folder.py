@@ -29,6 +29,7 @@ from viewfinder.config.overrides import compose_config
 from viewfinder.errors import UserError
 from viewfinder.experiment.run import run_experiment
 from viewfinder.models.simple_cnn import SimpleCNN
+from viewfinder.runs.create import create_run
 from viewfinder.runs.folder import RunFolder
 
 FILES = {
@@ -307,7 +308,7 @@ def test_another_seed_gives_other_tables_on_the_same_split(finished: RunFolder, 
 
 
 def test_config_yaml_alone_makes_the_same_run_again(finished: RunFolder, tmp_path: Path) -> None:
-    run_experiment(finished.read_config(), tmp_path / "again")
+    run_experiment(OmegaConf.create(finished.read_settings()), tmp_path / "again")
     again = RunFolder.open(tmp_path / "again")
     assert again.config.read_bytes() == finished.config.read_bytes()
     assert again.metrics.read_bytes() == finished.metrics.read_bytes()
@@ -316,16 +317,16 @@ def test_config_yaml_alone_makes_the_same_run_again(finished: RunFolder, tmp_pat
 
 def test_config_yaml_is_what_the_overrides_in_run_json_compose(finished: RunFolder) -> None:
     typed = finished.read_run()["overrides"]
-    assert OmegaConf.to_container(compose_config(typed)) == OmegaConf.to_container(finished.read_config())
+    assert OmegaConf.to_container(compose_config(typed)) == finished.read_settings()
 
 
 def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
-    cfg = compose_config([f"output_dir={tmp_path}"])
+    settings: Any = OmegaConf.to_container(compose_config([f"output_dir={tmp_path}"]))
     start = threading.Barrier(8)
 
     def create(_: int) -> Path:
         start.wait()
-        return RunFolder.create(cfg).path
+        return create_run(settings).path
 
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(create, range(8)))
@@ -335,7 +336,7 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
 
 def test_a_run_folder_is_never_overwritten(finished: RunFolder, train: Train) -> None:
     before = {path.name: path.read_bytes() for path in finished.path.iterdir()}
-    with pytest.raises(UserError, match="something is there already"):
+    with pytest.raises(UserError, match="exists already"):
         train(finished.path)
     assert {path.name: path.read_bytes() for path in finished.path.iterdir()} == before
 

@@ -14,18 +14,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Type
+from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from viewfinder.config.hydra_internals import parse_override
 from viewfinder.config.overrides import compose_config
-from viewfinder.errors import UserError
+from viewfinder.errors import Pruned, Stopped, UserError
 from viewfinder.experiment.resume import resume_experiment
 from viewfinder.experiment.run import run_experiment
 from viewfinder.reporting.charts.search import Axis, draw_search
 from viewfinder.runs.folder import RunFolder
 from viewfinder.sweeps.search.space import check_corners, read_typed
 from viewfinder.sweeps.search.study import Search, SearchFolder, TrialState
-from viewfinder.training.callbacks.signals import Pruned, Stopped
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(sys.executable).with_name("viewfinder")
@@ -245,7 +245,8 @@ def test_a_search_goes_on_after_ctrl_c_a_refused_loss_and_a_killed_trial(tiny: l
     assert f"test accuracy {scores[line.split()[2].rstrip(':')]['test']['accuracy']:.4f}" in line
     assert (tmp_path / "found" / "search.png").is_file()
     (repeat,) = re.findall(r"^repeat   (.*)$", rest, flags=re.M)
-    assert compose_config(shlex.split(repeat)[2:]) == runs[line.split()[2].rstrip(":")].read_config()
+    again = compose_config(shlex.split(repeat)[2:])
+    assert OmegaConf.to_container(again) == runs[line.split()[2].rstrip(":")].read_settings()
 
 
 def test_a_search_without_optuna_says_what_to_install(viewfinder: Type, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,7 @@ def test_symbolic_links_in_a_sweep_folder_are_refused(name: str, sweep: Sweep, t
     (tmp_path / "lr" / name).symlink_to(victim)
     answer = sweep("seed=1,2", *AT_ONCE)
     assert answer.code == 2
-    assert f"links, and a run folder has none: {name}" in answer.err
+    assert f"links, which a run folder never does: {name}" in answer.err
     assert list(victim.iterdir()) == []
 
 

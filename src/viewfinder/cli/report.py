@@ -19,11 +19,11 @@ def report(
     from viewfinder.reporting.pages.run import write_report
     from viewfinder.reporting.pages.sweep import rewrite_sweep_report
     from viewfinder.runs.find import find_runs
-    from viewfinder.runs.folder import FACTS, SWEEP
+    from viewfinder.runs.naming import RUN_FILE, SWEEP_FILE
 
-    sweeps = [path for path in runs if (path / SWEEP).is_file()]
+    sweeps = [path for path in runs if (path / SWEEP_FILE).is_file()]
     # A sweep has a page even if none of its jobs has a run folder.
-    folders = [run for path in runs if path not in sweeps or any(path.rglob(FACTS)) for run in find_runs(path)]
+    folders = [run for path in runs if path not in sweeps or any(path.rglob(RUN_FILE)) for run in find_runs(path)]
     problems: list[Problem] = []
     for run in folders:
         try:

@@ -142,9 +142,9 @@ def iterate_nodes(key: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from iterate_nodes(f"{key}[{index}]", child)
 
 
-def list_targets(cfg: DictConfig) -> set[str]:
-    """Return every `_target_` in a configuration."""
-    return {str(node["_target_"]) for _, node in iterate_nodes("", OmegaConf.to_container(cfg))}
+def list_targets(settings: Mapping[str, Any]) -> set[str]:
+    """Return every `_target_` of a configuration of plain values."""
+    return {str(node["_target_"]) for _, node in iterate_nodes("", settings)}
 
 
 def _validate_arguments(

@@ -8,13 +8,11 @@ import inspect
 import sys
 import sysconfig
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig
 
 from viewfinder.config.components import COMPONENTS, KNOWN_PACKAGES, PACKAGE, TRUSTED_PACKAGES
 from viewfinder.config.instantiate import STAGE, TARGET_REMEDY, import_target, list_targets
@@ -108,9 +106,9 @@ def allow_override(names: Sequence[str]) -> str:
     return f"allow=[{','.join(names)}]" if len(names) > 1 else f"allow={names[0]}"
 
 
-def untrusted_packages(cfg: DictConfig) -> list[str]:
-    """Return the packages and modules outside TRUSTED_PACKAGES that a configuration names."""
-    return sorted({target.partition(".")[0] for target in list_targets(cfg)}.difference(TRUSTED_PACKAGES))
+def untrusted_packages(settings: Mapping[str, Any]) -> list[str]:
+    """Return the packages outside TRUSTED_PACKAGES that a configuration names."""
+    return sorted({target.partition(".")[0] for target in list_targets(settings)}.difference(TRUSTED_PACKAGES))
 
 
 def parse_allow(value: Any) -> tuple[str, ...]:

@@ -42,6 +42,12 @@ def top_level(
     """The keys that belong to no group, with what they may hold."""
 
 
+def to_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Return a configuration as plain, resolved values."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    return settings
+
+
 def check_config(cfg: DictConfig, allowed: TrustPolicy | None = None) -> None:
     """Compare every constructor's arguments with its signature, and construct what is cheap.
 
@@ -164,6 +170,6 @@ def build_classifier(cfg: DictConfig, network: nn.Module, counts: list[int]) -> 
         make_schedule=make_schedule if cfg.scheduler else None,
         seed=cfg.seed,
         # What comes with us draws from torch alone, and Python and NumPy take 0.05 ms of each step to seed.
-        seed_step=seed_everything if untrusted_packages(cfg) else seed_torch,
+        seed_step=seed_everything if untrusted_packages(to_settings(cfg)) else seed_torch,
         phases=phases,
     )

@@ -15,8 +15,8 @@ from viewfinder.errors import Problem, UserError, format_exception, join_names
 from viewfinder.experiment.build import build_classifier, open_data, rebuild_network
 from viewfinder.experiment.stored_config import from_where, keep_storage, read_checked_config, without_download
 from viewfinder.models.summary import summarise_network
+from viewfinder.runs.config_file import check_types
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.stored_values import check_keys
 from viewfinder.training.choices import ALL_THREADS, MOST_THREADS
 from viewfinder.training.features.cache import has_frozen_backbone, use_features
 from viewfinder.training.precision import set_tf32
@@ -35,7 +35,7 @@ class OpenedRun:
     def __init__(self, folder: RunFolder, cfg: DictConfig, weights: str):
         self.folder, self.cfg = folder, cfg
         self.facts: dict[str, Any] = folder.read_data()
-        check_keys(folder.data, self.facts, {"class_counts": list, "fingerprint": dict})
+        check_types(folder.data, self.facts, {"class_counts": list, "fingerprint": dict})
         self.class_names: list[str] = self.facts["class_names"]
         self.stored: tuple[int, tuple[int, int]] = (self.facts["channels"], tuple(self.facts["picture_size"]))
         network = rebuild_network(cfg, self.facts["channels"], len(self.class_names))

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from viewfinder.config.instantiate import instantiate
 from viewfinder.config.phases import read_phases
-from viewfinder.errors import Problem, UserError, join_names
+from viewfinder.errors import Problem, Stopped, UserError, join_names
 from viewfinder.evaluation.lr_curve import Curve, Finding, is_diverged, propose_rate, smooth_losses
 from viewfinder.experiment.build import check_config
 from viewfinder.experiment.failures import explained
@@ -26,12 +26,12 @@ from viewfinder.experiment.run import prepare, settle
 from viewfinder.reporting.charts.files import save_figure
 from viewfinder.reporting.charts.lr_curve import draw_lr_curve
 from viewfinder.reporting.range_test import log_finding
-from viewfinder.runs.atomic import replace_text, unwritable, write_json
+from viewfinder.runs.atomic import make_write_error, replace_text, write_json
 from viewfinder.runs.logging import logging_to
-from viewfinder.runs.naming import make_dated, make_folder
-from viewfinder.runs.provenance import command, git_state, now, this_process, versions
+from viewfinder.runs.naming import make_dated_folder, make_folder
+from viewfinder.runs.provenance import describe_process, now, read_command, read_git_state, read_versions
 from viewfinder.training.callbacks.progress import Progress
-from viewfinder.training.callbacks.signals import Signals, Stopped
+from viewfinder.training.callbacks.signals import Signals
 from viewfinder.training.choices import Choices
 from viewfinder.training.schedulers import Schedule
 from viewfinder.training.trainer import EarlyStopping
@@ -112,7 +112,7 @@ def new_folder(cfg: DictConfig) -> Iterator[Path]:
         UserError: if it cannot be made or written.
     """
     parent = Path(cfg.output_dir) / cfg.name
-    folder = make_folder(Path(cfg.run_dir), "run_dir") if cfg.run_dir else make_dated(parent, "_lr_range")
+    folder = make_folder(Path(cfg.run_dir), "run_dir") if cfg.run_dir else make_dated_folder(parent, "_lr_range")
     try:
         yield folder
     except BaseException:
@@ -213,10 +213,16 @@ def write(folder: Path, cfg: DictConfig, curve: Curve, finding: Finding, facts: 
         save_figure(draw_lr_curve(curve, finding, f"Learning-rate range test, {cfg.name}"), folder / "lr_range.png")
         write_json(folder / "lr_range.json", {**known, "seed": cfg.seed, **facts})
     except OSError as error:
-        raise unwritable(folder, error, "type the same line again.") from error
+        raise make_write_error(folder, error, "type the same line again.") from error
 
 
 def _facts(choices: Choices) -> dict[str, Any]:
     """How the test was done, as run.json has it of a run."""
-    done = {"command": command(), "ended": now(), "git": git_state(), "versions": versions(), **this_process()}
+    done = {
+        "command": read_command(),
+        "ended": now(),
+        "git": read_git_state(),
+        "versions": read_versions(),
+        **describe_process(),
+    }
     return {**done, "device": choices.device, "threads": choices.threads, "precision": choices.precision}

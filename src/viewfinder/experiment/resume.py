@@ -9,18 +9,19 @@ from omegaconf import DictConfig, OmegaConf
 from viewfinder.config.flatten import EXECUTION_KEYS
 from viewfinder.config.instantiate import accepts_argument, list_targets
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
+from viewfinder.experiment.build import to_settings
 from viewfinder.experiment.failures import explained, to_resume
 from viewfinder.experiment.run import Scores, Start, carry_out, prepare
 from viewfinder.experiment.stored_config import from_where, keep_storage, read_checked_config, without_download
-from viewfinder.runs.atomic import copy, replace_text
-from viewfinder.runs.checkpoints import Found, newest_checkpoint, read_checkpoint
-from viewfinder.runs.find import find_runs, latest
+from viewfinder.runs.atomic import copy_file, replace_text
+from viewfinder.runs.checkpoints import CheckpointInfo, find_newest_checkpoint, read_checkpoint
+from viewfinder.runs.config_file import check_types
+from viewfinder.runs.find import find_latest, find_runs
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.logging import is_helper
-from viewfinder.runs.naming import agreed_path
-from viewfinder.runs.provenance import code, now, this_process, versions
-from viewfinder.runs.schemas import changed_data
-from viewfinder.runs.stored_values import check_keys
+from viewfinder.runs.naming import share_path
+from viewfinder.runs.provenance import describe_process, hash_code, now, read_versions
+from viewfinder.runs.read import find_changed_splits
 from viewfinder.training.callbacks.checkpointing import AfterEpoch, metrics_text
 
 CHANGEABLE = ("trainer.max_epochs", "data.root", *EXECUTION_KEYS)
@@ -34,7 +35,7 @@ def find_run(run: str) -> RunFolder:
         UserError: if there is none.
     """
     if is_helper():
-        return RunFolder.open(agreed_path(None))
+        return RunFolder.open(share_path(None))
     if run != "latest" or Path(run).exists():
         return RunFolder.open(Path(run))
     try:
@@ -42,7 +43,7 @@ def find_run(run: str) -> RunFolder:
     except UserError as error:
         rule, remedy = "is the last run in outputs/, which holds none here", "Give a run folder."
         raise UserError("the run folder", [Problem("RUN", rule, run, remedy)]) from error
-    return latest(runs)
+    return find_latest(runs)
 
 
 def resume_experiment(run: RunFolder, overrides: Sequence[str] = (), after_epoch: AfterEpoch | None = None) -> Scores:
@@ -61,12 +62,12 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = (), after_epoch
         Pruned: if `after_epoch` gives it up.
     """
     _refuse_other_experiments(overrides)
-    with run.taken():
-        cfg, before = run.read_config(), run.read_run()
+    with run.locked():
+        cfg, before = OmegaConf.create(run.read_settings()), run.read_run()
         wanted = read_checked_config(run, overrides)
-        check_keys(run.config, cfg.trainer, {"max_epochs": int})
+        check_types(run.config, cfg.trainer, {"max_epochs": int})
         begun_with = cfg.trainer.max_epochs
-        checkpoint = newest_checkpoint((run.last, run.previous, run.best))
+        checkpoint = find_newest_checkpoint((run.last, run.previous, run.best))
         start = Start(checkpoint, before, _said(before, checkpoint))
         _check_length(run, start, begun_with, wanted)
         _check_best(run, checkpoint)
@@ -82,8 +83,8 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = (), after_epoch
                 facts = _facts(wanted, start, begun_with, overrides)
                 with explained(run):
                     _set_back(run, checkpoint)
-                    run.update_run(status="running", error=None, ended=None, **this_process(), **facts)
-                    run.write_config(cfg)
+                    run.update_run(status="running", error=None, ended=None, **describe_process(), **facts)
+                    run.write_settings(to_settings(cfg))
             return carry_out(wanted, parts, run, start, after_epoch)
 
 
@@ -137,7 +138,7 @@ def _why_not_longer(start: Start, was: int, wanted: DictConfig) -> tuple[str, st
 def _check_data(run: RunFolder, facts: Mapping[str, Any]) -> None:
     """Raises UserError if the pictures are not those that the run was begun with."""
     known = run.read_data() if run.data.is_file() else facts
-    if changed := changed_data(known, facts):
+    if changed := find_changed_splits(known, facts):
         rule = f"has other pictures or classes than when the run was begun ({join_names(changed)})"
         remedy = "Bring the old ones back, name their place by data.root=PATH, or start a new run."
         if facts["storage"] == "stream" != known.get("storage"):
@@ -146,16 +147,16 @@ def _check_data(run: RunFolder, facts: Mapping[str, Any]) -> None:
         raise UserError("the data", [Problem("data", rule, remedy=remedy)])
 
 
-def _said(before: Mapping[str, Any], found: Found | None) -> list[str]:
+def _said(before: Mapping[str, Any], found: CheckpointInfo | None) -> list[str]:
     """From where the run goes on, what was passed over, and what may keep it from being bit-identical."""
-    said = [f"damaged  {problem.key}: {problem.rule}" for problem in (found.passed_over if found else [])]
+    said = [f"damaged  {problem.key}: {problem.rule}" for problem in (found.damaged if found else [])]
     if found is None:
         said.append("resumed  from the beginning: there was no checkpoint yet")
     else:
         loop = found.loop
         within = f" and {loop['batches']:,} batches of the next" if loop["batches"] else ""
         said.append(f"resumed  after epoch {loop['epoch']}{within}, from {found.path.name}")
-    here = versions()
+    here = read_versions()
     other = [
         f"{name} {was}, now {here.get(name)}"
         for name, was in before.get("versions", {}).items()
@@ -170,7 +171,7 @@ def _facts(cfg: DictConfig, start: Start, was: int, overrides: Sequence[str]) ->
     """What run.json says of it."""
     batches = start.checkpoint.loop["batches"] if start.checkpoint else 0
     resumed = {"time": now(), "epochs": start.epochs, "batches": batches, "overrides": list(overrides)}
-    resumed |= {"versions": versions(), "code": code(list_targets(cfg))}
+    resumed |= {"versions": read_versions(), "code": hash_code(list_targets(to_settings(cfg)))}
     facts: dict[str, Any] = {"resumed": [*start.before.get("resumed", []), resumed]}
     if (epochs := cfg.trainer.max_epochs) != was:
         extended = {"time": now(), "from": was, "to": epochs}
@@ -178,9 +179,9 @@ def _facts(cfg: DictConfig, start: Start, was: int, overrides: Sequence[str]) ->
     return facts
 
 
-def _check_best(run: RunFolder, found: Found | None) -> None:
+def _check_best(run: RunFolder, found: CheckpointInfo | None) -> None:
     """Raises UserError if the best weights are lost."""
-    best = found.recorded["best_epoch"] if found else 0
+    best = found.recorder["best_epoch"] if found else 0
     if found is None or not best or _is_best(found):
         return
     recorded = read_checkpoint(run.best).get("callbacks", {}).get("Recorder", {})
@@ -189,21 +190,21 @@ def _check_best(run: RunFolder, found: Found | None) -> None:
         raise UserError("the checkpoint", [Problem(str(run.best), rule)])
 
 
-def _is_best(found: Found) -> bool:
+def _is_best(found: CheckpointInfo) -> bool:
     """Whether a checkpoint is from the end of the best epoch: a process may have died before best.ckpt was written."""
-    return found.recorded["best_epoch"] == found.epochs > 0 and found.loop["batches"] == 0
+    return found.recorder["best_epoch"] == found.epochs > 0 and found.loop["batches"] == 0
 
 
-def _set_back(run: RunFolder, found: Found | None) -> None:
+def _set_back(run: RunFolder, found: CheckpointInfo | None) -> None:
     """Bring the run's files to where its checkpoint is."""
     if found is None:
         run.metrics.unlink(missing_ok=True)
         return
     if found.path != run.last:
-        copy(found.path, run.last)
+        copy_file(found.path, run.last)
     if _is_best(found):
-        copy(run.last, run.best)
+        copy_file(run.last, run.best)
     if found.epochs:
-        replace_text(run.metrics, metrics_text(found.recorded["rows"]))
+        replace_text(run.metrics, metrics_text(found.recorder["rows"]))
     else:
         run.metrics.unlink(missing_ok=True)

@@ -27,7 +27,8 @@ from viewfinder.reporting.pages.run import write_report
 from viewfinder.reporting.tensorboard.projector import write_projector
 from viewfinder.reporting.tensorboard.writer import start_tensorboard
 from viewfinder.runs.atomic import replace_text, write_json
-from viewfinder.runs.checkpoints import Found
+from viewfinder.runs.checkpoints import CheckpointInfo
+from viewfinder.runs.create import create_run
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.logging import logging_to
 from viewfinder.training.callbacks.checkpointing import AfterEpoch, Recorder
@@ -79,7 +80,8 @@ def run_experiment(
     check_config(cfg)
     with explained():
         parts = prepare(cfg)
-    with RunFolder.create(cfg, folder, overrides) as run:
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    with create_run(plain, folder, overrides) as run:
         return carry_out(cfg, parts, run, after_epoch=after_epoch)
 
 
@@ -111,7 +113,7 @@ def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
 class Start(NamedTuple):
     """Where a run that is continued begins."""
 
-    checkpoint: Found | None
+    checkpoint: CheckpointInfo | None
     before: dict[str, Any]
     """run.json, whose threads and precision are kept"""
     said: list[str]
@@ -129,7 +131,7 @@ class Start(NamedTuple):
 
     @property
     def is_stopped_early(self) -> bool:
-        return self.checkpoint is not None and self.checkpoint.recorded["is_stopped_early"]
+        return self.checkpoint is not None and self.checkpoint.recorder["is_stopped_early"]
 
 
 def carry_out(
@@ -169,7 +171,7 @@ def carry_out(
             run.update_run(features=features)
         if start and checkpoint and (start.is_stopped_early or start.epochs >= cfg.trainer.max_epochs):
             data.trainer = trainer  # which has it from `fit` otherwise
-            recorder.load_state_dict(dict(checkpoint.recorded))
+            recorder.load_state_dict(dict(checkpoint.recorder))
             recorder.hand_on(trainer, is_over=True)
             load_weights(classifier, checkpoint.path)
         else:
@@ -228,7 +230,9 @@ def kept_random(cfg: DictConfig, network: nn.Module, phases: Phases | None) -> s
     return ""
 
 
-def head_alone(cfg: DictConfig, parts: Parts, device: torch.device, checkpoint: Found | None) -> dict[str, Any] | None:
+def head_alone(
+    cfg: DictConfig, parts: Parts, device: torch.device, checkpoint: CheckpointInfo | None
+) -> dict[str, Any] | None:
     """Have the head trained on features of the pictures, for as long as nothing else is.
 
     Args:

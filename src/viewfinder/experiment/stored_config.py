@@ -12,8 +12,8 @@ from yaml import YAMLError
 from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 from viewfinder.experiment.build import GIVEN, MAY_BE_EMPTY, check_config
+from viewfinder.runs.config_file import check_types
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.stored_values import check_keys
 
 NOTHING = "there is no such key"
 ALLOW = "allow="
@@ -51,8 +51,9 @@ def read_checked_config(
     if problems := validate_allow(names):
         raise UserError("the command line", problems)
     typed = [word for word in overrides if not word.startswith(ALLOW)]
-    cfg = folder.read_config()
-    check_keys(folder.config, cfg, dict.fromkeys(GIVEN.keys() - MAY_BE_EMPTY, DictConfig))
+    settings = folder.read_settings()
+    check_types(folder.config, settings, dict.fromkeys(GIVEN.keys() - MAY_BE_EMPTY, dict))
+    cfg = OmegaConf.create(settings)
     _check_keys(cfg, typed)
     _settle(cfg, "data", download=False, **(data or {}))
     try:

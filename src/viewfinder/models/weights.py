@@ -12,7 +12,7 @@ import torch
 from viewfinder.errors import UserError, did_you_mean, join_names
 from viewfinder.models.state_dict import invalid_weights, strip_prefix
 from viewfinder.runs.checkpoints import DamagedError, read_checkpoint, read_tensors
-from viewfinder.runs.find import find_runs, latest
+from viewfinder.runs.find import find_latest, find_runs
 from viewfinder.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -81,11 +81,11 @@ def suggest_overrides(weights: str, model: Mapping[str, Any], channels: int) -> 
     """
     path = Path(weights)
     run = RunFolder(path.parent if path.is_file() else path)
-    if not run.is_begun():
+    if not run.has_started():
         return ""
     stored_channels = run.read_data()["channels"]
     overrides = [f"data.channels={stored_channels}"] if stored_channels != channels else []
-    for key, value in run.read_config()["model"].items():
+    for key, value in run.read_settings()["model"].items():
         is_number = isinstance(value, int) and not isinstance(value, bool)
         is_shape = is_number or (isinstance(value, Sequence) and not isinstance(value, str))
         if is_shape and key in model and model[key] != value:
@@ -140,7 +140,7 @@ def _not_a_run(folder: Path, remedy: str, expected: str = "") -> UserError:
 def _read_run(path: Path) -> Weights:
     """Return the best weights of a run and its `model` group."""
     run = RunFolder.open(path)
-    model = run.read_config().get("model")
+    model = run.read_settings().get("model")
     if not run.best.is_file():
         if run.last.is_file():
             remedy = f"Pass {run.last}, or restore {run.best.name} from a copy of the run folder."
@@ -155,5 +155,5 @@ def _missing(weights: str, names: list[str]) -> UserError:
     rule = "is not a published name, a file or a folder" if names else "is not a file or a folder"
     remedy = f"Published names: {join_names(names)}." if names else "Pass the folder of a run of the same network."
     if weights == "latest" and (runs := find_trained_runs(Path("outputs"))):
-        remedy = f"Pass a run folder, for example {latest(runs).path} (the latest)."
+        remedy = f"Pass a run folder, for example {find_latest(runs).path} (the latest)."
     return invalid_weights(weights, did_you_mean(weights, names) or rule, remedy)

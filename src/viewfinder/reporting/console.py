@@ -10,7 +10,7 @@ import torch
 from viewfinder.data.module import ImageData
 from viewfinder.errors import join_names, printable
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.logging import ONLY_IN_FILE, say_wrapped
+from viewfinder.runs.logging import ONLY_IN_FILE, log_wrapped
 
 log = logging.getLogger("viewfinder")
 MOST_CLASSES = 20
@@ -23,10 +23,10 @@ def log_data_summary(data: ImageData) -> None:
     """Log class names, split sizes, skipped images and the shape of a batch."""
     names = data.class_names
     more = f", ... ({len(names)} in all)" if len(names) > MOST_CLASSES else ""
-    say_wrapped(f"classes  {printable(join_names(names[:MOST_CLASSES]))}{more}")
+    log_wrapped(f"classes  {printable(join_names(names[:MOST_CLASSES]))}{more}")
     log.info(f"pictures {join_names(f'{name} {len(split):,}' for name, split in data.splits.items())}")
     _log_small_classes(data)
-    say_wrapped(f"         {data.stored.location}")
+    log_wrapped(f"         {data.stored.location}")
     for line in describe_skipped(data):
         log.info(line)
     for name, reason in data.skipped[MOST_SKIPPED:]:
@@ -44,7 +44,7 @@ def _log_small_classes(data: ImageData) -> None:
     if small := np.count_nonzero(counts < data.per_class):
         smallest = f"the smallest, {printable(data.class_names[counts.argmin()])}, has {counts.min():,}"
         of_all = f"{small} of {len(data.class_names)} classes"
-        say_wrapped(f"         fewer than data.per_class={data.per_class} in {of_all}; {smallest}")
+        log_wrapped(f"         fewer than data.per_class={data.per_class} in {of_all}; {smallest}")
 
 
 def describe_skipped(data: ImageData) -> list[str]:
@@ -62,7 +62,7 @@ def log_model_summary(facts: Mapping[str, Any]) -> None:
     """Log the network's name, parameters and multiply-adds, from `network` in run.json."""
     trained = f" ({facts['trained']:,} trained)" if facts["trained"] != facts["parameters"] else ""
     multiply_adds = f"{facts['multiply_adds']:,} multiply-adds per image"
-    say_wrapped(f"network  {facts['name']}, {facts['parameters']:,} parameters{trained}, {multiply_adds}")
+    log_wrapped(f"network  {facts['name']}, {facts['parameters']:,} parameters{trained}, {multiply_adds}")
 
 
 def log_scores(scores: Mapping[str, Any], run: RunFolder) -> None:

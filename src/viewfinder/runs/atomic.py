@@ -1,4 +1,4 @@
-"""Files that are replaced whole: a reader finds the old one or the new one, never half of either."""
+"""Atomic file replacement."""
 
 import contextlib
 import errno
@@ -11,37 +11,39 @@ from typing import Any
 
 from viewfinder.errors import Problem, UserError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says where a disk takes no more."""
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk."""
 DISK = "the disk"
-"""Stage of an error about it."""
-BESIDE = r"\.[^.]+\.\d+"
-"""Names of files that are not complete yet."""
+"""Stage of an error about the disk."""
+TEMP_NAME = r"\.[^.]+\.\d+"
+"""Pattern of the names of unfinished files."""
 
 
 @contextlib.contextmanager
-def replacing(path: Path, is_writer: bool = True) -> Iterator[Path]:
-    """A file beside `path` to write to; it takes the place of `path` when it is complete and on the disk.
+def replace_file(path: Path, is_writer: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; the file written there replaces `path` once it is on the disk.
 
-    Where several processes take part in the writing, only one of them is the writer.
+    Args:
+        path: file to replace.
+        is_writer: False in all but one of several processes that save together.
     """
-    # Without the end of its name, by which others, such as TensorBoard, would take it for what it will be.
-    beside = path.with_name(f".{path.name.partition('.')[0]}.{os.getpid()}")
+    # Without the suffix, by which other programs, such as TensorBoard, would read the unfinished file.
+    temporary = path.with_name(f".{path.name.partition('.')[0]}.{os.getpid()}")
     if not is_writer:
-        yield beside
+        yield temporary
         return
     try:
-        yield beside
-        with beside.open("rb+") as file:
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
         _sync_folder(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(path: Path) -> None:
-    """Have a folder's names on the disk, where the system can."""
+    """Flush the names in a folder to the disk, where the system supports it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -51,25 +53,34 @@ def _sync_folder(path: Path) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8", errors="surrogateescape")
+    """Replace a file with text as UTF-8; surrogates stand for bytes that are not."""
+    with replace_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Replace a file with a value as JSON."""
     replace_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
+    """Return the value of a JSON file that this version wrote."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def copy(source: Path, target: Path) -> None:
-    """Not a link: of one file on the disk, damage to either would be damage to both."""
-    with replacing(target) as beside:
-        shutil.copyfile(source, beside)
+def copy_file(source: Path, target: Path) -> None:
+    """Replace `target` with a copy of `source`; a link would share damage on the disk."""
+    with replace_file(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
-def unwritable(path: Path, error: OSError, then: str) -> UserError:
-    """The error about a file or folder that a disk does not take; `then` is what to do when it does again."""
-    remedy = f"{'Make room' if error.errno in FULL else 'Make it writable'}, then: {then}"
+def make_write_error(path: Path, error: OSError, command: str) -> UserError:
+    """Return the error of a file or folder that cannot be written.
+
+    Args:
+        path: the file or folder.
+        error: error of the system.
+        command: how to continue once the file can be written.
+    """
+    remedy = f"{'Make room' if error.errno in DISK_FULL_ERRORS else 'Make it writable'}, then: {command}"
     return UserError(DISK, [Problem(str(path), f"cannot be written: {error.strerror}", remedy=remedy)])

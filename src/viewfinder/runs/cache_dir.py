@@ -1,9 +1,9 @@
-"""Where what can be made again is kept for the next run."""
+"""Location of the user's cache folder."""
 
 import os
 from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/viewfinder, or ~/.cache/viewfinder; it may be missing, and may be removed."""
+    """Return $XDG_CACHE_HOME/viewfinder, or ~/.cache/viewfinder; it may be missing, and may be removed."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "viewfinder"

@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole and read back, and read only if every byte is as it was written."""
+"""Checkpoint files: verified writing, and reading that runs no code and detects damage."""
 
 import io
 import os
@@ -14,18 +14,18 @@ from typing_extensions import TypedDict
 
 from viewfinder.config.validate import Whole
 from viewfinder.errors import Problem, UserError
-from viewfinder.runs.schemas import first_of
+from viewfinder.runs.read import describe_first_error
 
 BLOCK = 2**20
-"""Bytes that are compared at once: all of them would take as much memory again."""
+"""Bytes compared at once."""
 
 
 class CheckpointIO(TorchCheckpointIO):
-    """How Lightning writes a checkpoint: to this very file, and compared with what was meant once it is on the disk."""
+    """Lightning's checkpoint writer, which reads the file back from the disk and compares it."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Raises OSError if the file cannot be written, or does not read back as it was written."""
-        # In memory first: torch, when it writes to a full disk, does not say that the disk is full.
+        """Write a checkpoint; raise OSError if the file cannot be written, or reads back differently."""
+        # In memory first: torch does not report a full disk.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         content = buffer.getvalue()
@@ -33,155 +33,163 @@ class CheckpointIO(TorchCheckpointIO):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            if hasattr(os, "posix_fadvise"):  # so that it is read from the disk, not from the system's memory
+            if hasattr(os, "posix_fadvise"):  # or it would be read back from memory
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             file.seek(0)
             if any(file.read(BLOCK) != content[start : start + BLOCK] for start in range(0, len(content), BLOCK)):
                 raise OSError(f"{path} does not read back as it was written: the disk is failing")
 
 
-class Loop(TypedDict):
-    """Epochs that are over; of the next, this process's batches whose step is done; optimizer steps in all."""
+class LoopState(TypedDict):
+    """State of the training loop."""
 
     epoch: Whole
+    """finished epochs"""
     batches: Whole
+    """finished batches of this process in the next epoch"""
     steps: Whole
+    """optimizer steps in all epochs"""
     lr: float
     scaler: dict[str, Any]
 
 
-class Recorded(TypedDict):
-    """The Recorder's state: rows of metrics.csv, seconds of each epoch, and of the one that goes on."""
+class RecorderState(TypedDict):
+    """State of the Recorder callback."""
 
     best_epoch: Whole
     best_accuracy: float
     rows: list[dict[str, float]]
+    """rows of metrics.csv"""
     seconds: list[float]
+    """seconds of each finished epoch"""
     elapsed: float
+    """seconds of the unfinished epoch"""
     is_stopped_early: bool
 
 
-class Callbacks(TypedDict):
+class CallbackStates(TypedDict):
+    """States of the callbacks, by key."""
+
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    Recorder: Recorded
+    Recorder: RecorderState
 
 
-class Position(TypedDict):
-    """What a checkpoint must hold for training to go on from it, beside what Lightning asks for."""
+class TrainingState(TypedDict):
+    """Parts of a checkpoint from which training is resumed, besides those that Lightning requires."""
 
     __pydantic_config__ = ConfigDict(extra="allow", arbitrary_types_allowed=True)  # type: ignore[misc]
-    loop: Loop
-    callbacks: Callbacks
+    loop: LoopState
+    callbacks: CallbackStates
     epoch_so_far: dict[str, Any]
     optimizer_states: list[Any]
     lr_schedulers: list[Any]
 
 
-class Found(NamedTuple):
-    """A run's newest checkpoint that can be read."""
+class CheckpointInfo(NamedTuple):
+    """A run's newest valid checkpoint."""
 
     path: Path
-    loop: Loop
-    recorded: Recorded
-    passed_over: list[Problem]
-    """others, which are damaged"""
+    loop: LoopState
+    recorder: RecorderState
+    damaged: list[Problem]
+    """problems of the run's damaged checkpoints"""
 
     @property
     def epochs(self) -> int:
-        """Those that were over."""
-        return len(self.recorded["rows"])
+        """Number of finished epochs."""
+        return len(self.recorder["rows"])
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU; only tensors and plain Python are made of it, no code is run.
+    """Read a checkpoint to the CPU: tensors and plain Python alone; no code in it is run.
 
     Raises:
-        UserError: if the file is not there, damaged or no checkpoint.
+        UserError: if the file is missing, damaged or not a checkpoint.
     """
     try:
         content = read_tensors(path)
         if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-            raise ValueError("it holds no state_dict")
+            raise ValueError("it contains no state_dict")
     except (OSError, ValueError) as error:
-        remedy = "Take it from a copy of the run folder."
+        remedy = "Restore it from a copy of the run folder."
         raise UserError("the checkpoint", [Problem(str(path), f"cannot be read: {error}", remedy=remedy)]) from error
     return content
 
 
 class DamagedError(ValueError):
-    """A file is not as it was written."""
+    """Damage to a file."""
 
 
 class CodeError(ValueError):
-    """Reading a file would run code that it names."""
+    """Code in a file, which reading would run."""
 
 
-ZIP, OLD = b"PK\x03\x04", b"\x80\x02\x8a\n"
-"""With which a file of torch.save begins, and one of before torch 1.6."""
+ZIP, LEGACY = b"PK\x03\x04", b"\x80\x02\x8a\n"
+"""First bytes of a file of torch.save, and of one before torch 1.6."""
 
 
 def read_tensors(path: Path) -> Any:
-    """What torch.save wrote, on the CPU.
+    """Read a file of torch.save to the CPU.
 
     Raises:
         DamagedError: if the file is empty, cut off or damaged.
-        CodeError: if it holds more than tensors and plain Python.
-        ValueError: if torch.save wrote no such file.
-        OSError: if it is not there, or may not be opened.
+        CodeError: if it contains more than tensors and plain Python.
+        ValueError: if it is not a file of torch.save.
+        OSError: if it is missing, or cannot be opened.
     """
-    if not path.is_file():  # opening what is no file, such as a pipe, might never end
-        raise FileNotFoundError("it is missing, or no file")
+    if not path.is_file():  # opening a pipe, say, might never end
+        raise FileNotFoundError("it is missing, or not a file")
     with path.open("rb") as file:
         first = file.read(4)
-    is_torchs = first in (ZIP, OLD)
+    is_from_torch = first in (ZIP, LEGACY)
     try:
-        if zipfile.is_zipfile(path):  # older versions of torch wrote another format, without checksums
-            # torch.load takes no notice of those that it writes.
+        if zipfile.is_zipfile(path):  # the format before torch 1.6 has no checksums
+            # torch.load ignores the checksums that it writes.
             with zipfile.ZipFile(path) as archive:
                 broken = archive.testzip()
-                is_torchs = any(name.endswith("/data.pkl") for name in archive.namelist())
+                is_from_torch = any(name.endswith("/data.pkl") for name in archive.namelist())
             if broken is not None:
-                raise DamagedError(f"{broken} in it has another checksum than was written")
+                raise DamagedError(f"the checksum of {broken} in it does not match")
         return torch.load(path, map_location="cpu", weights_only=True)
     except (DamagedError, MemoryError):
         raise
-    except Exception as error:  # torch and zipfile raise a dozen kinds for a file that is no checkpoint
+    except Exception as error:  # torch and zipfile raise a dozen classes for an invalid file
         if not first:
             raise DamagedError("it is empty") from error
         if first == ZIP and not zipfile.is_zipfile(path):
             raise DamagedError("it is cut off") from error
-        if not is_torchs:
-            raise ValueError("it is no file that torch.save wrote") from error
+        if not is_from_torch:
+            raise ValueError("it is not a file of torch.save") from error
         if named := re.search(r"GLOBAL (\S+)", str(error)):
-            raise CodeError(f"it holds a {named[1]}, and of a file only tensors are taken") from error
+            raise CodeError(f"it contains a {named[1]}; only tensors are read from a file") from error
         raise DamagedError("it is cut off or damaged") from error
 
 
-def newest_checkpoint(candidates: tuple[Path, ...]) -> Found | None:
-    """Of some checkpoints the one from latest in training; None where none was ever written.
+def find_newest_checkpoint(candidates: tuple[Path, ...]) -> CheckpointInfo | None:
+    """Return the valid checkpoint from latest in training; None if there are no files.
 
     Raises:
-        UserError: if there are some and each is damaged.
+        UserError: if there are files, and all are damaged.
     """
-    found: list[Found] = []
+    valid: list[CheckpointInfo] = []
     damaged: list[Problem] = []
     for path in candidates:
         if path.exists():
             try:
-                position = _read_position(path)
-                found.append(Found(path, position["loop"], position["callbacks"]["Recorder"], damaged))
+                state = _read_training_state(path)
+                valid.append(CheckpointInfo(path, state["loop"], state["callbacks"]["Recorder"], damaged))
             except UserError as error:
                 damaged += error.problems
-    if damaged and not found:
+    if damaged and not valid:
         raise UserError("the checkpoints: none can be read", damaged)
-    return max(found, key=lambda each: (each.loop["epoch"], each.loop["batches"]), default=None)
+    return max(valid, key=lambda info: (info.loop["epoch"], info.loop["batches"]), default=None)
 
 
-def _read_position(path: Path) -> Position:
+def _read_training_state(path: Path) -> TrainingState:
     content = read_checkpoint(path)
     try:
-        TypeAdapter(Position).validate_python(content)
+        TypeAdapter(TrainingState).validate_python(content)
     except ValidationError as error:
-        rule = f"does not say where training stands: {first_of(error)}"
+        rule = f"has no valid training state: {describe_first_error(error)}"
         raise UserError("the checkpoint", [Problem(str(path), rule)]) from error
-    return cast(Position, content)  # as it was written: pydantic would make a number of another kind
+    return cast(TrainingState, content)  # not pydantic's, which converts numbers

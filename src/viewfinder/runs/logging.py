@@ -1,4 +1,4 @@
-"""What a run says: on the terminal as it is, in train.log with the time."""
+"""Logging of a run to the terminal, and with the time to train.log."""
 
 import contextlib
 import logging
@@ -9,23 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 log = logging.getLogger("viewfinder")
-
-
 ONLY_IN_FILE = {"only_in_file": True}
-"""`extra` of what is too long for a terminal."""
+"""`extra` of log records that are too long for a terminal."""
 
 
-def say_wrapped(text: str) -> None:
-    """Log what may be longer than a terminal is wide; its first word stands alone in the column before the rest."""
+def log_wrapped(text: str) -> None:
+    """Log text wrapped to 80 columns, with continuation lines indented past the label."""
     for line in textwrap.wrap(text, 80, subsequent_indent=9 * " ", break_long_words=False, break_on_hyphens=False):
         log.info(line)
 
 
 @contextlib.contextmanager
 def logging_to(path: Path | None) -> Iterator[None]:
-    """Send what the package logs to standard output, and to a file if one is given.
+    """Log to standard output and to a file, which also gets the error that ends the block.
 
-    The file also says what ended the run before its time. Helper processes of a distributed run say nothing.
+    Helper processes of a distributed run log warnings alone.
+
+    Args:
+        path: the file; None for standard output alone.
     """
     terminal = logging.StreamHandler(sys.stdout)
     terminal.setFormatter(logging.Formatter("%(message)s"))
@@ -43,23 +44,23 @@ def logging_to(path: Path | None) -> Iterator[None]:
         yield
     except BaseException as error:
         last = log.makeRecord(log.name, logging.ERROR, __file__, 0, f"{type(error).__name__}: {error}", (), None)
-        for handler in handlers[1:]:  # the terminal has it from the caller
+        for handler in handlers[1:]:  # the caller shows it on the terminal
             handler.handle(last)
         raise
     finally:
         for handler in handlers:
             log.removeHandler(handler)
-            with contextlib.suppress(OSError):  # of a full disk; whatever else is to be written says so
+            with contextlib.suppress(OSError):  # a full disk, which the next file to be written reports
                 handler.close()
 
 
 class LogFile(logging.FileHandler):
-    """A log file that keeps quiet when it cannot be written."""
+    """Log file that ignores errors of writing."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         pass
 
 
 def is_helper() -> bool:
-    """Whether this is a process of a distributed run other than the first."""
+    """Return whether this is a process of a distributed run other than the first."""
     return any(os.environ.get(name, "0") != "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))

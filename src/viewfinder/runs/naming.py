@@ -1,4 +1,4 @@
-"""Where a run goes: a folder that was not there before, and that all its processes know."""
+"""Names of run folders: a new folder for each run, known to all of its processes."""
 
 import itertools
 import os
@@ -8,31 +8,41 @@ from pathlib import Path
 
 from viewfinder.errors import Problem, UserError
 
-RUN = "VIEWFINDER_RUN"
-"""Environment variable by which processes that Lightning starts know the run's folder."""
+RUN_FILE = "run.json"
+"""File in every run folder."""
+SWEEP_FILE = "sweep.json"
+"""File in the folder of a sweep, above the run folders of its jobs."""
+RUN_VARIABLE = "VIEWFINDER_RUN"
+"""Environment variable that gives helper processes, which Lightning starts, the path of the run folder."""
 
 
 def make_folder(path: Path, key: str = "output_dir") -> Path:
-    """A new folder; `key` is what was typed to have it, for the error.
+    """Create a folder.
+
+    Args:
+        path: the folder.
+        key: key of the configuration that chose the path, named in the error.
 
     Raises:
-        UserError: if there is something at `path` already, or it cannot be made.
+        UserError: if `path` exists or cannot be created.
     """
     try:
         path.mkdir(parents=True)
     except OSError as error:
-        from viewfinder.runs.folder import FACTS  # which imports this module
-
-        rule = "something is there already" if isinstance(error, FileExistsError) else str(error.strerror)
+        rule = "exists already" if isinstance(error, FileExistsError) else str(error.strerror)
         remedy = "Choose another place with run_dir=PATH or output_dir=PATH."
-        if (path / FACTS).is_file():
-            remedy += f"\nOr continue the run that is there: viewfinder resume {shlex.quote(str(path))}"
+        if (path / RUN_FILE).is_file():
+            remedy += f"\nTo continue the run in it: viewfinder resume {shlex.quote(str(path))}"
         raise UserError("the run folder", [Problem(key, rule, str(path), remedy)]) from error
     return path
 
 
-def make_dated(parent: Path, suffix: str = "") -> Path:
-    """A new folder parent/<now><suffix>, or with _2 after it and so on where several begin within one second."""
+def make_dated_folder(parent: Path, suffix: str = "") -> Path:
+    """Create the folder parent/<time><suffix>, or parent/<time><suffix>_2 and so on if the name exists.
+
+    Raises:
+        UserError: if the folder cannot be created.
+    """
     stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S") + suffix
     for count in itertools.count(1):
         path = parent / (stem if count == 1 else f"{stem}_{count}")
@@ -45,12 +55,15 @@ def make_dated(parent: Path, suffix: str = "") -> Path:
     raise AssertionError
 
 
-def agreed_path(path: Path | None) -> Path:
-    """The first process's path, in every process of a distributed run; the others give None.
+def share_path(path: Path | None) -> Path:
+    """Return the path of the run folder in every process of a distributed run.
 
     Processes that Lightning starts inherit it; those that torchrun starts share it through its store.
+
+    Args:
+        path: the path in the first process, None in helper processes.
     """
-    if path is None and (inherited := os.environ.get(RUN)):
+    if path is None and (inherited := os.environ.get(RUN_VARIABLE)):
         return Path(inherited)
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from torch.distributed import TCPStore  # type: ignore[reportPrivateImportUsage]

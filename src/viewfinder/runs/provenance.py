@@ -1,4 +1,4 @@
-"""What a run says of where it came from: command, commit, versions, machine, times."""
+"""Provenance of a run: command, commit, versions, code hashes, machine and time."""
 
 import contextlib
 import hashlib
@@ -21,61 +21,65 @@ PACKAGES = (
 
 
 def now() -> str:
+    """Return the local time with its offset, in ISO format."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def command() -> str:
-    """What was typed to start this process, to be typed again."""
+def read_command() -> str:
+    """Return the command that started this process, quoted for a shell."""
     words = sys.orig_argv
     script, *typed = words[words.index(sys.argv[0]) if sys.argv[0] in words else 1 :] or sys.argv
     name = Path(script).name
     return shlex.join([*(["python"] if name.endswith(".py") else []), name, *typed])
 
 
-def git_state() -> dict[str, Any] | None:
-    """Commit of the code that runs, and whether files differ from it; None outside a checkout."""
+def read_git_state() -> dict[str, Any] | None:
+    """Return the commit of this package and whether its checkout has uncommitted changes; None outside a checkout."""
 
     def git(*words: str) -> str:
-        here = Path(__file__).parent
-        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        folder = Path(__file__).parent
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        if not git("ls-files", "provenance.py"):
+        if not git("ls-files", Path(__file__).name):
             return None
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-def code(targets: Iterable[str]) -> dict[str, str]:
-    """Hashes of the code that a run is made by: top-level module -> `module_hash`.
+def hash_code(targets: Iterable[str]) -> dict[str, str]:
+    """Return hashes of the code behind a run, by top-level module.
 
-    Of this package, of the modules that targets are in, and of all others in the working folder that have been
-    imported; of packages whose version is kept there is none.
+    They cover this package, the modules of the targets, and the imported modules below the working folder; not the
+    packages whose version run.json records.
 
     Args:
         targets: dotted paths, such as torch.optim.Adam.
     """
-    here = Path.cwd()
-    own = {
+    folder = Path.cwd()
+    local = {
         name.partition(".")[0]
         for name, module in list(sys.modules.items())
-        if (file := getattr(module, "__file__", None)) and _is_own(file, here)
+        if (file := getattr(module, "__file__", None)) and _is_local(file, folder)
     }
-    tops = {target.partition(".")[0] for target in targets} | {name for name in own if not name.startswith("__")}
+    tops = {target.partition(".")[0] for target in targets} | {name for name in local if not name.startswith("__")}
     tops -= {name.replace("-", "_") for name in PACKAGES}
-    return {name: found for name in ("viewfinder", *sorted(tops)) if (found := module_hash(name))}
+    return {name: digest for name in ("viewfinder", *sorted(tops)) if (digest := hash_module(name))}
 
 
-def _is_own(file: str, folder: Path) -> bool:
-    """Whether a module's file lies in a folder, and not in an environment's packages there."""
-    if not file.startswith(str(folder)):  # seen a hundred times as fast, of some thousand modules
+def _is_local(file: str, folder: Path) -> bool:
+    """Return whether a module's file is below a folder, but not among an environment's packages there."""
+    if not file.startswith(str(folder)):  # a hundred times as fast as the next line, for thousands of modules
         return False
     return Path(file).is_relative_to(folder) and "site-packages" not in Path(file).parts
 
 
-def module_hash(name: str) -> str:
-    """Of a top-level module's file, or of all of a package's; '' where there is none. Nothing is imported."""
+def hash_module(name: str) -> str:
+    """Return a hash of a top-level module's file or of all files of a package; '' if there is none.
+
+    The module is not imported.
+    """
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
@@ -92,14 +96,16 @@ def module_hash(name: str) -> str:
     return digest.hexdigest()
 
 
-def this_process() -> dict[str, Any]:
+def describe_process() -> dict[str, Any]:
+    """Return the machine and the process id."""
     machine = {"host": platform.node(), "system": platform.platform(), "cores": os.cpu_count()}
     return {"machine": machine, "process": os.getpid()}
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+def read_versions() -> dict[str, str]:
+    """Return the versions of Python and of the installed packages in PACKAGES."""
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            versions[name] = version(name)
+    return versions

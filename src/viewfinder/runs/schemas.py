@@ -1,34 +1,25 @@
-"""What a run folder's tables and JSON files must hold to be read again, whoever wrote them."""
+"""Schemas of the JSON files of a run folder and a sweep folder."""
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
-import pandas as pd
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict
-
-from viewfinder.errors import Problem, UserError
-
-LARGEST = {".yaml": 2**18, ".json": 2**30, ".csv": 2**30}
-"""Bytes; scores.json of some 4,000 classes is as large."""
-REMEDY = "Get the run folder's own file again; it is not as Viewfinder writes it."
 
 Whole = Annotated[int, Field(ge=0, le=2**53)]
 Side = Annotated[int, Field(ge=1, le=2**14)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-MAY_HOLD_MORE = ConfigDict(extra="allow", strict=True)
+OPEN = ConfigDict(extra="allow", strict=True)
+"""Strict types, and further keys are allowed."""
 
 
-def _distinct(names: list[str]) -> list[str]:
+def _check_distinct(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError("names a class twice")
     return names
 
 
-class Cropped(TypedDict):
-    """How pictures were resized before a square was cut from them."""
+class Crop(TypedDict):
+    """Resizing of images before a square was cropped from them."""
 
     __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]
     resize_size: Side
@@ -36,21 +27,23 @@ class Cropped(TypedDict):
 
 
 class Data(TypedDict):
-    """data.json"""
+    """Contents of data.json."""
 
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
-    class_names: Annotated[list[str], Field(min_length=2), AfterValidator(_distinct)]
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+    class_names: Annotated[list[str], Field(min_length=2), AfterValidator(_check_distinct)]
     channels: Annotated[int, Field(ge=1, le=1024)]
     picture_size: Annotated[list[Side], Field(min_length=2, max_length=2)]
     class_counts: NotRequired[list[Whole]]
     split_sizes: dict[str, Whole]
     storage: NotRequired[str]
-    cropped: NotRequired[Cropped]
+    cropped: NotRequired[Crop]
     fingerprint: NotRequired[dict[str, str]]
 
 
 class ClassScores(TypedDict):
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    """Scores of one class."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
     f1: Share
     precision: Share
     recall: Share
@@ -58,7 +51,9 @@ class ClassScores(TypedDict):
 
 
 class SplitScores(TypedDict):
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    """Scores of one split."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
     loss: float  # NaN where training diverged
     accuracy: Share
     f1: Share
@@ -69,29 +64,33 @@ class SplitScores(TypedDict):
     confusion: list[list[Whole]]
 
 
-def _square(scores: SplitScores) -> SplitScores:
+def _check_square(scores: SplitScores) -> SplitScores:
     if any(len(row) != len(scores["per_class"]) for row in [scores["confusion"], *scores["confusion"]]):
         raise ValueError("confusion must have a row and a column for each class")
     return scores
 
 
 class WeightsScores(TypedDict):
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    """Scores of the best or the last weights."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
     epoch: Annotated[int, Field(ge=1, le=10**9)]
-    val: Annotated[SplitScores, AfterValidator(_square)]
-    test: Annotated[SplitScores, AfterValidator(_square)]
+    val: Annotated[SplitScores, AfterValidator(_check_square)]
+    test: Annotated[SplitScores, AfterValidator(_check_square)]
 
 
 class Scores(TypedDict):
-    """scores.json"""
+    """Contents of scores.json."""
 
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    __pydantic_config__ = OPEN  # type: ignore[misc]
     best: WeightsScores
     last: WeightsScores
 
 
 class Network(TypedDict):
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    """Summary of the network."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
     name: str
     parameters: Whole
     trained: Whole
@@ -99,20 +98,26 @@ class Network(TypedDict):
 
 
 class Machine(TypedDict):
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    """Computer of a run."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
     host: str
     system: str
     cores: int | None
 
 
 class Git(TypedDict):
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    """Commit of the code, and whether the checkout has uncommitted changes."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
     commit: str
     dirty: bool
 
 
 class Resumed(TypedDict):
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    """One resumption of a run, with the epochs and batches trained before it."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
     time: str
     epochs: Whole
     batches: Whole
@@ -122,31 +127,34 @@ class Resumed(TypedDict):
 
 
 Extended = TypedDict("Extended", {"time": str, "from": Whole, "to": Whole})
+"""Extension of a run from one number of epochs to another."""
 
 
-class KeptJob(TypedDict):
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+class SweepJob(TypedDict):
+    """Job of a sweep."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
     folder: Annotated[str, Field(pattern=r"^[0-9]{1,9}(_[0-9]{1,9})?$")]
     overrides: list[str]
     config: dict[str, Any]
 
 
 class Sweep(TypedDict):
-    """sweep.json"""
+    """Contents of sweep.json."""
 
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    __pydantic_config__ = OPEN  # type: ignore[misc]
     command: str
     started: str
     process: int
     machine: Machine
-    jobs: list[KeptJob]
-    earlier: list[KeptJob]
+    jobs: list[SweepJob]
+    earlier: list[SweepJob]
 
 
 class Run(TypedDict):
-    """run.json: a run that was refused knows little more than that."""
+    """Contents of run.json; that of a job which failed before it started has little more than a status."""
 
-    __pydantic_config__ = MAY_HOLD_MORE  # type: ignore[misc]
+    __pydantic_config__ = OPEN  # type: ignore[misc]
     status: Literal["running", "finished", "interrupted", "failed", "pruned"]
     error: NotRequired[str]
     command: NotRequired[str]
@@ -168,77 +176,3 @@ class Run(TypedDict):
     versions: NotRequired[dict[str, str]]
     code: NotRequired[dict[str, str]]
     epoch_seconds: NotRequired[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]]]
-
-
-def read_kept(path: Path, kind: Any) -> Any:
-    """A JSON file of a run folder.
-
-    Args:
-        kind: what it must hold, as one of the classes above.
-
-    Raises:
-        UserError: naming the file and what is wrong with it.
-    """
-    text = read_text(path)
-    try:
-        # Names of files that are no UTF-8 are written as they are.
-        found = TypeAdapter(kind).validate_python(json.loads(text))
-    except ValidationError as error:
-        raise wrong(path, first_of(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise wrong(path, f"is no JSON: {error}") from error
-    if kind is Data and len(found.get("class_counts", found["class_names"])) != len(found["class_names"]):
-        raise wrong(path, "class_counts must have a number for each class")
-    return found
-
-
-def changed_data(known: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    """What two data.json differ in: splits, or 'classes'."""
-    old, new = known.get("fingerprint", {}), facts["fingerprint"]
-    changed = [name for name in new if old.get(name) != new[name]]
-    return changed or ["classes"] * (known["class_names"] != facts["class_names"])
-
-
-def first_of(error: ValidationError) -> str:
-    """The first thing that is wrong, and where."""
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
-
-
-def read_metrics(path: Path) -> pd.DataFrame:
-    """metrics.csv: a row an epoch.
-
-    Raises:
-        UserError: if it is no such table.
-    """
-    read_text(path, read=False)
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, OSError, RecursionError) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
-        raise wrong(path, f"is no table: {error}") from error
-    columns = ["epoch", *(f"{split}/{name}" for split in ("train", "val") for name in ("loss", "accuracy"))]
-    for column in columns:
-        if column not in table or table[column].dtype.kind not in "if" or not len(table):
-            raise wrong(path, f"has no numbers in a column {column}")
-    if not (table[["epoch", "train/accuracy", "val/accuracy"]].abs() <= 1e9).to_numpy().all():
-        raise wrong(path, "has epochs or accuracies that cannot be")
-    return table
-
-
-def read_text(path: Path, read: bool = True) -> str:
-    """The text of a file of a run folder; or nothing, where that it can be read is all that matters.
-
-    Raises:
-        UserError: if it is missing, no file, or far too large.
-    """
-    if not path.is_file():
-        raise wrong(path, "is missing" if not path.exists() else "is no file")
-    size, largest = path.stat().st_size, LARGEST[path.suffix]
-    if size > largest:
-        raise wrong(path, f"has {size:,} bytes, and at most {largest:,} are read")
-    return path.read_text(encoding="utf-8", errors="surrogateescape") if read else ""
-
-
-def wrong(path: Path, rule: str) -> UserError:
-    """The error about a file of a run folder."""
-    return UserError("the run folder", [Problem(str(path), " ".join(rule.split())[:300], remedy=REMEDY)])

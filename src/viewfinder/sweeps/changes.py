@@ -11,8 +11,8 @@ from viewfinder.config.flatten import NEUTRAL_KEYS, find_varying_keys, flatten
 from viewfinder.config.moved import update_targets
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.provenance import module_hash, versions
-from viewfinder.runs.schemas import changed_data
+from viewfinder.runs.provenance import hash_module, read_versions
+from viewfinder.runs.read import find_changed_splits
 from viewfinder.sweeps.executors.local import run_in_subprocess
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
 from viewfinder.sweeps.plan import PlannedJob
@@ -81,7 +81,7 @@ def _format_value(config: Mapping[str, Any], key: str) -> str:
 
 def find_code_changes(runs: Iterable[RunFolder]) -> dict[str, list[str]]:
     """List for each run the versions and code that changed: 'torch 2.14.1, now 2.15.0', 'the code of viewfinder'."""
-    current, hash_now = versions(), functools.cache(module_hash)
+    current, hash_now = read_versions(), functools.cache(hash_module)
     changes = {}
     for run in runs:
         facts, changed = run.read_run(), []
@@ -134,7 +134,7 @@ def find_data_changes(sweep: SweepFolder, started: Sequence[tuple[SweepJob, Plan
     for answer in answers:
         _require_data(answer or {"error": "reading them failed"}, sweep)
     current = {key: answer["facts"] for key, answer in zip(requests, answers, strict=True)}
-    changes = {folder: changed_data(stored[folder], current[key]) for folder, key in request_of_job.items()}
+    changes = {folder: find_changed_splits(stored[folder], current[key]) for folder, key in request_of_job.items()}
     return {folder: splits for folder, splits in changes.items() if splits}
 
 

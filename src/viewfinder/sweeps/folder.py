@@ -11,8 +11,10 @@ from filelock import FileLock, Timeout
 from viewfinder.config.moved import update_targets
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs import provenance
-from viewfinder.runs.atomic import FULL, unwritable, write_json
-from viewfinder.runs.folder import SWEEP, RunFolder, refuse_links
+from viewfinder.runs.atomic import DISK_FULL_ERRORS, make_write_error, write_json
+from viewfinder.runs.folder import RunFolder
+from viewfinder.runs.lock import refuse_links
+from viewfinder.runs.naming import SWEEP_FILE
 
 RETRY = "type the same line again, or choose another place with output_dir=PATH."
 
@@ -49,7 +51,7 @@ class SweepFolder:
     earlier: list[SweepJob] = field(default_factory=list)
     removed_count: int = 0
     started: str = field(default_factory=provenance.now)
-    command: str = field(default_factory=provenance.command)
+    command: str = field(default_factory=provenance.read_command)
 
     def read(self) -> None:
         """Read sweep.json, if there is one. Classes that have moved get their present path.
@@ -57,14 +59,15 @@ class SweepFolder:
         Raises:
             UserError: if the file is invalid, or the folder holds something else.
         """
-        from viewfinder.runs.schemas import Sweep, read_kept
+        from viewfinder.runs.read import read_validated_json
+        from viewfinder.runs.schemas import Sweep
 
-        if not (self.path / SWEEP).exists():
+        if not (self.path / SWEEP_FILE).exists():
             if self.path.exists() and (not self.path.is_dir() or any(self.path.glob("[!.]*"))):
                 rule = "exists and is not a sweep"
                 raise UserError("the sweep", [Problem("sweep.name", rule, str(self.path), "Choose another name.")])
             return
-        content = read_kept(self.path / SWEEP, Sweep)
+        content = read_validated_json(self.path / SWEEP_FILE, Sweep)
         self.started, self.command = content["started"], content["command"]
         self.jobs, self.earlier = (
             [SweepJob(job["folder"], job["overrides"], update_targets(job["config"])) for job in content[name]]
@@ -74,8 +77,8 @@ class SweepFolder:
     def write(self) -> None:
         """Write sweep.json."""
         jobs = {"jobs": [asdict(job) for job in self.jobs], "earlier": [asdict(job) for job in self.earlier]}
-        facts = {"command": self.command, "started": self.started, **provenance.this_process()}
-        write_json(self.path / SWEEP, facts | jobs)
+        facts = {"command": self.command, "started": self.started, **provenance.describe_process()}
+        write_json(self.path / SWEEP_FILE, facts | jobs)
 
     def run_folder(self, name: str) -> RunFolder:
         """Return a job's run folder, which may not exist yet."""
@@ -128,24 +131,25 @@ class SweepFolder:
             remedy = "Wait until it ends, or stop it with SIGTERM."
             raise UserError("the sweep", [Problem("sweep", rule, str(self.path), remedy)]) from error
         except OSError as error:
-            raise unwritable(self.path, error, RETRY) from error
+            raise make_write_error(self.path, error, RETRY) from error
         try:
             yield
         except OSError as error:
-            if error.errno not in FULL and not str(error.filename or "").startswith(str(self.path)):
+            if error.errno not in DISK_FULL_ERRORS and not str(error.filename or "").startswith(str(self.path)):
                 raise
-            raise unwritable(self.path, error, RETRY) from error
+            raise make_write_error(self.path, error, RETRY) from error
         finally:
             lock.release()
             with contextlib.suppress(OSError):
-                if not (self.path / SWEEP).exists():
+                if not (self.path / SWEEP_FILE).exists():
                     Path(lock.lock_file).unlink()
                     self.path.rmdir()
 
     def _describe_owner(self) -> str:
-        from viewfinder.runs.schemas import Sweep, read_kept
+        from viewfinder.runs.read import read_validated_json
+        from viewfinder.runs.schemas import Sweep
 
         with contextlib.suppress(UserError):
-            content = read_kept(self.path / SWEEP, Sweep)
+            content = read_validated_json(self.path / SWEEP_FILE, Sweep)
             return f"process {content['process']} on {content['machine']['host']}"
         return "another process, which has just started"

@@ -7,12 +7,13 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from viewfinder.errors import FAILED, UserError
+from viewfinder.config.flatten import flatten
+from viewfinder.errors import FAILED, Pruned, UserError
 from viewfinder.runs.atomic import DISK
+from viewfinder.runs.create import write_failure
 from viewfinder.runs.folder import RunFolder
-from viewfinder.training.callbacks.signals import Pruned
 
 if TYPE_CHECKING:
     from viewfinder.training.callbacks.checkpointing import AfterEpoch
@@ -48,14 +49,13 @@ def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
     from viewfinder.experiment.resume import resume_experiment
     from viewfinder.experiment.run import run_experiment
 
-    cfg = OmegaConf.create(job.config)
     run = RunFolder(job.folder)
     try:
-        if run.is_begun():
-            resume_experiment(run, _find_changed_overrides(run, cfg), after_epoch)
+        if run.has_started():
+            resume_experiment(run, _find_changed_overrides(run, job.config), after_epoch)
         else:
             run.clear()
-            run_experiment(cfg, job.folder, job.overrides, after_epoch)
+            run_experiment(OmegaConf.create(job.config), job.folder, job.overrides, after_epoch)
     except Pruned:
         return 0
     except UserError as error:
@@ -72,18 +72,18 @@ def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
 def record_failure(job: Job, reason: str) -> None:
     """Write why a job failed to its folder, unless its run did so itself or the disk cannot be written."""
     with contextlib.suppress(OSError):
-        RunFolder.record_failure(job.folder, OmegaConf.create(job.config), job.overrides, reason)
+        write_failure(job.folder, job.config, job.overrides, reason)
 
 
-def _find_changed_overrides(run: RunFolder, cfg: DictConfig) -> list[str]:
+def _find_changed_overrides(run: RunFolder, config: dict[str, Any]) -> list[str]:
     """Return overrides for the changeable keys whose values changed, and for those that a run does not store."""
     from viewfinder.experiment.failures import allowing
     from viewfinder.experiment.resume import CHANGEABLE
 
-    stored = run.read_config()
+    current, stored = flatten(config), flatten(run.read_settings())
     overrides = []
     for key in CHANGEABLE:
-        value = OmegaConf.select(cfg, key)
-        if value != OmegaConf.select(stored, key) or (key == "data.download" and value is not None):
+        value = current.get(key)
+        if value != stored.get(key) or (key == "data.download" and value is not None):
             overrides.append(f"{key}={json.dumps(value)}")
-    return [*overrides, *allowing(cfg)]
+    return [*overrides, *allowing(config)]

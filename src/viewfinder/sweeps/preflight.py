@@ -17,7 +17,7 @@ def find_invalid_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> tuple[dic
         Folder of each invalid job with the reason in one line; and the number of the signal that stopped the
         validation, or None.
     """
-    configs = {job.folder: job.config for job in jobs if not sweep.run_folder(job.folder).is_begun()}
+    configs = {job.folder: job.config for job in jobs if not sweep.run_folder(job.folder).has_started()}
     if not configs:
         return {}, None
     (reasons,), stop_signal = run_in_subprocess(validate_configs, [configs])

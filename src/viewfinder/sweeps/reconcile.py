@@ -57,7 +57,7 @@ def _find_changes(
     started = [
         (job, request)
         for job, request in zip(known, planned, strict=True)
-        if job is not None and sweep.run_folder(job.folder).is_begun()
+        if job is not None and sweep.run_folder(job.folder).has_started()
     ]
     changes: dict[str, list[str]] = {job.folder: [] for job, _ in started}
     if not scores_only:

@@ -8,8 +8,8 @@ import joblib
 
 from viewfinder.config.hydra_internals import Override
 from viewfinder.errors import FAILED, Problem, UserError
-from viewfinder.runs.naming import make_dated
-from viewfinder.runs.provenance import command
+from viewfinder.runs.naming import make_dated_folder
+from viewfinder.runs.provenance import read_command
 from viewfinder.sweeps.executors.local import LocalExecutor, describe_exit
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
 from viewfinder.sweeps.job import DISK_FULL, Job, record_failure, run_job
@@ -53,7 +53,7 @@ def run_sweep(parsed: Sequence[Override]) -> int:
         if sweep.jobs:
             sweep.write()  # names this process as the owner
         jobs = reconcile_jobs(sweep, plan)
-        sweep.command = command()
+        sweep.command = read_command()
         sweep.write()
         stop_signal = run_jobs(sweep, jobs, max_parallel, plan)
         is_finished = report_results(sweep, jobs)
@@ -132,7 +132,7 @@ def _choose_folder(plan: Plan) -> SweepFolder:
     name, output_dir = plan.settings.name, Path(plan.settings.output_dir)
     if name is None:
         path = output_dir / "-".join(dict.fromkeys(str(job.config["name"]) for job in plan.jobs))
-        path = path / "<time>" if plan.settings.dry_run else make_dated(path)
+        path = path / "<time>" if plan.settings.dry_run else make_dated_folder(path)
         return SweepFolder(path, str(path.relative_to(output_dir)), is_named=False)
     if Path(name).anchor or ".." in Path(name).parts or Path(name) == Path():
         rule = "must name a folder below output_dir"

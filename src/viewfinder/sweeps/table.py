@@ -11,7 +11,7 @@ from rich.table import Table
 from viewfinder.errors import join_names, printable
 from viewfinder.reporting.tables import open_console
 from viewfinder.runs.atomic import replace_text
-from viewfinder.runs.provenance import command
+from viewfinder.runs.provenance import read_command
 from viewfinder.sweeps.estimate import describe_remaining_time
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
 
@@ -107,7 +107,7 @@ def report_results(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> bool:
     if unfinished:
         purpose = "run the failed jobs again" if len(failures) == len(unfinished) else "continue"
         name = "" if sweep.is_named else f" {shlex.quote(f'sweep.name={sweep.name}')}"
-        terminal.print(f"\nTo {purpose}: {command()}{name}", soft_wrap=True)
+        terminal.print(f"\nTo {purpose}: {read_command()}{name}", soft_wrap=True)
     terminal.print(f"\ncompare  {shlex.join(['viewfinder', 'compare', str(sweep.path)])}", soft_wrap=True)
     replace_text(sweep.path / "jobs.csv", _split_settings(full_table, sweep).to_csv(index=False))
     terminal.print(f"report   {printable(str(rewrite_sweep_report(sweep.path)))}", soft_wrap=True)

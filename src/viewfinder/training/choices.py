@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from viewfinder.errors import join_names
-from viewfinder.runs.logging import say_wrapped
+from viewfinder.runs.logging import log_wrapped
 from viewfinder.training.cuda_graph import why_no_graph
 from viewfinder.training.kept_trials import choices_file, kept_trial
 from viewfinder.training.precision import EXACT, FAST
@@ -128,6 +128,6 @@ def _choose_precision(
 
 
 def log_choices(choices: Choices) -> None:
-    say_wrapped(f"device   {choices.said}")
+    log_wrapped(f"device   {choices.said}")
     if choices.graph_said:
-        say_wrapped(f"         {choices.graph_said}")
+        log_wrapped(f"         {choices.graph_said}")

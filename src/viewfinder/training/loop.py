@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from viewfinder.data.batches import Batch, Chunk
-from viewfinder.runs.logging import say_wrapped
+from viewfinder.runs.logging import log_wrapped
 from viewfinder.training.callbacks.progress import Progress
 from viewfinder.training.cuda_graph import WARM, StepGraph, constants_of
 from viewfinder.training.precision import EXACT, HALF, forward_context, step_context
@@ -129,7 +129,7 @@ class TrainingLoop(Callback):
         except RuntimeError as error:
             del outputs[before:]
             self.is_graphed = False
-            say_wrapped(f"         no CUDA graph, since a step cannot be one: {error}")
+            log_wrapped(f"         no CUDA graph, since a step cannot be one: {error}")
             return None
 
     def _backward(self, module: Any, batch: Batch) -> None:

@@ -6,18 +6,18 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from viewfinder.runs.atomic import replacing
+from viewfinder.runs.atomic import replace_file
 
 DOTS_PER_INCH = 130
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH)
 
 
 def save_image(image: Image.Image, path: Path) -> None:
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         image.save(temporary, format="png")
 
 

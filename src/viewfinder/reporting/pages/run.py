@@ -10,7 +10,7 @@ from viewfinder.reporting.charts.files import encode_data_url, save_figure
 from viewfinder.reporting.pages.render import render_page
 from viewfinder.runs.atomic import replace_text
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.schemas import read_text, wrong
+from viewfinder.runs.read import make_file_error, read_text
 
 NAMES = ("accuracy", "f1", "precision", "recall", "loss")
 REQUIRED_FACTS = ("network", "command", "seed", "started", "machine", "device", "git", "versions")
@@ -31,12 +31,12 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
     metrics, best, class_names = run.read_metrics(), scores["best"], data["class_names"]
     facts = {"phases": [], "resumed": [], "extended": [], **facts, "status": status or facts["status"]}
     if missing := [name for name in REQUIRED_FACTS if name not in facts]:
-        raise wrong(run.run, f"lacks {join_names(missing)}")
+        raise make_file_error(run.run, f"lacks {join_names(missing)}")
     if list(best["test"]["per_class"]) != class_names:
-        raise wrong(run.scores, "has other classes than data.json")
+        raise make_file_error(run.scores, "has other classes than data.json")
     phases = settings.get("phases") or {}
     if validate_phases(phases):
-        raise wrong(run.config, "has invalid phases")
+        raise make_file_error(run.config, "has invalid phases")
     counts = np.array(best["test"]["confusion"])
     save_figure(draw_curves(metrics, best["epoch"], find_first_epochs(phases)), run.curves)
     save_figure(draw_confusion(counts, class_names, "test"), run.confusion)

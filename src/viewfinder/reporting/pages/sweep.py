@@ -17,8 +17,10 @@ from viewfinder.reporting.charts.sweep import draw_sweep
 from viewfinder.reporting.pages.render import render_page
 from viewfinder.reporting.tables import LEGEND, format_epoch, format_spread
 from viewfinder.runs.atomic import replace_text
-from viewfinder.runs.folder import SWEEP, RunFolder
-from viewfinder.runs.schemas import Sweep, read_kept
+from viewfinder.runs.folder import RunFolder
+from viewfinder.runs.naming import SWEEP_FILE
+from viewfinder.runs.read import read_validated_json
+from viewfinder.runs.schemas import Sweep
 
 
 def rewrite_sweep_report(folder: Path) -> Path:
@@ -27,7 +29,7 @@ def rewrite_sweep_report(folder: Path) -> Path:
     Raises:
         UserError: if sweep.json is invalid.
     """
-    sweep = read_kept(folder / SWEEP, Sweep)
+    sweep = read_validated_json(folder / SWEEP_FILE, Sweep)
     jobs = [RunFolder(folder / job["folder"]) for job in sweep["jobs"]]
     runs = [job for job in jobs if job.run.is_file()]
     waiting = [(job.path.name, "not started") for job in jobs if job not in runs]

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 from viewfinder.reporting.tensorboard.internals import SESSION_END_INFO_TAG, Event, RawEventFileLoader, RecordWriter
-from viewfinder.runs.atomic import replacing
+from viewfinder.runs.atomic import replace_file
 
 PREFIX = "events.out.tfevents."
 
@@ -39,5 +39,5 @@ def _truncate_file(file: Path, epoch: int, dropped_tags: frozenset[str]) -> None
         event = Event.FromString(record)
         if event.step <= epoch and not any(value.tag in dropped_tags for value in event.summary.value):
             writer.write(record)
-    with replacing(file) as temporary:
+    with replace_file(file) as temporary:
         temporary.write_bytes(content.getvalue())

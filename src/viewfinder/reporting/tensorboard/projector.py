@@ -17,7 +17,7 @@ from viewfinder.models.transfer import find_head
 from viewfinder.reporting.charts.files import save_image
 from viewfinder.reporting.charts.thumbnails import compute_side, draw_sheet, draw_thumbnail
 from viewfinder.reporting.tensorboard.internals import ProjectorConfig
-from viewfinder.runs.atomic import replace_text, replacing
+from viewfinder.runs.atomic import replace_file, replace_text
 from viewfinder.runs.folder import RunFolder
 
 log = logging.getLogger("viewfinder")
@@ -84,7 +84,7 @@ def write_projector(
     except Exception as error:  # a network may fail in any way, but the run has its scores
         log.info(f"projector not written: {printable(' '.join(str(error).split())[:300])}")
         return
-    with replacing(run.tensors) as temporary:
+    with replace_file(run.tensors) as temporary:
         np.savetxt(temporary, features.numpy(), "%.7g", "\t")
     shown = Predictions(predictions.logits[positions], predictions.labels[positions])
     replace_text(run.metadata, format_metadata(names[positions.numpy()], shown, class_names))

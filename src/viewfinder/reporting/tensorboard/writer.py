@@ -21,7 +21,7 @@ from viewfinder.reporting.tensorboard.events import PREFIX, truncate_events
 from viewfinder.reporting.tensorboard.hparams import summarise_session_end, summarise_session_start
 from viewfinder.reporting.tensorboard.internals import Summary, convert_graph
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.logging import say_wrapped
+from viewfinder.runs.logging import log_wrapped
 
 CHARTS = {
     "Curves": {
@@ -86,7 +86,7 @@ class TensorBoard:
                     GRAPHS[key] = convert_graph(torch.jit.trace(network.eval(), images, check_trace=False), images)
                 except Exception as error:  # a network may do anything that the tracer does not support
                     reason = str(error).strip().partition("\n")[0] or type(error).__name__
-                    say_wrapped(f"graph    not written to TensorBoard: the network cannot be traced: {reason}")
+                    log_wrapped(f"graph    not written to TensorBoard: the network cannot be traced: {reason}")
                     return
                 finally:
                     network.train(training)

@@ -16,7 +16,7 @@ from sqlalchemy import URL
 
 from viewfinder.data.seeding import derive
 from viewfinder.errors import Problem, UserError, join_names
-from viewfinder.runs.atomic import read_json, replacing, write_json
+from viewfinder.runs.atomic import read_json, replace_file, write_json
 from viewfinder.sweeps.search.space import Space, Typed, Value
 
 PATIENCE = 60
@@ -83,7 +83,7 @@ class SearchFolder:
                 self._compare(read_json(self.frozen), now, os.path.relpath(self.path, typed.first.output_dir))
                 return
             optuna.logging.set_verbosity(optuna.logging.WARNING)
-            with replacing(self.database) as beside:
+            with replace_file(self.database) as beside:
                 storage = _storage(beside)
                 optuna.create_study(storage=storage, study_name="search", direction="maximize")
                 storage.engine.dispose()

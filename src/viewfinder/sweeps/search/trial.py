@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from viewfinder.config.overrides import STAGE, compose_config
 from viewfinder.errors import Problem, UserError
 from viewfinder.experiment.build import check_config
+from viewfinder.runs.create import write_failure
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.naming import make_dated
+from viewfinder.runs.naming import make_dated_folder
 from viewfinder.sweeps.job import FAILED, Job, run_job
 from viewfinder.sweeps.search.space import Typed, check_corners
 from viewfinder.sweeps.search.study import Outcome, SearchFolder, Taken, TrialState
@@ -42,7 +43,7 @@ def begin(typed: Typed, name: str | None) -> SearchFolder:
             raise UserError(STAGE, [Problem("trainer.devices", rule, str(devices))])
 
     check_corners(typed, check)
-    folder = SearchFolder(output / name if name is not None else make_dated(output / "-".join(names)))
+    folder = SearchFolder(output / name if name is not None else make_dated_folder(output / "-".join(names)))
     folder.begin(typed)
     return folder
 
@@ -68,7 +69,7 @@ class Training:
                 return run_job(Job(path, cfg, words), Reports(self.folder.study(self.is_pruning), trial))
         except UserError as error:
             print(error, file=sys.stderr)
-            RunFolder.record_failure(path, self.typed.first, words, error.reason)
+            self._write_failure(path, words, error.reason)
             return FAILED
 
     def outcome(self, trial: Taken) -> Outcome | None:
@@ -85,7 +86,11 @@ class Training:
 
     def lost(self, trial: Taken, reason: str) -> None:
         path = self.folder.trial(trial.number)
-        RunFolder.record_failure(path, self.typed.first, self.typed.words(trial.values), reason)
+        self._write_failure(path, self.typed.words(trial.values), reason)
+
+    def _write_failure(self, path: Path, words: list[str], reason: str) -> None:
+        settings: Any = OmegaConf.to_container(self.typed.first)
+        write_failure(path, settings, words, reason)
 
 
 class Reports:

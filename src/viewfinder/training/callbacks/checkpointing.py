@@ -15,13 +15,14 @@ import torch
 import torch.distributed
 from pytorch_lightning.callbacks import Checkpoint
 
+from viewfinder.errors import Pruned, Stopped
 from viewfinder.evaluation.metrics import METRICS
 from viewfinder.reporting.tensorboard.writer import TensorBoard
-from viewfinder.runs.atomic import copy, replace_text, replacing
+from viewfinder.runs.atomic import copy_file, replace_file, replace_text
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.logging import say_wrapped
+from viewfinder.runs.logging import log_wrapped
 from viewfinder.training.callbacks.divergence import check_losses, check_row
-from viewfinder.training.callbacks.signals import Pruned, Signals, Stopped
+from viewfinder.training.callbacks.signals import Signals
 from viewfinder.training.phases import Phases
 
 log = logging.getLogger("viewfinder")
@@ -92,7 +93,7 @@ class Recorder(Checkpoint):
 
     def _say_phase(self, trainer: pl.Trainer, phases: Phases) -> None:
         if trainer.is_global_zero:
-            say_wrapped(f"phase    {phases.said(trainer.current_epoch)}")
+            log_wrapped(f"phase    {phases.said(trainer.current_epoch)}")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if pl_module.device.type == "cpu" and pl_module.losses:
@@ -122,7 +123,7 @@ class Recorder(Checkpoint):
         self._save(trainer)  # every process takes part, one writes
         if trainer.is_global_zero:
             if better:
-                copy(self.folder.last, self.folder.best)
+                copy_file(self.folder.last, self.folder.best)
             replace_text(self.folder.metrics, metrics_text(self.rows))
             self.seconds[-1] = self._seconds()
             self.folder.update_run(epoch_seconds=self.seconds)
@@ -166,14 +167,14 @@ class Recorder(Checkpoint):
 
     def _save(self, trainer: pl.Trainer) -> None:
         is_writer = trainer.is_global_zero
-        with replacing(self.folder.last, is_writer) as beside:
+        with replace_file(self.folder.last, is_writer) as beside:
             trainer.save_checkpoint(beside)
             if is_writer and self.folder.last.exists():
                 self._keep_previous()
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
 
     def _keep_previous(self) -> None:
-        with replacing(self.folder.previous) as beside:
+        with replace_file(self.folder.previous) as beside:
             try:
                 os.link(self.folder.last, beside)  # which is replaced next
             except OSError:  # of a file system without links
@@ -192,7 +193,7 @@ class Recorder(Checkpoint):
     def _stop(self, trainer: pl.Trainer, where: str) -> NoReturn:
         assert self.signals.requested is not None
         stopped = Stopped(self.signals.requested)
-        stopped.is_said = True
+        stopped.is_logged = True
         if trainer.is_global_zero:
             log.info(f"{stopped} {where}")
             if self.rows:

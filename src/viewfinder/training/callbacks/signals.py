@@ -8,26 +8,11 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from viewfinder.errors import Stopped
+
 log = logging.getLogger("viewfinder")
 NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 """Ctrl-C; what ends a process kindly; what SLURM sends ahead of a time limit (sbatch --signal=USR1@60)."""
-
-
-class Stopped(SystemExit):
-    """Ends a run that a signal has stopped, with the exit code of a shell's convention: 128 and the signal's number."""
-
-    def __init__(self, number: int):
-        super().__init__(128 + number)
-        self.name = signal.Signals(number).name
-        self.is_said = False
-        """on the terminal, with what was saved"""
-
-    def __str__(self) -> str:
-        return f"stopped by {self.name}"
-
-
-class Pruned(Exception):  # noqa: N818
-    """Ends a run that is given up, since others had come further after as many epochs; its text says when."""
 
 
 class Signals:

@@ -18,7 +18,7 @@ from viewfinder.data.module import ImageData
 from viewfinder.errors import join_names
 from viewfinder.models.transfer import Transferable
 from viewfinder.runs.cache_dir import cache_folder
-from viewfinder.runs.logging import is_helper, say_wrapped
+from viewfinder.runs.logging import is_helper, log_wrapped
 from viewfinder.training.features.extract import Backbone
 from viewfinder.training.features.kept import KeptFeatures, NoRoomError, remove_oldest
 from viewfinder.training.features.key import facts_of_network, facts_of_pictures, key_of
@@ -83,7 +83,7 @@ def use_features(
         return _decline(f"there is no room for them: {error}")
     freed = remove_oldest(folder, {each.path.stem for each in kept.values()}) if computed else 0
     if freed:
-        say_wrapped(f"features {format_size(freed)} that were used longest ago are removed from {folder}")
+        log_wrapped(f"features {format_size(freed)} that were used longest ago are removed from {folder}")
     unwritable = next((each.unwritable for each in kept.values() if each.in_memory), None)
     _hand_over(data, features, device)
     return _say({
@@ -103,7 +103,7 @@ def _complete(
     with kept.taken():
         there, count = kept.read(), kept.shape[0]
         if kept.damage:
-            say_wrapped(f"features of the {split} split are computed again: what was kept is {kept.damage}")
+            log_wrapped(f"features of the {split} split are computed again: what was kept is {kept.damage}")
         started = time.perf_counter()
         if there < count:
             kept.begin(there)
@@ -125,12 +125,12 @@ def _compute(kept: KeptFeatures, blocks: Iterable[Tensor], doing: str, there: in
                 bar.update(len(rows))
         except BaseException:
             if kept.files:
-                say_wrapped(f"{doing}: {done:,} of {kept.shape[0]:,} are kept, and the next start goes on from there")
+                log_wrapped(f"{doing}: {done:,} of {kept.shape[0]:,} are kept, and the next start goes on from there")
             raise
 
 
 def _decline(reason: str) -> None:
-    say_wrapped(f"features are computed every epoch, since {reason}")
+    log_wrapped(f"features are computed every epoch, since {reason}")
 
 
 def _say(facts: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _say(facts: dict[str, Any]) -> dict[str, Any]:
     if computed:
         done.append(f"{computed:,} computed in {facts['seconds']:.1f} s, {facts['pictures_per_second']:.1f} pictures/s")
     where = f"{facts['where']}; used while the head alone is trained"
-    say_wrapped(f"features {facts['width']:,} a picture: {join_names(done)}; {where}")
+    log_wrapped(f"features {facts['width']:,} a picture: {join_names(done)}; {where}")
     return facts
 
 

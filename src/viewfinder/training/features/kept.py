@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from viewfinder.data.memory import HOST_SHARE, format_size
-from viewfinder.runs.atomic import replacing
+from viewfinder.runs.atomic import replace_file
 
 LARGEST = 20 * 2**30
 """Bytes that the folder may hold; beyond, what was used longest ago is removed."""
@@ -139,9 +139,9 @@ class KeptFeatures:
                 raise OSError(f"{format_size(self.nbytes)}, and {format_size(free)} of disk are free")
             # Others may have mapped a file that was whole: it is replaced, never cut.
             lines = self.index.read_text(encoding="utf-8").splitlines(keepends=True) if count else []
-            with replacing(self.path) as beside:
+            with replace_file(self.path) as beside:
                 (self._mapped(count).numpy() if count else np.empty(0)).tofile(beside)
-            with replacing(self.index) as beside:
+            with replace_file(self.index) as beside:
                 head = json.dumps({"shape": self.shape, **self.facts}) + "\n"
                 beside.write_text("".join([head, *lines[1 : 1 + -(-count // self.batch)]]), encoding="utf-8")
             self.files = [path.open("ab", buffering=0) for path in (self.path, self.index)]

@@ -13,7 +13,7 @@ from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import preprocess_of
 from viewfinder.data.stream import StreamedImages
 from viewfinder.models.transfer import Transferable
-from viewfinder.runs.provenance import code, versions
+from viewfinder.runs.provenance import hash_code, read_versions
 
 PACKAGE = Path(__file__).parents[2]
 CODE = (
@@ -56,7 +56,7 @@ def facts_of_network(
         "code": _code([preprocess, *network.modules()]),
         "device": f"{device.type}, {chip}, {torch.get_num_threads()} threads",
         "pass": ("float32", batch, torch.backends.cudnn.deterministic),
-        "versions": tuple(versions()[name] for name in ("torch", "torchvision")),
+        "versions": tuple(read_versions()[name] for name in ("torch", "torchvision")),
     }
 
 
@@ -66,7 +66,11 @@ def facts_of_pictures(data: ImageData, split: str, fingerprint: str) -> dict[str
     facts = {"pictures": fingerprint, "picture_shape": tuple(pictures.shape)}
     if isinstance(pictures, StreamedImages):  # whose fingerprint knows the files by their sizes
         facts["files"] = _hash(path.read_bytes() for path in pictures.paths)
-        facts["decoding"] = (_hash(_sources(DECODING)), versions().get("pillow"), versions().get("torchcodec"))
+        facts["decoding"] = (
+            _hash(_sources(DECODING)),
+            read_versions().get("pillow"),
+            read_versions().get("torchcodec"),
+        )
     return facts
 
 
@@ -78,7 +82,7 @@ def _bytes(tensors: dict[str, Tensor]) -> Iterable[Any]:
 
 def _code(parts: Iterable[object]) -> tuple[str, list[Any]]:
     """Of this package's code that makes features, and of the packages that other parts of a network are from."""
-    others = code(type(part).__module__ for part in parts)
+    others = hash_code(type(part).__module__ for part in parts)
     return _hash(_sources(CODE)), sorted(item for item in others.items() if item[0] != PACKAGE.name)
 
 

@@ -1,0 +1,63 @@
+"""Settings as YAML text: a configuration of plain, resolved values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+MAX_DEPTH = 50
+"""Levels of nested lists and keys; a file with thousands takes hours to parse."""
+
+
+def format_settings(settings: Mapping[str, Any]) -> str:
+    """Return settings as the YAML text of a run's config.yaml."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(settings)))
+
+
+def parse_settings(text: str) -> dict[str, Any]:
+    """Parse the YAML text of a run's config.yaml without importing anything it names.
+
+    Raises:
+        ValueError: if the text is not YAML, or holds tags, aliases, interpolations or values other than plain ones.
+    """
+    try:
+        _check_events(text)
+        cfg = OmegaConf.create(text)
+        settings: Any = OmegaConf.to_container(cfg, resolve=False)
+    except (yaml.YAMLError, OmegaConfBaseException, TypeError, AssertionError) as error:
+        raise ValueError(f"is invalid YAML: {error}") from error
+    if not isinstance(cfg, DictConfig) or not isinstance(settings, dict):
+        raise ValueError("must hold keys and values")
+    _check_plain("", settings)
+    return settings
+
+
+def _check_events(text: str) -> None:
+    """Raise ValueError for aliases and deep nesting, with which a few lines take hours to parse."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("contains an alias (*name)")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nests lists and keys more than {MAX_DEPTH} levels deep")
+
+
+def _check_plain(key: str, value: Any) -> None:
+    """Raise ValueError for a value that config.yaml never holds."""
+    if isinstance(value, dict):
+        for name, child in value.items():
+            _check_plain("", name)
+            if not isinstance(name, str):
+                raise ValueError(f"{key}: a key must be text, not {name!r}")
+            _check_plain(f"{key}.{name}".lstrip("."), child)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            _check_plain(f"{key}[{index}]", child)
+    elif isinstance(value, str):
+        if "${" in value:
+            raise ValueError(f"{key}: contains an interpolation, {value}; config.yaml of a run is resolved")
+    elif not isinstance(value, bool | int | float | None):
+        raise ValueError(f"{key}: contains an unsupported value, a {type(value).__name__}")

@@ -1,0 +1,79 @@
+"""Creation of run folders."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from viewfinder.config.instantiate import list_targets
+from viewfinder.config.yaml_text import format_settings
+from viewfinder.runs.atomic import make_write_error, replace_text
+from viewfinder.runs.folder import RunFolder
+from viewfinder.runs.logging import is_helper
+from viewfinder.runs.naming import make_dated_folder, make_folder, share_path
+from viewfinder.runs.provenance import (
+    describe_process,
+    hash_code,
+    now,
+    read_command,
+    read_git_state,
+    read_versions,
+)  # fmt: skip
+
+
+def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides: Sequence[str] = ()) -> RunFolder:
+    """Create and lock a run folder with config.yaml and run.json; a helper process returns that of the first.
+
+    Args:
+        settings: resolved configuration as plain values.
+        path: the folder; by default `run_dir` of the settings, or a dated folder in `output_dir`/`name`.
+        overrides: overrides that gave the settings, for run.json.
+
+    Raises:
+        UserError: if the folder exists, or cannot be created.
+    """
+    if is_helper():
+        return RunFolder(share_path(None))
+    run_dir = settings.get("run_dir")
+    if path is None and not run_dir:
+        path = make_dated_folder(Path(settings["output_dir"]) / settings["name"])
+    else:
+        path = make_folder(path or Path(run_dir or ""), "run_dir")
+    run = RunFolder(path)
+    try:
+        run.lock.acquire()
+        run.write_settings(settings)
+        run.update_run(
+            status="running",
+            command=read_command(),
+            working_folder=str(Path.cwd()),
+            seed=int(settings["seed"]),
+            started=now(),
+            git=read_git_state(),
+            versions=read_versions(),
+            code=hash_code(list_targets(settings)),
+            overrides=list(overrides),
+            **describe_process(),
+        )
+    except OSError as error:
+        run.lock.release()
+        run.clear()
+        raise make_write_error(run.path, error, "type the same line again.") from error
+    return run
+
+
+def write_failure(path: Path, settings: Mapping[str, Any], overrides: Sequence[str], reason: str) -> None:
+    """Record why a job failed in its folder, unless its run has recorded an end itself.
+
+    Args:
+        path: folder of the job, which is created if it is missing.
+        settings: resolved configuration as plain values.
+        overrides: overrides that gave the settings.
+        reason: the failure, on one line.
+    """
+    run = RunFolder(path)
+    if not run.run.exists():
+        path.mkdir(parents=True, exist_ok=True)
+        replace_text(run.config, format_settings(settings))
+        run.update_run(status="failed", error=reason, overrides=list(overrides), ended=now())
+    elif run.status in ("killed", "interrupted"):
+        run.update_run(status="failed", error=reason, ended=now())

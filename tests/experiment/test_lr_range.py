@@ -132,7 +132,7 @@ def test_the_same_command_gives_the_same_curve_and_a_folder_that_is_no_run(
     assert one == two
     kept = OmegaConf.load(tmp_path / "one" / "config.yaml")
     assert kept == compose_config([*words, f"run_dir={tmp_path / 'one'}"])
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(UserError, match="contains no run"):
         find_runs(tmp_path)
 
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import functools
 import logging
+import operator
 import shlex
 import threading
 from collections.abc import Iterator, Mapping

@@ -2,9 +2,7 @@
 
 import contextlib
 import errno
-import functools
 import logging
-import operator
 import shlex
 import threading
 from collections.abc import Iterator, Mapping

@@ -1,0 +1,26 @@
+"""Digits are those of scikit-learn."""
+
+import numpy as np
+from image_data import open_data
+from image_files import assert_equal
+from sklearn.datasets import load_digits
+
+from viewfinder.data.sources.digits import Digits
+
+
+def test_digits_are_scikit_learns_levels_on_0_to_255() -> None:
+    digits = load_digits()
+    data = open_data(Digits(), 32)
+    assert data.class_names == [str(n) for n in range(10)]
+    assert sum(len(split) for split in data.splits.values()) == 1797
+    for name, pictures in data.images.items():
+        places = [int(item.split("/")[1]) for item in data.splits[name].names]
+        assert_equal(pictures.pixels, np.round(digits.images[places, None] * 255 / 16))
+        assert pictures.labels.tolist() == digits.target[places].tolist()
+
+
+def test_three_channels_of_grey_images_are_the_grey_thrice() -> None:
+    grey, colour = open_data(Digits(), 8), open_data(Digits(channels=3), 8)
+    assert (colour.in_channels, colour.image_shape) == (3, (3, 8, 8))
+    for name in grey.images:
+        assert_equal(colour.images[name].pixels, np.repeat(grey.images[name].pixels.numpy(), 3, axis=1))

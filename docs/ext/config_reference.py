@@ -89,7 +89,7 @@ def _tabulate(keys: list[Key]) -> list[str]:
     if not keys:
         return []
     rows = [f"| `{key.name}` | {_show_default(key.default)} | {_escape(key.comment)} |" for key in keys]
-    return ["| key | default | |", "|---|---|---|", *rows, ""]
+    return ["| key | default | meaning |", "|---|---|---|", *rows, ""]
 
 
 def _show_default(default: str) -> str:

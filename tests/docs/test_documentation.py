@@ -84,7 +84,7 @@ def test_the_reference_shows_defaults_comments_and_bases_as_they_are_written(tmp
     (tmp_path / "net" / "wide.yaml").write_text("defaults: [small, _self_]\nsizes: [3]\n")
     assert describe_configuration(tmp_path).splitlines() == [
         "### Keys outside the groups", "",
-        "| key | default | |", "|---|---|---|",
+        "| key | default | meaning |", "|---|---|---|",
         "| `seed` | `1` | of \\<everything\\> |",
         "| `part` |  | both |",
         "| `part.rate` | `1e-3` |  |",
@@ -95,12 +95,12 @@ def test_the_reference_shows_defaults_comments_and_bases_as_they_are_written(tmp
         "A net.", "",
         "```text", "python x", "```", "",
         "`_target_: a.Net`", "",
-        "| key | default | |", "|---|---|---|",
+        "| key | default | meaning |", "|---|---|---|",
         "| `net.sizes` | `[1, 2]` | a\\|b |",
         "| `net.root` | required |  |", "",
         "#### net=wide", "",
         "Starts from `net=small`.", "",
-        "| key | default | |", "|---|---|---|",
+        "| key | default | meaning |", "|---|---|---|",
         "| `net.sizes` | `[3]` |  |",
     ]  # fmt: skip
 

@@ -98,7 +98,7 @@ VERBS = {
 
 
 def assert_rejected_by_every_command(viewfinder: Type, run_copy: RunFolder, name: str) -> None:
-    """Every command that reads the file says that it is wrong."""
+    """Assert that every command that reads the file rejects it."""
     before = list_files(run_copy)
     for verb in VERBS[name]:
         assert_rejected(viewfinder(verb, ".", *["curves.png"] * (verb == "predict")), name)

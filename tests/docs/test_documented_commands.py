@@ -26,7 +26,7 @@ from viewfinder.experiment.build import check_config
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
 from viewfinder.sweeps.plan import plan_jobs
-from viewfinder.sweeps.search.space import read_typed
+from viewfinder.sweeps.search.space import parse_search_spec
 
 SMALL = ["trainer.max_epochs=1", "trainer.limit_batches=2", "trainer.accelerator=cpu", "trainer.threads=1"]
 TRAIN = ("python train.py", "viewfinder train")
@@ -147,9 +147,9 @@ def test_each_search_is_a_space_of_valid_trials(command: Command) -> None:
     words = words_of(command)
     options = [word for word in words if word.startswith("--")]
     first = words.index(options[0])
-    typed = read_typed(words[:first])
+    typed = parse_search_spec(words[:first])
     assert typed.space
-    check_config(typed.first)
+    check_config(typed.example)
     known = {option for parameter in get_command(cli).commands["search"].params for option in parameter.opts}
     assert {*options} <= known
 

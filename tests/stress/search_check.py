@@ -28,14 +28,16 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock
+from optuna.trial import TrialState
 
 from viewfinder.config.overrides import compose_config
+from viewfinder.sweeps.search.folder import SearchFolder
 from viewfinder.sweeps.search.run import run_trials
-from viewfinder.sweeps.search.space import Space, read_typed
-from viewfinder.sweeps.search.study import Outcome, Search, SearchFolder, Taken, TrialState
-from viewfinder.sweeps.search.trial import Reports
+from viewfinder.sweeps.search.space import Space, parse_search_spec
+from viewfinder.sweeps.search.study import ClaimedTrial, Outcome, Search
+from viewfinder.sweeps.search.trial import EpochReporter
 
-TYPED = [
+OVERRIDES = [
     "optimizer.lr=interval(1e-5,1)", "optimizer=adam,sgd,adamw", "loss.label_smoothing=interval(0,0.5)",
     "data.batch_size=interval(8,256)",
 ]  # fmt: skip
@@ -63,30 +65,30 @@ class Analytic:
     def __init__(self, search: Search):
         self.search = search
 
-    def file(self, trial: Taken) -> Path:
+    def file(self, trial: ClaimedTrial) -> Path:
         return self.search.folder.path / f"{trial.number}.json"
 
-    def __call__(self, trial: Taken) -> int:
+    def __call__(self, trial: ClaimedTrial) -> int:
         file = self.file(trial)
         with FileLock(file.with_suffix(".alone"), blocking=False):  # raises if another process holds it
             state = json.loads(file.read_text()) if file.exists() else {"values": trial.values, "rows": []}
             assert state["values"] == trial.values, f"trial {trial.number} had {state['values']}, has {trial.values}"
-            reports = Reports(self.search.study, trial)
-            while not reports(state["rows"]) and len(state["rows"]) < EPOCHS:
+            report = EpochReporter(self.search.study, trial)
+            while not report(state["rows"]) and len(state["rows"]) < EPOCHS:
                 epoch = len(state["rows"]) + 1
                 time.sleep(0.005)
                 state["rows"].append({"epoch": epoch, "val/accuracy": accuracy(trial.values) - 0.1 / epoch})
-                self._keep(file, state)
+                self._write(file, state)
             state["status"] = "finished" if len(state["rows"]) == EPOCHS else "pruned"
-            self._keep(file, state)
+            self._write(file, state)
         return 0
 
-    def _keep(self, file: Path, state: dict[str, Any]) -> None:
-        beside = file.with_suffix(f".{os.getpid()}")
-        beside.write_text(json.dumps(state))
-        beside.replace(file)
+    def _write(self, file: Path, state: dict[str, Any]) -> None:
+        temporary = file.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(state))
+        temporary.replace(file)
 
-    def outcome(self, trial: Taken) -> Outcome | None:
+    def read_outcome(self, trial: ClaimedTrial) -> Outcome | None:
         if not self.file(trial).exists():
             return None
         state = json.loads(self.file(trial).read_text())
@@ -96,7 +98,7 @@ class Analytic:
             return Outcome(TrialState.PRUNED)
         return Outcome(TrialState.COMPLETE, max(row["val/accuracy"] for row in state["rows"]))
 
-    def lost(self, trial: Taken, reason: str) -> None:
+    def record_failure(self, trial: ClaimedTrial, reason: str) -> None:
         raise AssertionError(reason)
 
 
@@ -106,10 +108,10 @@ class InProcess:
     stop_signal: int | None = None
     is_closed = False
 
-    def __init__(self, work: Callable[[Taken], int]):
+    def __init__(self, work: Callable[[ClaimedTrial], int]):
         self.work = work
 
-    def run(self, jobs: Iterator[Taken]) -> Iterator[tuple[Taken, int]]:
+    def run(self, jobs: Iterator[ClaimedTrial]) -> Iterator[tuple[ClaimedTrial, int]]:
         for job in jobs:
             yield job, self.work(job)
 
@@ -143,42 +145,42 @@ def run_in_child(work: Callable[[], Any], log: Path) -> int:
 
 def check_storage(count: int, seed: int, total: int = 8) -> bool:
     rng, root = random.Random(seed), Path(tempfile.mkdtemp(prefix="search-"))
-    typed = read_typed(TYPED)
+    spec = parse_search_spec(OVERRIDES)
     kills, wrong = 0, 0
     for number in range(count):
         folder, log = root / str(number), root / f"{number}.txt"
         alone = number % 2 == 0
         whole = root / f"{number}-whole"
-        SearchFolder(whole).begin(typed)
+        SearchFolder(whole).create_or_continue(spec)
         started = time.monotonic()
-        reference = trial_outcomes(search_in(whole, typed.space, total, seed=number))
-        lasts = time.monotonic() - started
+        reference = trial_outcomes(search_in(whole, spec.space, total, seed=number))
+        duration = time.monotonic() - started
 
-        def live(folder: Path = folder, seed: int = number) -> None:
-            SearchFolder(folder).begin(typed)
-            search_in(folder, typed.space, total, seed=seed)
+        def run_search(folder: Path = folder, seed: int = number) -> None:
+            SearchFolder(folder).create_or_continue(spec)
+            search_in(folder, spec.space, total, seed=seed)
 
-        done, patience = 0, 1
+        finished, patience = 0, 1
         while True:
-            children = [run_in_child(live, log) for _ in range(1 if alone else 2)]
-            time.sleep(patience * lasts * 10 ** rng.uniform(-2, 0))
+            children = [run_in_child(run_search, log) for _ in range(1 if alone else 2)]
+            time.sleep(patience * duration * 10 ** rng.uniform(-2, 0))
             for child in children:
                 if os.waitpid(child, os.WNOHANG)[0] == 0:
                     os.kill(child, signal.SIGKILL)
                     os.waitpid(child, 0)
                     kills += 1
-            before = done
+            before = finished
             if folder.joinpath("search.json").exists():
-                trials = SearchFolder(folder).study().get_trials(deepcopy=False)
-                done = sum(each.state.is_finished() for each in trials)
-            if done == total:
+                trials = SearchFolder(folder).load_study().get_trials(deepcopy=False)
+                finished = sum(trial.state.is_finished() for trial in trials)
+            if finished == total:
                 break
-            patience = 1 if done > before else 2 * patience  # otherwise no trial ends on a busy machine
-        live()
-        ours = trial_outcomes(Search(SearchFolder(folder), typed.space))
+            patience = 1 if finished > before else 2 * patience  # otherwise no trial ends on a busy machine
+        run_search()
+        ours = trial_outcomes(Search(SearchFolder(folder), spec.space))
         problem = log.read_text() if log.exists() else ""
-        if [each[0] for each in ours] != list(range(total)) or not all(
-            each[1] in ("COMPLETE", "PRUNED") for each in ours
+        if [number for number, *_ in ours] != list(range(total)) or not all(
+            state in ("COMPLETE", "PRUNED") for _, state, *_ in ours
         ):
             problem += f"not {total} finished trials: {ours}"
         if alone and ours != reference:
@@ -193,15 +195,15 @@ def check_storage(count: int, seed: int, total: int = 8) -> bool:
 
 def check_samplers(count: int, seed: int, total: int = 30) -> bool:
     root = Path(tempfile.mkdtemp(prefix="search-"))
-    typed = read_typed(TYPED)
+    spec = parse_search_spec(OVERRIDES)
     best: dict[str, list[float]] = {"tpe": [], "random": []}
     for number in range(count):
         for sampler, values in best.items():
             folder = SearchFolder(root / f"{number}-{sampler}")
-            folder.begin(typed)
-            search = Search(folder, typed.space, sampler, seed + number, is_pruning=False)
-            for trial in search.take(total):
-                search.tell(trial, Outcome(TrialState.COMPLETE, accuracy(trial.values)))
+            folder.create_or_continue(spec)
+            search = Search(folder, spec.space, sampler, seed + number, is_pruning=False)
+            for trial in search.claim_trials(total):
+                search.release_trial(trial, Outcome(TrialState.COMPLETE, accuracy(trial.values)))
             values.append(search.study.best_value)
     wins = sum(tpe > other for tpe, other in zip(best["tpe"], best["random"], strict=True))
     for sampler, values in best.items():
@@ -233,8 +235,8 @@ def check_training(count: int, seed: int) -> bool:
                 process.kill()
                 code = process.wait()
                 kills += 1
-    typed = read_typed([*SHORT, f"output_dir={root}"])
-    ours, theirs = (trial_outcomes(Search(SearchFolder(root / name), typed.space)) for name in ("killed", "whole"))
+    spec = parse_search_spec([*SHORT, f"output_dir={root}"])
+    ours, theirs = (trial_outcomes(Search(SearchFolder(root / name), spec.space)) for name in ("killed", "whole"))
     problems = [f"{a}\n{b}" for a, b in zip(ours, theirs, strict=True) if a != b]
     resumed = 0
     for number, _, _, _, reported in ours:
@@ -252,12 +254,12 @@ def check_training(count: int, seed: int) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     checks = {"storage": check_storage, "samplers": check_samplers, "training": check_training}
-    parser.add_argument("what", choices=checks)
+    parser.add_argument("check", choices=checks)
     parser.add_argument("--count", type=int, default=20, help="number of searches, repetitions or trials (default: 20)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the moments of the kills (default: 1)")
     args = parser.parse_args()
     compose_config([])
-    raise SystemExit(not checks[args.what](args.count, args.seed))
+    raise SystemExit(not checks[args.check](args.count, args.seed))
 
 
 if __name__ == "__main__":

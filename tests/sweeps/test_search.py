@@ -1,5 +1,6 @@
-"""The space of a search, how it goes on after kills, signals and failures, and what it says at the end."""
+"""Searches: their folder, shared trials, pruned runs, and the command from start to end."""
 
+import json
 import os
 import re
 import shlex
@@ -10,134 +11,79 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-from conftest import Type
+from conftest import ROOT, Type
 from omegaconf import OmegaConf
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
 
-from viewfinder.config.hydra_internals import parse_override
 from viewfinder.config.overrides import compose_config
 from viewfinder.errors import Pruned, Stopped, UserError
 from viewfinder.experiment.resume import resume_experiment
 from viewfinder.experiment.run import run_experiment
-from viewfinder.reporting.charts.search import Axis, draw_search
 from viewfinder.runs.folder import RunFolder
-from viewfinder.sweeps.search.space import check_corners, read_typed
-from viewfinder.sweeps.search.study import Search, SearchFolder, TrialState
+from viewfinder.sweeps.search.folder import SearchFolder
+from viewfinder.sweeps.search.space import parse_search_spec
+from viewfinder.sweeps.search.study import Search
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(sys.executable).with_name("viewfinder")
 
 
-def problems_of(*typed: str) -> dict[str, str]:
-    with pytest.raises(UserError) as refused:
-        check_corners(read_typed(list(typed)), lambda _: None)
-    return {each.key: f"{each.rule} {each.remedy}" for each in refused.value.problems}
-
-
-# The space
-
-
-@pytest.mark.parametrize(
-    ("typed", "expected"),
-    [
-        ("optimizer.lr=interval(1e-3,5e-2)", FloatDistribution(1e-3, 5e-2)),
-        ("optimizer.lr=interval(1e-4,1e-2)", FloatDistribution(1e-4, 1e-2, log=True)),
-        ("optimizer.lr=tag(linear, interval(1e-4,1e-1))", FloatDistribution(1e-4, 1e-1)),
-        ("optimizer.lr=tag(log, interval(1e-3,5e-2))", FloatDistribution(1e-3, 5e-2, log=True)),
-        ("optimizer.weight_decay=interval(0,1)", FloatDistribution(0, 1)),
-        ("data.batch_size=interval(8,64)", IntDistribution(8, 64)),
-        ("data.batch_size=interval(8,1024)", IntDistribution(8, 1024, log=True)),
-        ("data.batch_size=range(8,33,8)", IntDistribution(8, 32, step=8)),
-        ("loss.label_smoothing=range(0.5,0,-0.1)", FloatDistribution(0.1, 0.5, step=0.1)),
-        ("optimizer=adam,sgd", CategoricalDistribution(["adam", "sgd"])),
-        ("optimizer.betas=choice([0.9,0.99],[0.8,0.9])", CategoricalDistribution(["[0.9,0.99]", "[0.8,0.9]"])),
-    ],
-)
-def test_a_space_is_what_hydras_grammar_says(typed: str, expected: Any) -> None:
-    (parameter,) = read_typed([typed]).space.values()
-    assert parameter.distribution == expected
-
-
-def test_a_range_has_the_values_that_a_sweep_of_it_has() -> None:
-    typed = "loss.label_smoothing=range(0,0.5,0.1)"
-    swept = parse_override(typed)
-    (parameter,) = read_typed([typed]).space.values()
-    grid = [parameter.word(0.1 * step) for step in range(5)]
-    assert grid == [f"loss.label_smoothing={value}" for value in swept.sweep_string_iterator()]
-    assert [float(word.partition("=")[2]) for word in grid] == [0, 0.1, 0.2, 0.3, 0.4]
-
-
-def test_all_that_cannot_be_searched_is_named_at_once() -> None:
-    found = problems_of(
-        "optimizer.lr=interval(1,0)", "optimizer.weight_decay=tag(log,interval(0,1))", "optimizer.eps=glob(*)",
-        "data.batch_size=interval(1.5,3)", "model.width=range(3,4)", "trainer.max_epochs=tag(x,choice(1,2))",
-    )  # fmt: skip
-    rules = {
-        "optimizer.lr": "smaller one first", "optimizer.weight_decay": "above 0", "optimizer.eps": "cannot be searched",
-        "data.batch_size": "whole number", "model.width": "one value", "trainer.max_epochs": "tag",
-    }  # fmt: skip
-    assert list(found) == list(rules)
-    assert all(rule in found[key] for key, rule in rules.items())
-    assert list(problems_of("seed=1,2", "name=a,b", "run_dir=x", "optimizer.lr=1,2", "optimizer.lr=3")) == [
-        "run_dir", "optimizer.lr", "seed", "name"
-    ]  # fmt: skip
-    assert "interval" in problems_of("seed=1")["the space"]
-
-
-def test_a_key_that_one_of_the_choices_lacks_is_refused_with_that_choice() -> None:
-    (said,) = problems_of("optimizer=adam,sgd", "optimizer.betas=[0.9,0.99],[0.8,0.9]").values()
-    assert "unknown key" in said
-    assert "optimizer=sgd" in said
-
-
-# Its folder
-
-
-def test_another_space_or_fixed_value_under_the_same_name_is_refused(tmp_path: Path) -> None:
+def test_a_different_space_or_fixed_value_under_the_same_name_is_refused(tmp_path: Path) -> None:
+    rate, optimizer, epochs = "optimizer.lr=interval(1e-4,1e-1)", "optimizer=adam,sgd", "trainer.max_epochs=3"
     folder = SearchFolder(tmp_path / "one")
-    folder.begin(read_typed(["optimizer.lr=interval(1e-4,1e-1)", "optimizer=adam,sgd", "trainer.max_epochs=3"]))
-    folder.begin(read_typed(["trainer.max_epochs=3", "optimizer=adam,sgd", "optimizer.lr=interval(0.0001,0.1)"]))
-    with pytest.raises(UserError) as refused:
-        folder.begin(read_typed(["optimizer.lr=interval(1e-3,1e-1)", "trainer.max_epochs=4", "model.width=1,2"]))
-    found = {each.key: (each.rule, each.received) for each in refused.value.problems}
-    assert list(found) == ["optimizer.lr", "optimizer", "model.width", "trainer.max_epochs"]
-    assert "0.0001 to 0.1, log" in found["optimizer.lr"][0]
-    assert found["optimizer.lr"][1] == "0.001 to 0.1, log"
-    assert found["trainer.max_epochs"] == ("was 3 when this search was begun", "4")
+    folder.create_or_continue(parse_search_spec([rate, optimizer, epochs]))
+    folder.create_or_continue(parse_search_spec([epochs, optimizer, "optimizer.lr=interval(0.0001,0.1)"]))
+    other = parse_search_spec(["optimizer.lr=interval(1e-3,1e-1)", "trainer.max_epochs=4", "model.width=1,2"])
+    with pytest.raises(UserError) as error:
+        folder.create_or_continue(other)
+    problems = {problem.key: (problem.rule, problem.received) for problem in error.value.problems}
+    assert list(problems) == ["optimizer.lr", "optimizer", "model.width", "trainer.max_epochs"]
+    assert "0.0001 to 0.1, log" in problems["optimizer.lr"][0]
+    assert problems["optimizer.lr"][1] == "0.001 to 0.1, log"
+    assert problems["trainer.max_epochs"] == ("was 3 when this search started", "4")
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "notes.txt").touch()
-    with pytest.raises(UserError, match="no search"):
-        SearchFolder(tmp_path / "two").begin(read_typed(["model.width=1,2"]))
+    with pytest.raises(UserError, match="not a search"):
+        SearchFolder(tmp_path / "two").create_or_continue(parse_search_spec(["model.width=1,2"]))
 
 
-def test_two_processes_never_have_one_trial_and_a_dead_ones_is_taken_with_its_values(tmp_path: Path) -> None:
-    folder, typed = SearchFolder(tmp_path / "a b?c#d%20"), read_typed(["optimizer.lr=interval(1e-4,1e-1)"])
-    folder.begin(typed)
-    one, two = (Search(folder, typed.space) for _ in range(2))  # each has locks of its own, as a process has
-    first, second = next(one.take(3)), next(two.take(3))
+def test_a_search_of_an_earlier_version_continues(tmp_path: Path) -> None:
+    spec = parse_search_spec(["data.batch_size=interval(8,64)", "model=mlp", f"output_dir={tmp_path}"])
+    folder = SearchFolder(tmp_path / "one")
+    folder.create_or_continue(spec)
+    stored = {
+        "typed": ["data.batch_size=interval(8,64)", "model=mlp", "output_dir=elsewhere"],
+        "space": {"data.batch_size": "8 to 64, whole numbers"},
+        "fixed": {"model": "mlp"},
+    }
+    assert json.loads(folder.spec.read_text()) == stored | {"typed": spec.overrides}
+    folder.spec.write_text(json.dumps(stored))
+    folder.create_or_continue(spec)
+    assert json.loads(folder.spec.read_text()) == stored
+
+
+def test_processes_claim_different_trials_and_a_dead_ones_trial_keeps_its_values(tmp_path: Path) -> None:
+    folder, spec = SearchFolder(tmp_path / "a b?c#d%20"), parse_search_spec(["optimizer.lr=interval(1e-4,1e-1)"])
+    folder.create_or_continue(spec)
+    one, two = (Search(folder, spec.space) for _ in range(2))  # with separate locks, like two processes
+    first, second = next(one.claim_trials(3)), next(two.claim_trials(3))
     assert (first.number, second.number) == (0, 1)
     assert first.values != second.values
-    one.held.pop(0).release()  # as the system does when a process dies
-    again = next(two.take(3))
-    assert again == first._replace(is_begun=True)
-    third = next(two.take(3))
-    assert (third.number, third.is_begun) == (2, False)
-    assert [each.state for each in one.trials()] == [TrialState.RUNNING] * 3
+    one.claims.pop(0).release()  # as the operating system does when a process dies
+    again = next(two.claim_trials(3))
+    assert again == first._replace(is_resumed=True)
+    third = next(two.claim_trials(3))
+    assert (third.number, third.is_resumed) == (2, False)
+    assert [trial.state for trial in one.trials()] == [TrialState.RUNNING] * 3
 
 
-def test_searches_that_are_killed_end_with_just_their_trials() -> None:
+def test_killed_searches_end_with_exactly_their_trials() -> None:
     script = [sys.executable, str(ROOT / "tests" / "stress" / "search_check.py"), "storage", "--count", "2"]
-    done = subprocess.run(script, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
-# Its runs
-
-
-def test_a_run_that_is_given_up_says_when_and_is_left_out_of_comparisons(
+def test_a_pruned_run_records_its_epoch_and_is_left_out_of_comparisons(
     tiny: list[str], finished: RunFolder, tmp_path: Path, viewfinder: Type
 ) -> None:
     run = RunFolder(tmp_path / "run")
@@ -150,13 +96,11 @@ def test_a_run_that_is_given_up_says_when_and_is_left_out_of_comparisons(
     assert not run.scores.exists()
     answer = viewfinder("compare", run.path, finished.path)
     assert f"left out: {run.path}: pruned after epoch 2 of 3" in answer.out
-    run_experiment(cfg, tmp_path / "late", after_epoch=lambda rows: len(rows) == 3)  # when nothing is saved by it
+    run_experiment(cfg, tmp_path / "late", after_epoch=lambda rows: len(rows) == 3)  # pruning would save nothing
     assert RunFolder.open(tmp_path / "late").status == "finished"
 
 
-def test_an_epoch_that_a_kill_kept_from_being_reported_is_reported_when_the_run_goes_on(
-    tiny: list[str], tmp_path: Path
-) -> None:
+def test_an_epoch_left_unreported_by_a_kill_is_reported_when_the_run_resumes(tiny: list[str], tmp_path: Path) -> None:
     seen: list[list[int]] = []
 
     def report(rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -178,48 +122,45 @@ def test_an_epoch_that_a_kill_kept_from_being_reported_is_reported_when_the_run_
     assert run.status == "finished"
 
 
-# The command
-
-
-def begin(tiny: list[str], folder: Path, *words: str) -> subprocess.Popen[str]:
+def start_search(tiny: list[str], folder: Path, *words: str) -> subprocess.Popen[str]:
     typed = ["model=mlp", "model.widths=[8]", *tiny, f"output_dir={folder}", "--name", "found", *words]
     return subprocess.Popen(
         [SCRIPT, "search", *typed], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
     )
 
 
-def until(process: subprocess.Popen[str], pattern: str) -> str:
-    """What a process says up to a line."""
+def read_until(process: subprocess.Popen[str], pattern: str) -> str:
+    """Return the output of a process up to and including a matching line."""
     assert process.stdout is not None
-    said = ""
+    output = ""
     for line in process.stdout:
-        said += line
+        output += line
         if re.search(pattern, line):
-            return said
-    raise AssertionError(said)
+            return output
+    raise AssertionError(output)
 
 
-def test_a_search_goes_on_after_ctrl_c_a_refused_loss_and_a_killed_trial(tiny: list[str], tmp_path: Path) -> None:
-    # A rate of 1e30 makes the loss no number; with this seed the second of four trials has it.
+def test_a_search_continues_after_ctrl_c_a_diverged_loss_and_a_killed_trial(tiny: list[str], tmp_path: Path) -> None:
+    # A learning rate of 1e30 makes the loss NaN; with this seed, the second of four trials has it.
     words = ["optimizer.lr=choice(1e-2,1e30)", "optimizer=adam,sgd", "--sampler", "random", "--trials", "4"]
     words += ["trainer.max_epochs=15", "seed=4"]
-    process = begin(tiny, tmp_path, *words)
-    said = until(process, "^epoch")
+    process = start_search(tiny, tmp_path, *words)
+    output = read_until(process, "^epoch")
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate()
-    said += rest
+    output += rest
     assert (process.returncode, "Traceback" in errors) == (130, False)
-    number = re.findall(r"^trial (\d+):", said, flags=re.M)[-1]
-    assert re.search(rf"^ +{number} .*interrupted", said, flags=re.M)
-    assert "go on    viewfinder search" in said
+    number = re.findall(r"^trial (\d+):", output, flags=re.M)[-1]
+    assert re.search(rf"^ +{number} .*interrupted", output, flags=re.M)
+    assert "continue viewfinder search" in output
     stopped = RunFolder.open(tmp_path / "found" / number)
     assert stopped.status == "interrupted"
 
-    process = begin(tiny, tmp_path, *words)
-    said = until(process, rf"^trial {number} goes on")
-    said += until(process, rf"^trial {number} complete")
-    said += until(process, "^epoch")
-    killed = re.findall(r"^trial (\d+):", said, flags=re.M)[-1]
+    process = start_search(tiny, tmp_path, *words)
+    output = read_until(process, rf"^trial {number} resumes")
+    output += read_until(process, rf"^trial {number} complete")
+    output += read_until(process, "^epoch")
+    killed = re.findall(r"^trial (\d+):", output, flags=re.M)[-1]
     os.kill(RunFolder.open(tmp_path / "found" / killed).read_run()["process"], signal.SIGKILL)
     rest, errors = process.communicate()
     assert process.returncode == 0
@@ -228,16 +169,16 @@ def test_a_search_goes_on_after_ctrl_c_a_refused_loss_and_a_killed_trial(tiny: l
     assert sorted(runs) == ["0", "1", "2", "3"]
     facts = {name: run.read_run() for name, run in runs.items()}
     assert len(facts[number]["resumed"]) == 1
-    assert facts[killed]["error"] == "its process died of SIGKILL, perhaps since memory was full"
+    assert facts[killed]["error"] == "its process was killed by SIGKILL, possibly because memory was full"
     assert [facts[name]["status"] for name in sorted(facts)] == ["finished", "failed", "failed", "finished"]
     statuses = {"finished": "complete"}
-    for name, each in facts.items():
+    for name, fact in facts.items():
         (row,) = re.findall(rf"^ +{name}  .*$", rest, flags=re.M)
-        assert f" {statuses.get(each['status'], each['status'])} " in row
+        assert f" {statuses.get(fact['status'], fact['status'])} " in row
         if "1e+30" in row:
-            assert "train/loss" in each["error"]
-            assert f"trial {name} failed: {each['error']}" in rest
-    completes = [name for name, each in facts.items() if each["status"] == "finished"]
+            assert "train/loss" in fact["error"]
+            assert f"trial {name} failed: {fact['error']}" in rest
+    completes = [name for name, fact in facts.items() if fact["status"] == "finished"]
     scores = {name: runs[name].read_scores()["best"] for name in completes}
     best = max(completes, key=lambda name: scores[name]["val"]["accuracy"])
     (line,) = re.findall(r"^best .*$", rest, flags=re.M)
@@ -245,35 +186,23 @@ def test_a_search_goes_on_after_ctrl_c_a_refused_loss_and_a_killed_trial(tiny: l
     assert f"test accuracy {scores[line.split()[2].rstrip(':')]['test']['accuracy']:.4f}" in line
     assert (tmp_path / "found" / "search.png").is_file()
     (repeat,) = re.findall(r"^repeat   (.*)$", rest, flags=re.M)
-    again = compose_config(shlex.split(repeat)[2:])
-    assert OmegaConf.to_container(again) == runs[line.split()[2].rstrip(":")].read_settings()
+    repeated = compose_config(shlex.split(repeat)[2:])
+    assert OmegaConf.to_container(repeated) == runs[line.split()[2].rstrip(":")].read_settings()
 
 
-def test_a_search_without_optuna_says_what_to_install(viewfinder: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_optuna_a_search_names_the_package_to_install(
+    viewfinder: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     answer = viewfinder("search", "optimizer=adam,sgd")
     assert answer.code == 2
     assert "pip install 'viewfinder[search]'" in answer.err
 
 
-def test_a_search_whose_every_trial_would_be_refused_is_refused_before_anything_is_there(
+def test_a_search_with_invalid_trials_is_refused_before_any_file_is_created(
     tiny: list[str], tmp_path: Path, viewfinder: Type
 ) -> None:
     answer = viewfinder("search", *tiny, "model.width=choice(4,few)", f"output_dir={tmp_path}", "--name", "found")
     assert answer.code == 2
     assert "model.width=few" in answer.err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_chart_shows_the_best_so_far_and_each_numeric_parameter() -> None:
-    table = pd.DataFrame({
-        "trial": [3, 0, 1, 2], "status": ["complete", "complete", "pruned", "complete"],
-        "accuracy": [0.8, 0.5, 0.9, 0.4], "optimizer.lr": [0.1, 0.01, 0.001, 0.02],
-    })  # fmt: skip
-    trials, rates = draw_search(table, {"optimizer.lr": Axis(1e-3, 1e-1, "log")}).axes
-    (line,) = trials.get_lines()
-    np.testing.assert_allclose(line.get_xydata(), [[0, 0.5], [2, 0.5], [3, 0.8]])
-    assert rates.get_xscale() == "log"
-    pruned, complete = (np.asarray(points.get_offsets()) for points in rates.collections)
-    np.testing.assert_allclose(pruned, [[0.001, 0.9]])
-    np.testing.assert_allclose(complete, [[0.01, 0.5], [0.02, 0.4], [0.1, 0.8]])

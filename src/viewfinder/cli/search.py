@@ -45,27 +45,34 @@ def search(
     from sqlalchemy.exc import OperationalError
 
     with importing():
-        from viewfinder.sweeps.search.trial import Training, begin
+        from viewfinder.sweeps.search.trial import TrainingObjective, prepare_search
     from viewfinder.reporting.charts.files import save_figure
     from viewfinder.reporting.charts.search import draw_search
     from viewfinder.sweeps.search.run import run_trials
-    from viewfinder.sweeps.search.space import read_typed
+    from viewfinder.sweeps.search.space import parse_search_spec
     from viewfinder.sweeps.search.study import Search
-    from viewfinder.sweeps.search.summary import Again, axes_of, print_summary, say_search, trial_table
+    from viewfinder.sweeps.search.summary import (
+        SearchCommand,
+        build_trial_table,
+        describe_axes,
+        print_start,
+        print_summary,
+    )
 
-    typed = read_typed(overrides)
-    folder = begin(typed, name)
-    again = Again(overrides, name or str(folder.path.relative_to(typed.first.output_dir)), sampler.value, not no_prune)
+    spec = parse_search_spec(overrides)
+    folder = prepare_search(spec, name)
+    name = name or str(folder.path.relative_to(spec.example.output_dir))
+    search_command = SearchCommand(overrides, name, sampler.value, not no_prune)
     try:
-        search = Search(folder, typed.space, sampler.value, typed.first.seed, not no_prune)
-        training = Training(folder, typed, not no_prune)
-        say_search(search, again, trials)
-        with LocalExecutor(training) as processes:
-            stopped = run_trials(search, processes, training, trials)
-        table = trial_table(search)
-        save_figure(draw_search(table, axes_of(typed.space)), folder.chart)
-        print_summary(search, typed, table, again, trials)
+        search = Search(folder, spec.space, sampler.value, spec.example.seed, not no_prune)
+        objective = TrainingObjective(folder, spec, not no_prune)
+        print_start(search, search_command, trials)
+        with LocalExecutor(objective) as executor:
+            stop_signal = run_trials(search, executor, objective, trials)
+        table = build_trial_table(search)
+        save_figure(draw_search(table, describe_axes(spec.space)), folder.chart)
+        print_summary(search, spec, table, search_command, trials)
     except OperationalError as error:  # for example a full disk
         rule = f"cannot be read or written: {error.orig}"
         raise UserError("the search", [Problem(str(folder.database), rule)]) from error
-    raise typer.Exit(128 + stopped if stopped else 0 if "complete" in set(table["status"]) else 2)
+    raise typer.Exit(128 + stop_signal if stop_signal else 0 if "complete" in set(table["status"]) else 2)

@@ -1,80 +1,87 @@
-"""The loop of a search: each trial in a process of its own, and what it came to."""
+"""Execution of a search's trials."""
 
 from collections.abc import Iterator
 from typing import Protocol
 
+from optuna.trial import TrialState
+
 from viewfinder.errors import printable
 from viewfinder.sweeps.executors.local import describe_exit
-from viewfinder.sweeps.search.study import Outcome, Search, Taken, TrialState
+from viewfinder.sweeps.search.study import ClaimedTrial, Outcome, Search
 from viewfinder.training.callbacks.signals import NUMBERS
 
 
-class Runner(Protocol):
-    """Of viewfinder.sweeps.executors.local.LocalExecutor what the loop needs."""
+class Executor(Protocol):
+    """Interface of viewfinder.sweeps.executors.local.LocalExecutor."""
 
     stop_signal: int | None
     is_closed: bool
 
-    def run(self, jobs: Iterator[Taken]) -> Iterator[tuple[Taken, int]]: ...
+    def run(self, jobs: Iterator[ClaimedTrial]) -> Iterator[tuple[ClaimedTrial, int]]: ...
 
 
 class Objective(Protocol):
-    """What trials are for: a training, or a function whose best value is known."""
+    """Function to maximize, such as a training."""
 
-    def outcome(self, trial: Taken) -> Outcome | None:
-        """What a trial has left; None if it is not over."""
+    def read_outcome(self, trial: ClaimedTrial) -> Outcome | None:
+        """Return the outcome that a trial's process has stored, or None if the trial has not ended."""
         ...
 
-    def lost(self, trial: Taken, reason: str) -> None:
-        """Leave beside a trial why its process died."""
+    def record_failure(self, trial: ClaimedTrial, reason: str) -> None:
+        """Store why a trial's process died."""
         ...
 
 
-def run_trials(search: Search, runner: Runner, objective: Objective, total: int) -> int:
-    """Take trials until `total` are finished, by this process or by others: 0, or the signal that stopped it.
+def run_trials(search: Search, executor: Executor, objective: Objective, total: int) -> int:
+    """Run trials until `total` have ended in this and other processes.
 
-    A signal to a trial's process alone stops the search, too; a death of another kind makes that trial a failed one.
+    A signal that stops a trial's process also stops the search. Any other unexpected end of the process fails that
+    trial alone.
+
+    Returns:
+        Number of the signal that stopped the search, or 0.
     """
-    stopped = 0
+    stop_signal = 0
 
-    def to_do() -> Iterator[Taken]:
-        for trial in search.take(total, lambda: runner.is_closed or runner.stop_signal is not None):
-            outcome = objective.outcome(trial)  # of a process that was killed before it was told
-            if outcome is not None:
-                _settle(search, trial, outcome)
+    def announce_trials() -> Iterator[ClaimedTrial]:
+        for trial in search.claim_trials(total, lambda: executor.is_closed or executor.stop_signal is not None):
+            outcome = objective.read_outcome(trial)
+            if outcome is not None:  # its process was killed before the study knew
+                _release_trial(search, trial, outcome)
                 continue
-            goes_on = " goes on" if trial.is_begun else ""
-            words = " ".join(each.word(trial.values[name]) for name, each in search.space.items())
-            print(printable(f"trial {trial.number}{goes_on}: {words}"), flush=True)
+            verb = " resumes" if trial.is_resumed else ""
+            values = " ".join(parameter.format_override(trial.values[name]) for name, parameter in search.space.items())
+            print(printable(f"trial {trial.number}{verb}: {values}"), flush=True)
             yield trial
 
-    for trial, code in runner.run(to_do()):
-        outcome = objective.outcome(trial)
+    for trial, code in executor.run(announce_trials()):
+        outcome = objective.read_outcome(trial)
         if outcome is None:
-            stopped = runner.stop_signal or _asked_to_stop(code) or stopped
-            if stopped:
-                runner.is_closed = True
+            stop_signal = executor.stop_signal or _find_stop_signal(code) or stop_signal
+            if stop_signal:
+                executor.is_closed = True
             else:
                 reason = describe_exit(code)
-                objective.lost(trial, reason)
+                objective.record_failure(trial, reason)
                 outcome = Outcome(TrialState.FAIL, reason=reason)
-        _settle(search, trial, outcome)
-    return runner.stop_signal or stopped
+        _release_trial(search, trial, outcome)
+    return executor.stop_signal or stop_signal
 
 
-def _settle(search: Search, trial: Taken, outcome: Outcome | None) -> None:
-    search.tell(trial, outcome)
+def _release_trial(search: Search, trial: ClaimedTrial, outcome: Outcome | None) -> None:
+    """Store and print the outcome of a trial."""
+    search.release_trial(trial, outcome)
     if outcome is None:
-        said = "interrupted"
+        result = "interrupted"
     elif outcome.state == TrialState.COMPLETE:
         is_best = search.study.best_trial.number == trial.number
-        said = f"complete, val accuracy {outcome.value:.4f}{', the best so far' if is_best else ''}"
+        result = f"complete, val accuracy {outcome.accuracy:.4f}{', the best so far' if is_best else ''}"
     else:
-        said = f"failed: {outcome.reason}" if outcome.state == TrialState.FAIL else "pruned"
-    print(printable(f"trial {trial.number} {said}") + "\n", flush=True)
+        result = f"failed: {outcome.reason}" if outcome.state == TrialState.FAIL else "pruned"
+    print(printable(f"trial {trial.number} {result}") + "\n", flush=True)
 
 
-def _asked_to_stop(code: int) -> int:
-    """The signal that asked a process to stop, by its exit code; 0 if none did."""
+def _find_stop_signal(code: int) -> int:
+    """Return the number of the signal that asked a process to stop, given its exit code, or 0."""
     number = -code if code < 0 else code - 128
     return number if number in NUMBERS else 0

@@ -1,4 +1,4 @@
-"""What a search may vary, written in Hydra's own grammar, and the words that a trial's values are typed by."""
+"""Search space, written in Hydra's grammar for sweeps."""
 
 import math
 from collections import Counter
@@ -15,20 +15,20 @@ from viewfinder.config.overrides import STAGE, compose_config, parse_overrides
 from viewfinder.errors import Problem, UserError, join_names
 
 LOG_FACTOR = 100
-"""Positive bounds so far apart are searched on a logarithmic scale."""
-NEVER = ("seed", "name", "output_dir", "allow", "hydra")
-"""Keys in which one trial is no better than another."""
+"""Ratio of positive bounds from which the scale is logarithmic by default."""
+NOT_SEARCHABLE = ("seed", "name", "output_dir", "allow", "hydra")
+"""Keys that make no trial better than another."""
 Value = float | int | str
 
 
 class Parameter(NamedTuple):
-    """A key that is searched, and its values; those of a choice are the words that they are typed by."""
+    """Searched key and the distribution of its values; the values of a choice are the words typed for it."""
 
     key: str
-    """as typed, with its + where it has one"""
+    """as typed, with a leading + if there is one"""
     distribution: BaseDistribution
-    is_log_by_rule: bool = False
-    """since the bounds are far apart, not because it was asked for"""
+    is_log_by_default: bool = False
+    """logarithmic because of LOG_FACTOR, without a tag"""
 
     @property
     def is_numeric(self) -> bool:
@@ -38,160 +38,173 @@ class Parameter(NamedTuple):
     def scale(self) -> str:
         return "log" if getattr(self.distribution, "log", False) else "linear"
 
-    def word(self, value: Value) -> str:
-        """The override that gives the key this value."""
+    def format_override(self, value: Value) -> str:
+        """Return the override that sets the key to a value."""
         step = getattr(self.distribution, "step", None)
         if isinstance(self.distribution, FloatDistribution) and step is not None:  # 0.7, not 0.7000000000000001
             low = Decimal(str(self.distribution.low))
             value = float(low + round((value - float(low)) / step) * Decimal(str(step)))  # type: ignore[operator]
         return f"{self.key}={value}"
 
-    def ends(self) -> list[str]:
-        """The words of every choice, or of both bounds."""
-        each: Any = self.distribution
-        values: Any = each.choices if isinstance(each, CategoricalDistribution) else (each.low, each.high)
-        return [self.word(value) for value in values]
+    def list_extremes(self) -> list[str]:
+        """Return an override for each choice, or for both bounds."""
+        distribution: Any = self.distribution
+        values: Any = (distribution.low, distribution.high) if self.is_numeric else distribution.choices
+        return [self.format_override(value) for value in values]
 
     def __str__(self) -> str:
-        each: Any = self.distribution
-        if isinstance(each, CategoricalDistribution):
-            return join_names(str(choice) for choice in each.choices)
-        steps = f" in steps of {each.step:g}" if each.step not in (None, 1) else ""
-        return f"{each.low:g} to {each.high:g}{', whole numbers' * isinstance(each, IntDistribution)}{steps}" + (
-            ", log" if each.log else ""
-        )
+        """Describe the values. search.json stores this text, which later versions compare: do not change it."""
+        distribution: Any = self.distribution
+        if not self.is_numeric:
+            return join_names(str(choice) for choice in distribution.choices)
+        text = f"{distribution.low:g} to {distribution.high:g}"
+        if isinstance(distribution, IntDistribution):
+            text += ", whole numbers"
+        if distribution.step not in (None, 1):
+            text += f" in steps of {distribution.step:g}"
+        return f"{text}, log" if distribution.log else text
 
 
 Space = dict[str, Parameter]
-"""By the parameter's name in the study: its key without a +."""
+"""Parameters by their names in the study: the keys without a +."""
 
 
-class Typed(NamedTuple):
-    """What was typed: the space, and what is the same in every trial."""
+class SearchSpec(NamedTuple):
+    """Space of a search and the overrides that all trials share."""
 
     overrides: list[str]
-    """all of them"""
+    """all overrides as typed"""
     space: Space
     fixed: list[str]
-    first: DictConfig
-    """a configuration of the space, resolved"""
+    """overrides that are not searched"""
+    example: DictConfig
+    """resolved configuration of one point of the space"""
 
-    def words(self, values: Mapping[str, Value]) -> list[str]:
-        """The overrides of a trial."""
-        return [*self.fixed, *(each.word(values[name]) for name, each in self.space.items())]
+    def build_overrides(self, values: Mapping[str, Value]) -> list[str]:
+        """Return the overrides of a trial."""
+        return [*self.fixed, *(parameter.format_override(values[name]) for name, parameter in self.space.items())]
 
-    def corners(self) -> Iterator[tuple[str, list[str]]]:
-        """Overrides in which every choice and every bound occurs, one after another, and which one that is."""
-        first = {name: each.ends()[0] for name, each in self.space.items()}
-        for name, each in self.space.items():
-            for word in each.ends():
-                yield word, [*self.fixed, *(first | {name: word}).values()]
+    def iterate_corners(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield each choice and each bound once, as an override and with the overrides of a whole trial."""
+        defaults = {name: parameter.list_extremes()[0] for name, parameter in self.space.items()}
+        for name, parameter in self.space.items():
+            for override in parameter.list_extremes():
+                yield override, [*self.fixed, *(defaults | {name: override}).values()]
 
 
-def read_typed(overrides: list[str]) -> Typed:
-    """Tell the space from what is fixed, by the command line.
+def parse_search_spec(overrides: list[str]) -> SearchSpec:
+    """Separate searched overrides from fixed ones.
 
     Raises:
-        UserError: naming all that fits nothing in conf/, or cannot be searched.
+        UserError: naming every override that does not fit conf/, or cannot be searched.
     """
     parsed = parse_overrides(overrides)
-    swept = [each for each in parsed if each.is_sweep_override()]
-    problems = _check_keys(parsed, swept)
+    searched = [override for override in parsed if override.is_sweep_override()]
+    problems = _find_key_problems(parsed, searched)
     if problems:
         raise UserError(STAGE, problems)
-    fixed = [str(each.input_line) for each in parsed if each not in swept]
-    chosen = [f"{each.get_key_element()}={next(each.sweep_string_iterator())}" for each in swept if _is_choice(each)]
-    defaults = compose_config([*fixed, *chosen])
+    fixed = [str(override.input_line) for override in parsed if override not in searched]
+    first_choices = [
+        f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
+        for override in searched
+        if isinstance(override.value(), ChoiceSweep)
+    ]
+    defaults = compose_config([*fixed, *first_choices])
     space: Space = {}
-    for each in swept:
-        answer = _parameter(each, OmegaConf.select(defaults, each.key_or_group))
-        if isinstance(answer, Problem):
-            problems.append(answer)
+    for override in searched:
+        parameter = _parse_parameter(override, OmegaConf.select(defaults, override.key_or_group))
+        if isinstance(parameter, Problem):
+            problems.append(parameter)
         else:
-            space[each.key_or_group] = answer
+            space[override.key_or_group] = parameter
     if problems:
         raise UserError(STAGE, problems)
-    return Typed(overrides, space, fixed, compose_config([*fixed, *(each.ends()[0] for each in space.values())]))
+    example = compose_config([*fixed, *(parameter.list_extremes()[0] for parameter in space.values())])
+    return SearchSpec(overrides, space, fixed, example)
 
 
-def check_corners(typed: Typed, check: Callable[[DictConfig], None]) -> None:
-    """Compose the configurations of all corners, and have each checked.
+def check_corners(spec: SearchSpec, check: Callable[[DictConfig], None]) -> None:
+    """Check the configuration of every choice and every bound.
+
+    Args:
+        spec: the specification.
+        check: raises UserError for an invalid configuration.
 
     Raises:
-        UserError: naming all that is wrong with one, such as an optimizer without a key that is searched.
+        UserError: naming every problem, such as an optimizer that lacks a searched key.
     """
     problems: dict[tuple[str, str], Problem] = {}
-    for word, words in typed.corners():
+    for override, trial_overrides in spec.iterate_corners():
         try:
-            check(compose_config(words))
+            check(compose_config(trial_overrides))
         except UserError as error:
-            for each in error.problems:
-                said = replace(each, remedy=f"{each.remedy}\nThat is with {word}.")
-                problems.setdefault((each.key, each.rule), said)
+            for problem in error.problems:
+                located = replace(problem, remedy=f"{problem.remedy}\nThis happens with {override}.")
+                problems.setdefault((problem.key, problem.rule), located)
     if problems:
         raise UserError(STAGE, list(problems.values()))
 
 
-def _check_keys(parsed: Sequence[Override], swept: Sequence[Override]) -> list[Problem]:
+def _find_key_problems(parsed: Sequence[Override], searched: Sequence[Override]) -> list[Problem]:
     problems = []
-    for each in parsed:
-        if each.key_or_group == "run_dir":
-            rule, remedy = "is the place of a single run, and a search makes several", "Use output_dir=PATH and --name."
-            problems.append(Problem("run_dir", rule, _typed(each), remedy))
-    for name, times in Counter(each.key_or_group for each in parsed).items():
-        if times > 1 and any(each.key_or_group == name for each in swept):
-            problems.append(Problem(name, "is given twice, and is to be searched", remedy="Leave one of them out."))
-    for each in swept:
-        if each.key_or_group.split(".")[0].split("/")[0] in NEVER:
-            rule = "cannot be searched: in it one trial is no better than another"
-            problems.append(Problem(each.key_or_group, rule, _typed(each), "Give it one value, or leave it out."))
-        elif each.is_delete():
-            problems.append(Problem(str(each.input_line), "cannot be searched: it takes a key away"))
-    if not swept:
-        remedy = "Such as 'optimizer.lr=interval(1e-4,1e-1)', optimizer=adam,sgd or 'model.width=range(8,33,8)'."
-        problems.append(Problem("the space", "nothing is searched: every key has one value", remedy=remedy))
+    for override in parsed:
+        if override.key_or_group == "run_dir":
+            rule = "sets the folder of a single run, but a search has several"
+            problems.append(Problem("run_dir", rule, _value_text(override), "Use output_dir=PATH and --name."))
+    searched_keys = {override.key_or_group for override in searched}
+    for key, count in Counter(override.key_or_group for override in parsed).items():
+        if count > 1 and key in searched_keys:
+            problems.append(Problem(key, "is searched, but given twice", remedy="Remove one of them."))
+    for override in searched:
+        if override.key_or_group.split(".")[0].split("/")[0] in NOT_SEARCHABLE:
+            rule = "cannot be searched: it makes no trial better than another"
+            problem = Problem(override.key_or_group, rule, _value_text(override), "Give it one value, or remove it.")
+            problems.append(problem)
+        elif override.is_delete():
+            problems.append(Problem(str(override.input_line), "cannot be searched: it deletes a key"))
+    if not searched:
+        remedy = "For example 'optimizer.lr=interval(1e-4,1e-1)', optimizer=adam,sgd or 'model.width=range(8,33,8)'."
+        problems.append(Problem("the space", "is empty: every key has one value", remedy=remedy))
     return problems
 
 
-def _is_choice(override: Override) -> bool:
-    return isinstance(override.value(), ChoiceSweep)
-
-
-def _typed(override: Override) -> str:
+def _value_text(override: Override) -> str:
     return str(override.input_line).partition("=")[2]
 
 
-def _parameter(override: Override, default: Any) -> Parameter | Problem:
-    """What a swept override says, or what is wrong with it.
+def _parse_parameter(override: Override, default: Any) -> Parameter | Problem:
+    """Return the parameter that an override describes, or what is wrong with it.
 
     Args:
-        default: the key's value where it is not searched.
+        override: a searched override.
+        default: value of its key in the composed configuration.
     """
-    key, typed, value = override.key_or_group, _typed(override), override.value()
+    key, typed, value = override.key_or_group, _value_text(override), override.value()
     tags = getattr(value, "tags", set())
     if tags and (not isinstance(value, IntervalSweep) or tags not in ({"log"}, {"linear"})):
-        rule = f"has a tag that says nothing here: {join_names(sorted(tags))}"
+        rule = f"has an unsupported tag: {join_names(sorted(tags))}"
         return Problem(key, rule, typed, "An interval takes tag(log, ...) or tag(linear, ...).")
     if isinstance(value, ChoiceSweep):
-        words = list(dict.fromkeys(override.sweep_string_iterator()))
-        if len(words) < 2:
-            return Problem(key, "is a choice from a single value", typed, f"Fix it: {key}={words[0]}")
-        return Parameter(override.get_key_element(), CategoricalDistribution(words))
+        choices = list(dict.fromkeys(override.sweep_string_iterator()))
+        if len(choices) < 2:
+            return Problem(key, "is a choice from a single value", typed, f"To fix it, use {key}={choices[0]}.")
+        return Parameter(override.get_key_element(), CategoricalDistribution(choices))
     if isinstance(value, RangeSweep):
-        return _range(override, value)
+        return _parse_range(override, value)
     if isinstance(value, IntervalSweep):
-        return _interval(override, value, isinstance(default, int) and not isinstance(default, bool))
-    remedy = "A search knows interval(a,b), range(a,b,step), choice(...) and a list of values."
+        is_integer = isinstance(default, int) and not isinstance(default, bool)
+        return _parse_interval(override, value, is_integer)
+    remedy = "A search supports interval(a,b), range(a,b,step), choice(...) and a list of values."
     return Problem(key, "cannot be searched", typed, remedy)
 
 
-def _range(override: Override, value: RangeSweep) -> Parameter | Problem:
-    key, numbers = override.key_or_group, (value.start, value.stop, value.step)
+def _parse_range(override: Override, value: RangeSweep) -> Parameter | Problem:
+    numbers = (value.start, value.stop, value.step)
     start, stop, step = (Decimal(str(number)) for number in numbers)
     count = math.ceil((stop - start) / step) if step else 0
     if count < 2:
-        remedy = "As in Python, range(a,b,step) ends before b."
-        return Problem(key, f"has {'one value' if count == 1 else 'no values'}", _typed(override), remedy)
+        rule, remedy = f"has {'one value' if count == 1 else 'no values'}", "As in Python, range(a,b,step) excludes b."
+        return Problem(override.key_or_group, rule, _value_text(override), remedy)
     low, high = sorted((start, start + (count - 1) * step))
     if all(isinstance(number, int) for number in numbers):
         return Parameter(override.get_key_element(), IntDistribution(int(low), int(high), step=int(abs(step))))
@@ -199,20 +212,21 @@ def _range(override: Override, value: RangeSweep) -> Parameter | Problem:
     return Parameter(override.get_key_element(), distribution)
 
 
-def _interval(override: Override, value: IntervalSweep, is_whole: bool) -> Parameter | Problem:
-    key, typed = override.key_or_group, _typed(override)
+def _parse_interval(override: Override, value: IntervalSweep, is_integer: bool) -> Parameter | Problem:
+    key, typed = override.key_or_group, _value_text(override)
     assert value.start is not None
     assert value.end is not None
     low, high = float(value.start), float(value.end)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         return Problem(key, "needs two finite bounds, the smaller one first", typed)
     if "log" in value.tags and low <= 0:
-        return Problem(key, "a logarithmic scale needs bounds above 0", typed, "Use tag(linear, ...), or other bounds.")
-    if is_whole and not (low.is_integer() and high.is_integer()):
-        return Problem(key, "is a whole number, and so must its bounds be", typed)
-    is_far = low > 0 and high / low >= LOG_FACTOR
-    is_log = "log" in value.tags or (is_far and "linear" not in value.tags)
+        remedy = "Use tag(linear, ...), or other bounds."
+        return Problem(key, "has a logarithmic scale, which needs bounds above 0", typed, remedy)
+    if is_integer and not (low.is_integer() and high.is_integer()):
+        return Problem(key, "is a whole number, but its bounds are not", typed)
+    is_wide = low > 0 and high / low >= LOG_FACTOR
+    is_log = "log" in value.tags or (is_wide and "linear" not in value.tags)
     distribution = (
-        IntDistribution(int(low), int(high), log=is_log) if is_whole else FloatDistribution(low, high, log=is_log)
+        IntDistribution(int(low), int(high), log=is_log) if is_integer else FloatDistribution(low, high, log=is_log)
     )
     return Parameter(override.get_key_element(), distribution, is_log and "log" not in value.tags)

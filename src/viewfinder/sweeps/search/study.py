@@ -1,212 +1,140 @@
-"""A search's folder: Optuna's study in SQLite, and who of several processes is at which trial."""
+"""Trials of a search, shared by the processes that run it."""
 
 import contextlib
-import os
-import shlex
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.storages import RDBStorage
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import URL
 
 from viewfinder.data.seeding import derive
-from viewfinder.errors import Problem, UserError, join_names
-from viewfinder.runs.atomic import read_json, replace_file, write_json
-from viewfinder.sweeps.search.space import Space, Typed, Value
+from viewfinder.errors import join_names
+from viewfinder.sweeps.search.folder import SearchFolder
+from viewfinder.sweeps.search.optuna_internals import open_trial
+from viewfinder.sweeps.search.space import Space, Value
 
-PATIENCE = 60
-"""Seconds that one process waits for another to let go of the database."""
-STARTUP, WARMUP = 5, 3
-"""Complete trials before any is pruned, and the first epoch at which one may be."""
-REASON = "reason"
-"""Of the trial's user attributes: why it failed."""
+FAILURE_REASON = "reason"
+"""User attribute of a failed trial in the study."""
 
 
-class Taken(NamedTuple):
-    """A trial that this process is to carry out."""
+class ClaimedTrial(NamedTuple):
+    """Trial that this process alone runs."""
 
     number: int
-    id: int
-    """by which the database knows it"""
     values: dict[str, Value]
-    is_begun: bool
-    """an earlier process was at it"""
+    is_resumed: bool
+    """whether another process has started it"""
 
 
 class Outcome(NamedTuple):
-    """What a trial came to."""
+    """Result of a trial."""
 
     state: TrialState
-    value: float | None = None
-    """of a complete one"""
+    accuracy: float | None = None
+    """best validation accuracy of a complete trial"""
     reason: str = ""
-    """of a failed one"""
-
-
-class SearchFolder:
-    """Where a search is kept, and the names of its files."""
-
-    def __init__(self, path: Path):
-        self.path = Path(path)
-        self.frozen, self.database, self.chart = (path / name for name in ("search.json", "search.db", "search.png"))
-        self.locks = path / ".locks"
-
-    def trial(self, number: int) -> Path:
-        """Its run folder."""
-        return self.path / str(number)
-
-    def lock(self, name: str) -> FileLock:
-        self.locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.locks / name)
-
-    def begin(self, typed: Typed) -> None:
-        """Make the search, or see that the one that is here is the same.
-
-        Raises:
-            UserError: if another one, or something else, is here.
-        """
-        if self.path.exists() and not self.locks.exists() and any(self.path.iterdir()):
-            rule, remedy = "something is there already that is no search", "Choose another --name."
-            raise UserError("the search", [Problem("--name", rule, str(self.path), remedy)])
-        now = {
-            "typed": typed.overrides,
-            "space": {name: str(each) for name, each in typed.space.items()},
-            "fixed": _fixed(typed),
-        }
-        with self.lock("study"):
-            if self.frozen.is_file():
-                self._compare(read_json(self.frozen), now, os.path.relpath(self.path, typed.first.output_dir))
-                return
-            optuna.logging.set_verbosity(optuna.logging.WARNING)
-            with replace_file(self.database) as beside:
-                storage = _storage(beside)
-                optuna.create_study(storage=storage, study_name="search", direction="maximize")
-                storage.engine.dispose()
-            write_json(self.frozen, now)
-
-    def _compare(self, before: dict[str, Any], now: dict[str, Any], name: str) -> None:
-        problems = []
-        for part, what in (("space", "was searched"), ("fixed", "was")):
-            for key in {**before[part], **now[part]}:
-                was, is_now = before[part].get(key), now[part].get(key)
-                if was != is_now:
-                    rule = f"{what} {'not typed' if was is None else was} when this search was begun"
-                    problems.append(Problem(key, rule, is_now or "(not typed)"))
-        if problems:
-            last = problems[-1]
-            remedy = f"To go on: {shlex.join(['viewfinder', 'search', *before['typed'], '--name', name])}"
-            remedy += "\nOr begin another search with another --name."
-            problems[-1] = Problem(last.key, last.rule, last.received, remedy)
-            raise UserError(f"the search in {self.path}", problems)
-
-    def study(self, is_pruning: bool = True) -> optuna.Study:
-        """The study, to read and write by any number of processes."""
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        pruner = optuna.pruners.MedianPruner(STARTUP, WARMUP) if is_pruning else optuna.pruners.NopPruner()
-        return optuna.load_study(study_name="search", storage=_storage(self.database), pruner=pruner)
-
-
-def _storage(path: Path) -> RDBStorage:
-    url = URL.create("sqlite", database=str(path)).render_as_string()
-    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": PATIENCE}})
-
-
-def _fixed(typed: Typed) -> dict[str, str]:
-    """By key; where the results go makes no other search."""
-    pairs = (word.partition("=") for word in typed.fixed)
-    return {key: value for key, _, value in pairs if key != "output_dir"}
+    """error of a failed trial"""
 
 
 class Search:
-    """Takes trials and tells what they came to; of several processes each takes other ones.
+    """Claims trials for this process, and stores their outcomes in the study.
 
-    A trial's sampler is seeded by (seed, number): a search that was killed and continued asks for the values that it
-    would have asked for, and processes that join in ask for other ones.
+    The sampler of each trial is seeded by (seed, number). A search that is killed and continued therefore draws the
+    values that it would have drawn, and parallel processes draw different ones.
 
     Args:
+        folder: folder of the search.
+        space: parameters to search.
         sampler: tpe or random.
-        seed: the configuration's.
+        seed: seed of the configuration.
+        is_pruning: stop trials that fall behind.
     """
 
     def __init__(
         self, folder: SearchFolder, space: Space, sampler: str = "tpe", seed: int = 0, is_pruning: bool = True
     ):
         self.folder, self.space, self.sampler, self.seed = folder, space, sampler, seed
-        self.study = folder.study(is_pruning)
-        self.held: dict[int, FileLock] = {}
-        """trials that are this process's"""
+        self.study = folder.load_study(is_pruning)
+        self.claims: dict[int, FileLock] = {}
+        """locks of this process's trials"""
 
     def trials(self) -> list[FrozenTrial]:
+        """Return all trials of the study."""
         return self.study.get_trials(deepcopy=False)
 
-    def take(self, total: int, is_over: Callable[[], bool] = lambda: False) -> Iterator[Taken]:
-        """Trials to carry out until `total` are finished, interrupted ones first; waits while others have the rest.
+    def claim_trials(self, total: int, is_stopped: Callable[[], bool] = lambda: False) -> Iterator[ClaimedTrial]:
+        """Claim trials until `total` have ended, interrupted ones first.
+
+        While other processes run the remaining ones, this waits: they may be interrupted.
 
         Args:
-            is_over: asked before each, and while waiting; then there are no more.
+            total: number of trials of the search.
+            is_stopped: ends the iteration; called before each trial and while waiting.
         """
-        is_said = False
-        while not is_over():
+        is_waiting = False
+        while not is_stopped():
             with self.folder.lock("study"):
                 trials = self.trials()
-                if sum(each.state.is_finished() for each in trials) >= total:
+                if sum(trial.state.is_finished() for trial in trials) >= total:
                     return
-                trial = self._take_left(trials) or (self._ask(trials) if len(trials) < total else None)
-            if trial is not None:
-                yield trial
+                claimed = self._claim_interrupted(trials) or (self._claim_new(trials) if len(trials) < total else None)
+            if claimed is not None:
+                yield claimed
                 continue
-            if not is_said:
-                others = join_names(str(each.number) for each in trials if not each.state.is_finished())
-                print(f"waiting for other processes, which have trial {others}", flush=True)
-            is_said = True
+            if not is_waiting:
+                others = join_names(str(trial.number) for trial in trials if not trial.state.is_finished())
+                print(f"waiting for other processes, which run trial {others}", flush=True)
+            is_waiting = True
             time.sleep(0.5)
 
-    def _take_left(self, trials: list[FrozenTrial]) -> Taken | None:
-        """One that no process is at."""
-        for each in trials:
-            if each.state == TrialState.WAITING:  # a process was killed within _ask
-                return self._begin()
-            if each.state == TrialState.RUNNING and each.number not in self.held and self._hold(each.number):
-                return self._taken(optuna.trial.Trial(self.study, each._trial_id), is_begun=True)
+    def _claim_interrupted(self, trials: list[FrozenTrial]) -> ClaimedTrial | None:
+        """Claim an unfinished trial that no process runs."""
+        for trial in trials:
+            if trial.state == TrialState.WAITING:  # a process was killed in _claim_new
+                return self._start_queued()
+            is_other = trial.state == TrialState.RUNNING and trial.number not in self.claims
+            if is_other and self._acquire(trial.number):
+                return self._read_claim(open_trial(self.study, trial.number), is_resumed=True)
         return None
 
-    def _ask(self, trials: list[FrozenTrial]) -> Taken:
-        """A new trial. Its values are chosen in a copy of the study and stored in one step: a kill cannot part them."""
+    def _claim_new(self, trials: list[FrozenTrial]) -> ClaimedTrial:
+        """Claim a new trial.
+
+        Its values are drawn in a copy of the study and stored in one step, so that a kill leaves all of them or none.
+        """
         seed = derive(self.seed, "search", len(trials)) % 2**32
-        # TPE is multivariate by itself, and has the running trials of other processes in mind (constant_liar).
+        # TPE is multivariate and takes running trials into account (constant_liar) by default.
         samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
         copy = optuna.create_study(sampler=samplers[self.sampler](seed=seed), direction="maximize")
         copy.add_trials(trials)
-        values = copy.ask({name: each.distribution for name, each in self.space.items()}).params
+        values = copy.ask({name: parameter.distribution for name, parameter in self.space.items()}).params
         self.study.enqueue_trial(values)
-        return self._begin()
+        return self._start_queued()
 
-    def _begin(self) -> Taken:
-        """The trial that waits."""
+    def _start_queued(self) -> ClaimedTrial:
         trial = self.study.ask()
-        self._hold(trial.number)
-        return self._taken(trial, is_begun=False)
+        self._acquire(trial.number)
+        return self._read_claim(trial, is_resumed=False)
 
-    def _taken(self, trial: optuna.Trial, is_begun: bool) -> Taken:
-        values = {name: suggest(trial, name, each.distribution) for name, each in self.space.items()}
-        return Taken(trial.number, trial._trial_id, values, is_begun)
+    def _read_claim(self, trial: optuna.Trial, is_resumed: bool) -> ClaimedTrial:
+        values = {name: _read_value(trial, name, parameter.distribution) for name, parameter in self.space.items()}
+        return ClaimedTrial(trial.number, values, is_resumed)
 
-    def _hold(self, number: int) -> bool:
+    def _acquire(self, number: int) -> bool:
+        """Lock a trial for this process; return False if another process runs it."""
         lock = self.folder.lock(f"{number}.taken")
         with contextlib.suppress(Timeout):
             lock.acquire(blocking=False)
-            self.held[number] = lock
+            self.claims[number] = lock
             return True
         return False
 
-    def is_anyones(self, number: int) -> bool:
-        """Whether a process, perhaps this one, is at a trial."""
-        if number in self.held:
+    def is_running(self, number: int) -> bool:
+        """Tell whether any process runs a trial."""
+        if number in self.claims:
             return True
         try:
             with self.folder.lock(f"{number}.taken").acquire(blocking=False):
@@ -214,19 +142,19 @@ class Search:
         except Timeout:
             return True
 
-    def tell(self, trial: Taken, outcome: Outcome | None) -> None:
-        """Note what a trial came to, and let go of it; None leaves it to be continued."""
-        with self.folder.lock("study"):  # or who has just read that it runs would take it next
+    def release_trial(self, trial: ClaimedTrial, outcome: Outcome | None) -> None:
+        """Store the outcome of a trial and unlock it; None leaves it to be resumed."""
+        with self.folder.lock("study"):  # a process that has just read it as running would claim it otherwise
             if outcome is not None:
                 if outcome.reason:
-                    optuna.trial.Trial(self.study, trial.id).set_user_attr(REASON, outcome.reason)
-                self.study.tell(trial.number, outcome.value, outcome.state)
-            self.held.pop(trial.number).release()
+                    open_trial(self.study, trial.number).set_user_attr(FAILURE_REASON, outcome.reason)
+                self.study.tell(trial.number, outcome.accuracy, outcome.state)
+            self.claims.pop(trial.number).release()
 
 
-def suggest(trial: optuna.Trial, name: str, distribution: optuna.distributions.BaseDistribution) -> Any:
-    """A value by Optuna's public ways to ask for one."""
-    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+def _read_value(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    """Return the value that the study holds for a parameter."""
+    if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)
-    ask = trial.suggest_int if isinstance(distribution, optuna.distributions.IntDistribution) else trial.suggest_float
-    return ask(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)  # type: ignore[attr-defined]
+    suggest = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float
+    return suggest(name, distribution.low, distribution.high, step=distribution.step, log=distribution.log)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The end of a search: its trials as a table, the best one and how to go on."""
+"""Terminal output of a search: its start, its table of trials and its best trial."""
 
 import shlex
 from collections import Counter
@@ -13,126 +13,139 @@ from viewfinder.evaluation.settings import shorten_keys
 from viewfinder.reporting.charts.search import Axis
 from viewfinder.reporting.tables import measure_width, open_console
 from viewfinder.runs.folder import RunFolder
-from viewfinder.sweeps.search.space import LOG_FACTOR, Space, Typed
-from viewfinder.sweeps.search.study import REASON, STARTUP, WARMUP, Search
+from viewfinder.sweeps.search.folder import STARTUP_TRIALS, WARMUP_EPOCHS
+from viewfinder.sweeps.search.space import LOG_FACTOR, SearchSpec, Space
+from viewfinder.sweeps.search.study import FAILURE_REASON, Search
 
 PRUNING = (
-    f"pruned is a trial that is below the median of the complete ones at the\n"
-    f"         same epoch, from epoch {WARMUP} on, once {STARTUP} are complete"
+    f"a trial is pruned if it is below the median of the complete ones at the\n"
+    f"         same epoch, from epoch {WARMUP_EPOCHS} on, once {STARTUP_TRIALS} are complete"
 )
-ORDER = ("complete", "pruned", "failed", "running", "interrupted")
+ENDED = ("complete", "pruned", "failed")
+STATUSES = (*ENDED, "running", "interrupted")
 
 
-def trial_table(search: Search) -> pd.DataFrame:
-    """A row a trial, the best first: trial, a column a parameter, status, epochs, best accuracy, why it failed."""
+def build_trial_table(search: Search) -> pd.DataFrame:
+    """Tabulate trials, the best first.
+
+    Returns:
+        Columns trial, one for each parameter, status, epochs, accuracy (best validation accuracy) and reason.
+    """
+    names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
     rows = []
-    for each in search.trials():
-        states = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-        status = states.get(each.state) or ("running" if search.is_anyones(each.number) else "interrupted")
-        accuracies = [*each.intermediate_values.values(), *([each.value] if status == "complete" else [])]
+    for trial in search.trials():
+        status = names.get(trial.state) or ("running" if search.is_running(trial.number) else "interrupted")
+        accuracies = [*trial.intermediate_values.values(), *([trial.value] if status == "complete" else [])]
         rows.append({
-            "trial": each.number,
-            **{name: each.params.get(name) for name in search.space},
+            "trial": trial.number,
+            **{name: trial.params.get(name) for name in search.space},
             "status": status,
-            "epochs": each.last_step or 0,
+            "epochs": trial.last_step or 0,
             "accuracy": max((value for value in accuracies if value is not None), default=None),
-            "reason": each.user_attrs.get(REASON, ""),
+            "reason": trial.user_attrs.get(FAILURE_REASON, ""),
         })  # fmt: skip
-    rows.sort(key=lambda row: (ORDER.index(row["status"]), -(row["accuracy"] or 0), row["trial"]))
+    rows.sort(key=lambda row: (STATUSES.index(row["status"]), -(row["accuracy"] or 0), row["trial"]))
     return pd.DataFrame(rows, columns=["trial", *search.space, "status", "epochs", "accuracy", "reason"])
 
 
-class Again(NamedTuple):
-    """What was typed, to be typed again."""
+class SearchCommand(NamedTuple):
+    """Command line that continues a search."""
 
     overrides: list[str]
     name: str
     sampler: str
     is_pruning: bool
 
-    def command(self, total: int) -> str:
+    def format(self, total: int) -> str:
+        """Return the command for this total number of trials."""
         options = ["--sampler", self.sampler] if self.sampler != "tpe" else []
         options += [] if self.is_pruning else ["--no-prune"]
         words = ["viewfinder", "search", *self.overrides, "--name", self.name, *options, "--trials", str(total)]
         return shlex.join(words)
 
 
-def say_search(search: Search, again: Again, total: int) -> None:
-    """Where, how much of it there is, what is searched and how."""
+def print_start(search: Search, search_command: SearchCommand, total: int) -> None:
+    """Print the folder, the number of trials, the method and the space of a search."""
     terminal = open_console()
-    states = [each.state for each in search.trials()]
-    finished = sum(state.is_finished() for state in states)
-    before = f", {finished} of them finished" if states else ""
-    terminal.print(f"search   {search.folder.path}: {total} trials{before}", soft_wrap=True)
-    how = "tree-structured Parzen estimators (TPE)" if again.sampler == "tpe" else "random values"
-    terminal.print(f"         by {how}")
-    terminal.print(f"         {PRUNING if again.is_pruning else 'no trial is pruned'}")
-    for number, (name, each) in enumerate(search.space.items()):
-        terminal.print(printable(f"{'' if number else 'space':8} {name}: {each}"), soft_wrap=True)
-    if any(each.is_log_by_rule for each in search.space.values()):
-        terminal.print(f"         log, since the bounds are {LOG_FACTOR} times apart: tag(linear, ...) undoes it")
+    states = [trial.state for trial in search.trials()]
+    ended = sum(state.is_finished() for state in states)
+    progress = f", {ended} of them finished" if states else ""
+    terminal.print(f"search   {search.folder.path}: {total} trials{progress}", soft_wrap=True)
+    is_tpe = search_command.sampler == "tpe"
+    terminal.print(f"sampler  {'tree-structured Parzen estimator (TPE)' if is_tpe else 'random values'}")
+    terminal.print(f"pruning  {PRUNING if search_command.is_pruning else 'off'}")
+    for index, (name, parameter) in enumerate(search.space.items()):
+        terminal.print(printable(f"{'' if index else 'space':8} {name}: {parameter}"), soft_wrap=True)
+    if any(parameter.is_log_by_default for parameter in search.space.values()):
+        note = f"log scale for bounds {LOG_FACTOR} times apart or more; tag(linear, ...) avoids it"
+        terminal.print(f"         {note}")
     terminal.print()
 
 
-def print_summary(search: Search, typed: Typed, table: pd.DataFrame, again: Again, total: int) -> None:
-    """The table, what failed and why, the best trial's command and test scores, and how to go on.
+def print_summary(
+    search: Search, spec: SearchSpec, table: pd.DataFrame, search_command: SearchCommand, total: int
+) -> None:
+    """Print the trials, the reasons of failures, the best trial's scores and command, and how to continue.
 
     Args:
-        total: trials that were asked for.
+        search: the search.
+        spec: its specification.
+        table: its trials, from `build_trial_table`.
+        search_command: command that continues it.
+        total: requested number of trials.
     """
     terminal = open_console()
     counts = Counter(table["status"])
-    said = ", ".join(f"{counts[status]} {status}" for status in ORDER if counts[status])
-    terminal.print(f"search {search.folder.path}: {said}\n", soft_wrap=True)
-    drawn = _drawn(table, search.space, is_narrow=False)
-    if measure_width(drawn) > terminal.width:
-        drawn = _drawn(table, search.space, is_narrow=True)
-    terminal.print(drawn)
+    statuses = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+    terminal.print(f"search {search.folder.path}: {statuses}\n", soft_wrap=True)
+    formatted = _format_table(table, search.space, is_narrow=False)
+    if measure_width(formatted) > terminal.width:
+        formatted = _format_table(table, search.space, is_narrow=True)
+    terminal.print(formatted)
     for row in table.to_dict("records"):
         if row["status"] == "failed":
             terminal.print(printable(f"trial {row['trial']} failed: {row['reason']}"), soft_wrap=True)
     if counts["complete"]:
         best = search.study.best_trial
-        scores = RunFolder(search.folder.trial(best.number)).read_scores()["best"]
+        scores = RunFolder(search.folder.trial_folder(best.number)).read_scores()["best"]
         val, test = (scores[split]["accuracy"] for split in ("val", "test"))
         terminal.print(f"\nbest     trial {best.number}: val accuracy {val:.4f}, test accuracy {test:.4f}, F1 "
                        f"{scores['test']['f1']:.4f} at epoch {scores['epoch']}", soft_wrap=True)  # fmt: skip
-        terminal.print("         chosen by validation alone", style="dim")
-        words = ["viewfinder", "train", *typed.words(best.params)]
-        terminal.print(f"repeat   {shlex.join(words)}", soft_wrap=True)
+        terminal.print("         selected by validation accuracy alone", style="dim")
+        repeat = shlex.join(["viewfinder", "train", *spec.build_overrides(best.params)])
+        terminal.print(f"repeat   {repeat}", soft_wrap=True)
     terminal.print(f"chart    {search.folder.chart}", soft_wrap=True)
-    finished = sum(counts[status] for status in ORDER[:3])
-    is_over = finished >= total
-    terminal.print(f"{'more' if is_over else 'go on':8} {again.command(2 * total if is_over else total)}",
-                   soft_wrap=True)  # fmt: skip
+    is_complete = sum(counts[status] for status in ENDED) >= total
+    label, next_total = ("more", 2 * total) if is_complete else ("continue", total)
+    terminal.print(f"{label:8} {search_command.format(next_total)}", soft_wrap=True)
 
 
-def axes_of(space: Space) -> dict[str, Axis]:
-    """Of the numeric parameters, what the chart needs to know."""
+def describe_axes(space: Space) -> dict[str, Axis]:
+    """Return the range and scale of each numeric parameter, for its chart."""
     return {
-        name: Axis(each.distribution.low, each.distribution.high, each.scale)  # type: ignore[attr-defined]
-        for name, each in space.items()
-        if each.is_numeric
+        name: Axis(parameter.distribution.low, parameter.distribution.high, parameter.scale)  # type: ignore[attr-defined]
+        for name, parameter in space.items()
+        if parameter.is_numeric
     }
 
 
-def _drawn(table: pd.DataFrame, space: Space, is_narrow: bool) -> Table:
-    """A column a parameter; or, where they do not fit beside each other, all values in one."""
+def _format_table(table: pd.DataFrame, space: Space, is_narrow: bool) -> Table:
+    """Format trials with a column for each parameter, or with all values in one column if it must be narrow."""
     names = shorten_keys(set(space))
     columns = ["values"] if is_narrow else list(names.values())
-    drawn = Table(box=None, pad_edge=False)
+    formatted = Table(box=None, pad_edge=False)
     for column in ("trial", *columns, "status", "epochs", "val accuracy"):
         is_number = column in ("trial", "epochs", "val accuracy")
-        drawn.add_column(printable(column), justify="right" if is_number else "left", overflow="fold", no_wrap=False)
+        formatted.add_column(printable(column), justify="right" if is_number else "left", overflow="fold")
     for row in table.to_dict("records"):
-        values = {name: _said(row[key]) for key, name in names.items()}
+        values = {name: _format_value(row[key]) for key, name in names.items()}
         cells = [" ".join(f"{name}={value}" for name, value in values.items())] if is_narrow else values.values()
         accuracy = "" if pd.isna(row["accuracy"]) else f"{row['accuracy']:.4f}"
-        drawn.add_row(str(row["trial"]), *map(printable, cells), row["status"], str(row["epochs"]), accuracy)
-    return drawn
+        formatted.add_row(str(row["trial"]), *map(printable, cells), row["status"], str(row["epochs"]), accuracy)
+    return formatted
 
 
-def _said(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

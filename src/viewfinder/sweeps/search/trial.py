@@ -1,4 +1,4 @@
-"""A trial that is a training: a run folder, begun or continued, whose epochs are reported to the study."""
+"""Trials that train a network, and report each epoch to the study."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,30 +8,34 @@ from typing import Any
 
 import optuna
 from omegaconf import DictConfig, OmegaConf
+from optuna.trial import TrialState
 
 from viewfinder.config.overrides import STAGE, compose_config
-from viewfinder.errors import Problem, UserError
+from viewfinder.errors import FAILED, Problem, UserError
 from viewfinder.experiment.build import check_config
 from viewfinder.runs.create import write_failure
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.naming import make_dated_folder
-from viewfinder.sweeps.job import FAILED, Job, run_job
-from viewfinder.sweeps.search.space import Typed, check_corners
-from viewfinder.sweeps.search.study import Outcome, SearchFolder, Taken, TrialState
+from viewfinder.sweeps.job import Job, run_job
+from viewfinder.sweeps.search.folder import SearchFolder
+from viewfinder.sweeps.search.optuna_internals import open_trial
+from viewfinder.sweeps.search.space import SearchSpec, check_corners
+from viewfinder.sweeps.search.study import ClaimedTrial, Outcome
 
 
-def begin(typed: Typed, name: str | None) -> SearchFolder:
-    """A new search, once every choice and bound has been seen to work, or the one that is there already.
+def prepare_search(spec: SearchSpec, name: str | None) -> SearchFolder:
+    """Create a search after checking every choice and bound, or continue the existing one.
 
     Args:
-        name: of its folder in output_dir; None makes a dated one.
+        spec: what to search.
+        name: folder below output_dir; None for a dated one.
 
     Raises:
-        UserError: if a value cannot work, or another search, or something else, is there.
+        UserError: if a value is invalid, or the folder holds another search or something else.
     """
-    output = Path(typed.first.output_dir)
-    if name is not None and (folder := SearchFolder(output / name)).frozen.is_file():
-        folder.begin(typed)
+    output_dir = Path(spec.example.output_dir)
+    if name is not None and (folder := SearchFolder(output_dir / name)).spec.is_file():
+        folder.create_or_continue(spec)
         return folder
     names: dict[str, None] = {}
 
@@ -39,42 +43,43 @@ def begin(typed: Typed, name: str | None) -> SearchFolder:
         names[str(cfg.name)] = None
         check_config(cfg)
         if (devices := cfg.trainer.get("devices", 1)) != 1:
-            rule = "a search runs each of its trials in a single process"
+            rule = "must be 1: a search runs each trial in a single process"
             raise UserError(STAGE, [Problem("trainer.devices", rule, str(devices))])
 
-    check_corners(typed, check)
-    folder = SearchFolder(output / name if name is not None else make_dated_folder(output / "-".join(names)))
-    folder.begin(typed)
+    check_corners(spec, check)
+    folder = SearchFolder(output_dir / name if name is not None else make_dated_folder(output_dir / "-".join(names)))
+    folder.create_or_continue(spec)
     return folder
 
 
 @dataclass
-class Training:
-    """An objective: the best validation accuracy of a run. Called with a trial, in that trial's process."""
+class TrainingObjective:
+    """Best validation accuracy of a training; called in the trial's process."""
 
     folder: SearchFolder
-    typed: Typed
+    spec: SearchSpec
     is_pruning: bool
 
-    def __call__(self, trial: Taken) -> int:
-        """Train; the exit code, as viewfinder.sweeps.job has it."""
-        words = self.typed.words(trial.values)
-        sys.argv = ["viewfinder", "train", *words]  # what run.json names as the command
+    def __call__(self, trial: ClaimedTrial) -> int:
+        """Train the trial's run, and return an exit code as `run_job` does."""
+        overrides = self.spec.build_overrides(trial.values)
+        sys.argv = ["viewfinder", "train", *overrides]  # recorded as the command in run.json
         sys.orig_argv = [sys.executable, *sys.argv]
-        path = self.folder.trial(trial.number)
+        path = self.folder.trial_folder(trial.number)
         try:
-            # An earlier process of this trial may be saving yet, after the search that started it was killed.
+            # A process of this trial may still be saving after its search was killed.
             with self.folder.lock(f"{trial.number}.process"):
-                cfg: Any = OmegaConf.to_container(compose_config(words))
-                return run_job(Job(path, cfg, words), Reports(self.folder.study(self.is_pruning), trial))
+                config: Any = OmegaConf.to_container(compose_config(overrides))
+                reporter = EpochReporter(self.folder.load_study(self.is_pruning), trial)
+                return run_job(Job(path, config, overrides), reporter)
         except UserError as error:
             print(error, file=sys.stderr)
-            self._write_failure(path, words, error.reason)
+            self.record_failure(trial, error.reason)
             return FAILED
 
-    def outcome(self, trial: Taken) -> Outcome | None:
-        """What run.json says; None where there is something left to do."""
-        run = RunFolder(self.folder.trial(trial.number))
+    def read_outcome(self, trial: ClaimedTrial) -> Outcome | None:
+        """Read the outcome of a trial's run, or None if the run has not ended."""
+        run = RunFolder(self.folder.trial_folder(trial.number))
         if not run.run.is_file():
             return None
         facts = run.read_run()
@@ -84,26 +89,30 @@ class Training:
             return Outcome(TrialState.PRUNED)
         return Outcome(TrialState.FAIL, reason=facts.get("error", "")) if facts["status"] == "failed" else None
 
-    def lost(self, trial: Taken, reason: str) -> None:
-        path = self.folder.trial(trial.number)
-        self._write_failure(path, self.typed.words(trial.values), reason)
-
-    def _write_failure(self, path: Path, words: list[str], reason: str) -> None:
-        settings: Any = OmegaConf.to_container(self.typed.first)
-        write_failure(path, settings, words, reason)
+    def record_failure(self, trial: ClaimedTrial, reason: str) -> None:
+        """Write to run.json why the trial failed."""
+        config: Any = OmegaConf.to_container(self.spec.example)
+        path, overrides = self.folder.trial_folder(trial.number), self.spec.build_overrides(trial.values)
+        write_failure(path, config, overrides, reason)
 
 
-class Reports:
-    """Reports each epoch's validation accuracy to the study once, whatever was killed when; asks whether to prune."""
+class EpochReporter:
+    """Callback that reports the validation accuracy of each epoch once, even across kills.
 
-    def __init__(self, study: optuna.Study, trial: Taken):
-        self.trial = optuna.trial.Trial(study, trial.id)
-        (known,) = (each for each in study.get_trials(deepcopy=False) if each.number == trial.number)
-        self.reported = set(known.intermediate_values)
+    Args:
+        study: the study.
+        trial: the trial to report.
+    """
+
+    def __init__(self, study: optuna.Study, trial: ClaimedTrial):
+        self.trial = open_trial(study, trial.number)
+        (stored,) = (known for known in study.get_trials(deepcopy=False) if known.number == trial.number)
+        self.reported_epochs = set(stored.intermediate_values)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Report new rows of metrics.csv, and return whether to prune the trial."""
         for row in rows:
-            if row["epoch"] not in self.reported:
+            if row["epoch"] not in self.reported_epochs:
                 self.trial.report(row["val/accuracy"], row["epoch"])
-                self.reported.add(row["epoch"])
+                self.reported_epochs.add(row["epoch"])
         return self.trial.should_prune()

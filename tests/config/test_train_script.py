@@ -38,7 +38,7 @@ def run_train_script(working_folder: Path, *words: str) -> str:
         (("+optimizer.lrr=1",), "Did you mean optimizer.lr?"),
         (("-m", "optimizer.lrr=1,2"), "Did you mean optimizer.lr?"),
         (("-m", "model=mlp,simple_cn"), "Did you mean simple_cnn?"),
-        (("optimizer.lr=(1",), "cannot be parsed"),
+        (("optimizer.lr=(1",), "cannot be parsed: extraneous input '('"),
         (("loss=5",), "is a group of keys"),
         (("optimizer.lr", "=", "0.1"), "Write key=value without spaces"),
         (("-m", "seed=1,2", "run_dir=x"), "output_dir=PATH"),

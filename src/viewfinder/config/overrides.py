@@ -126,14 +126,20 @@ def _parse(overrides: list[str]) -> tuple[list[Override], list[Problem]]:
         try:
             override = parse_override(text)
         except HydraException as error:
-            cause = str(error.__cause__ or error).splitlines()[0]
-            problems.append(Problem(text, f"cannot be parsed: {cause}", remedy=remedy))
+            problems.append(Problem(text, f"cannot be parsed: {_summarise_syntax_error(error)}", remedy=remedy))
             continue
         if override.key_or_group:
             parsed.append(override)
         else:
             problems.append(Problem(text, "cannot be parsed: there is no key before the =", remedy=remedy))
     return parsed, problems
+
+
+def _summarise_syntax_error(error: HydraException) -> str:
+    """Return Hydra's reason without the override and the list of tokens that its grammar expects."""
+    first, *rest = str(error.__cause__ or error).splitlines()
+    reason = rest[0] if rest and first.startswith("Error parsing override") else first
+    return reason.partition(" expecting ")[0]
 
 
 def _validate_choice(override: Override, options: list[str]) -> list[Problem]:

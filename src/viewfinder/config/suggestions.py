@@ -74,7 +74,7 @@ def _describe_phase_key(override: Override, known: Collection[str]) -> list[Prob
     names = [key.removeprefix("phases.") for key in known if key.startswith("phases.") and key.count(".") == 1]
     text = override.input_line or override.key_or_group
     if name not in names and not did_you_mean(name, names):
-        rule = f"unknown phase {name}; the phases are {join_names(names) or 'none'}"
+        rule = f"unknown phase {name}; phases: {join_names(names) or 'none'}"
         remedy = "Define it in a file of your own, such as conf/phases/mine.yaml, and add phases=mine."
         if not names:
             remedy = "Add phases=fine_tune, or phases=mine with a file of your own, conf/phases/mine.yaml."

@@ -1,16 +1,22 @@
 """Files and Python code that README.md and docs/ show work as they stand."""
 
+import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 from conftest import ROOT
 from omegaconf import OmegaConf
 from pages import FILE, PAGES, Command, list_commands, own_words, read_blocks, write_files
 
+import viewfinder
 from viewfinder.config.overrides import compose_config
+from viewfinder.errors import UserError
 from viewfinder.experiment.run import run_experiment
 
 SMALL = ["trainer.max_epochs=1", "trainer.limit_batches=2", "trainer.accelerator=cpu", "trainer.threads=1"]
@@ -55,9 +61,27 @@ def test_the_python_code_that_is_shown_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run_experiment(compose_config(["model=mlp", "data=digits", *SMALL, "run_dir=RUN"]))
+    viewfinder.train("model=mlp", "data=digits", *SMALL, "run_dir=RUN")
     for block in read_blocks("docs/python.md", "python"):
         assert not FILE.match(block)
         capsys.readouterr()
         exec(compile(block, "docs/python.md", "exec"), {})
         assert capsys.readouterr().out.strip()
+
+
+def test_a_run_is_trained_and_loaded_from_python_as_by_the_commands(tmp_path: Path) -> None:
+    scores = viewfinder.train("model=mlp", "data=digits", *SMALL, f"run_dir={tmp_path / 'run'}")
+    assert json.loads((tmp_path / "run" / "scores.json").read_text()) == scores
+    run = viewfinder.load_run(tmp_path / "run", weights="last", overrides=["data.split_seed=42"])
+    images = run.open_data("test").images["test"]
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    pixels, _ = images.gather(torch.arange(3))
+    probabilities = run.logits(pixels).softmax(1)
+    np.testing.assert_allclose(probabilities, table.filter(like="p_").head(3), atol=1e-5)
+    with pytest.raises(UserError, match=r"optimizer\.lrr"):
+        viewfinder.train("optimizer.lrr=1")
+
+
+def test_importing_viewfinder_imports_neither_torch_nor_hydra() -> None:
+    code = "import sys, viewfinder; assert not {'torch', 'hydra', 'omegaconf'} & set(sys.modules); viewfinder.train"
+    subprocess.run([sys.executable, "-c", code], check=True)

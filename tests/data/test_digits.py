@@ -5,7 +5,7 @@ from image_data import open_data
 from image_files import assert_equal
 from sklearn.datasets import load_digits
 
-from viewfinder.data.sources.digits import Digits
+from viewfinder.data.sources.digits import Digits, read_digits
 
 
 def test_digits_are_scikit_learns_levels_on_0_to_255() -> None:
@@ -24,3 +24,10 @@ def test_three_channels_of_grey_images_are_the_grey_thrice() -> None:
     assert (colour.in_channels, colour.image_shape) == (3, (3, 8, 8))
     for name in grey.images:
         assert_equal(colour.images[name].pixels, np.repeat(grey.images[name].pixels.numpy(), 3, axis=1))
+
+
+def test_the_source_alone_lists_all_digits_for_training() -> None:
+    class_names, splits = read_digits()
+    assert class_names == [str(number) for number in range(10)]
+    assert list(splits) == ["train"]
+    assert len(splits["train"]) == len(splits["train"].content) == 1797

@@ -11,7 +11,7 @@ from image_files import noise, write_folder
 
 from viewfinder.data.sources.digits import Digits
 from viewfinder.data.sources.image_folder import ImageFolder
-from viewfinder.data.split import Split, split_randomly
+from viewfinder.data.split import ImageRows, Rows, Split, complete_splits, split_randomly
 from viewfinder.errors import UserError
 
 
@@ -110,3 +110,16 @@ def test_splits_of_one_tensor_share_it() -> None:
     data = open_data(Digits(), 8)
     bases = {pictures.rows.base.data_ptr() for pictures in data.images.values()}
     assert len(bases) == 1
+
+
+def test_given_splits_are_kept_and_missing_ones_are_drawn_from_training() -> None:
+    given = {"train": make_split(list(range(40))), "test": make_split([1, 2, 3])}
+    splits = complete_splits(given, {"val": 0.25, "test": 0.5}, seed=0, stratify=False)
+    assert list(splits) == ["train", "val", "test"]
+    assert splits["test"] is given["test"]
+    assert sorted([*splits["train"].labels, *splits["val"].labels]) == list(range(40))
+    assert len(splits["val"]) == 10
+
+
+def test_image_rows_keep_their_earlier_name() -> None:
+    assert Rows is ImageRows

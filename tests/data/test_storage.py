@@ -12,6 +12,8 @@ import torch
 from image_data import Coloured, Listed, collect_batches, open_data, open_stored
 from image_files import noise, save_image, write_album, write_mixed_folder
 
+from viewfinder.data.resize import Resize
+from viewfinder.data.storage import store_images
 from viewfinder.errors import UserError
 
 
@@ -121,3 +123,17 @@ def test_a_users_source_only_needs_to_list_its_files(tmp_path: Path) -> None:
     ours, theirs = open_data(Listed(root=album), 8), open_stored(album, "memory")
     for split in ("train", "val", "test"):
         assert torch.equal(ours.images[split].pixels, theirs.images[split].pixels)
+
+
+def test_files_are_stored_without_a_data_module(tmp_path: Path) -> None:
+    paths = sorted(write_album(tmp_path).rglob("*.png"))
+    files = {"train": (paths, torch.arange(len(paths)))}
+    stored = store_images(files, 3, Resize(8, 8), "memory")
+    streamed = store_images(files, 3, Resize(8, 8), "stream", workers=1)
+    assert (stored.image_shape, stored.unreadable) == ((3, 8, 8), {"train": {}})
+    for ours, theirs in zip(
+        stored.images["train"].gather(torch.tensor([5, 0])),
+        streamed.images["train"].gather(torch.tensor([5, 0])),
+        strict=True,
+    ):
+        assert torch.equal(ours, theirs)

@@ -19,7 +19,7 @@ from torch import nn
 from viewfinder.config.overrides import compose_config
 from viewfinder.data.batches import Batch, Chunk
 from viewfinder.data.module import ImageData
-from viewfinder.data.preprocess import preprocess_of
+from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything
 from viewfinder.errors import UserError
 from viewfinder.evaluation.lr_curve import Curve, is_diverged, propose_rate, smooth_losses
@@ -82,7 +82,7 @@ def test_the_curve_is_that_of_a_plain_loop_with_the_same_rates_and_batches(
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")
     network = build_network(cfg, data.in_channels, len(data.class_names))
-    preprocess = preprocess_of(network)
+    preprocess = get_preprocess(network)
     data.load(preprocess.image_size)
     parameters = list(network.parameters())
     plain: torch.optim.Optimizer = torch.optim.Adam(parameters)

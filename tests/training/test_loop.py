@@ -16,8 +16,8 @@ from torch import Tensor
 from viewfinder.config.overrides import compose_config
 from viewfinder.data.batches import Batch, Chunk
 from viewfinder.data.module import ImageData
-from viewfinder.data.preprocess import preprocess_of
-from viewfinder.data.seeding import derive, seed_everything, seed_torch
+from viewfinder.data.preprocess import get_preprocess
+from viewfinder.data.seeding import derive_seed, seed_everything, seed_torch
 from viewfinder.experiment.build import build_classifier, build_network, open_data
 from viewfinder.runs.folder import RunFolder
 from viewfinder.training.classifier import Classifier
@@ -107,7 +107,7 @@ def test_the_loop_ends_with_the_weights_that_lightnings_own_ends_with(
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")
     network = build_network(cfg, data.in_channels, len(data.class_names))
-    data.load(preprocess_of(network).image_size)
+    data.load(get_preprocess(network).image_size)
     classifier = build_classifier(cfg, network, data.summarise()["class_counts"])
     batches = len(data.training_order().batch_numbers)
     module = Automatic(classifier, -(-batches // accumulate) * 3)
@@ -147,7 +147,7 @@ def test_the_learning_rate_in_metrics_csv_is_that_of_the_epochs_last_step(
 
 def test_torchs_numbers_follow_from_seed_epoch_and_batch_whatever_else_is_seeded() -> None:
     drawn = []
-    for seed in (seed_everything, seed_torch, lambda *purpose: torch.manual_seed(derive(*purpose))):
+    for seed in (seed_everything, seed_torch, lambda *purpose: torch.manual_seed(derive_seed(*purpose))):
         seed(3, "step", 1, 7)
         drawn.append(torch.rand(5).tolist())
     assert drawn[0] == drawn[1] == drawn[2]

@@ -16,7 +16,7 @@ from torch import nn
 
 from viewfinder.config.overrides import compose_config
 from viewfinder.config.phases import validate_phases
-from viewfinder.data.preprocess import preprocess_of
+from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything
 from viewfinder.errors import UserError
 from viewfinder.experiment.build import build_classifier, build_network, check_config, open_data
@@ -144,7 +144,7 @@ def test_training_in_phases_is_a_plain_loop_that_keeps_the_optimizers_state(
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")
     network = build_network(cfg, data.in_channels, len(data.class_names))
-    data.load(preprocess_of(network))
+    data.load(get_preprocess(network))
     classifier = build_classifier(cfg, network, data.summarise()["class_counts"])
     head, block = network.get_submodule("head.2"), network.get_submodule("head.1")
     batches, state, make = Batches(data, SimpleTrainer()), {}, {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}

@@ -20,7 +20,7 @@ from viewfinder.data.fingerprint import compute_fingerprint
 from viewfinder.data.headers import inspect_splits
 from viewfinder.data.order import CHUNK_SIZE, EpochOrder
 from viewfinder.data.preprocess import Preprocess
-from viewfinder.data.seeding import generator
+from viewfinder.data.seeding import make_generator
 from viewfinder.data.split import SPLITS, Split, complete_splits
 from viewfinder.data.storage import Storage, StoredImages, store_splits
 from viewfinder.data.subset import Classes, check_classes, limit_splits, select_classes
@@ -47,9 +47,9 @@ class ImageData(pl.LightningDataModule):
         classes: names of the classes to select, in any order; labels follow the source's order. Everything else is as
             if the source had no other classes.
         train_fraction: share of the training images to keep.
-        per_class: then keep at most so many training images of each class, drawn with split_seed. A smaller number
-            selects a subset of a larger one's, and the other splits do not change.
-        limit: keep at most so many images of each split; with per_class, equally many training images of each class.
+        per_class: maximum number of training images per class, applied after train_fraction and drawn with split_seed.
+            A smaller number selects a subset of the images of a larger one; other splits do not change.
+        limit: maximum number of images per split; with per_class, equally many training images of each class.
         channels: convert to 1 (grey) or 3 (colour); None keeps the source's.
 
     A source of files may declare `storage`, `workers` and `on_error` as arguments. Experiments set `seed`, `augment`,
@@ -225,7 +225,8 @@ class ImageData(pl.LightningDataModule):
         return batch
 
     def _augment_batch(self, augment: Callable[[Tensor, Generator], Tensor], epoch: int, batch: Batch) -> Tensor:
-        return augment(batch.pixels, generator(self.seed, "augment", epoch, batch.number, device=batch.pixels.device))
+        generator = make_generator(self.seed, "augment", epoch, batch.number, device=batch.pixels.device)
+        return augment(batch.pixels, generator)
 
     def move_to_device(self, device: torch.device) -> None:
         """Gather batches from a copy of the images on the GPU, if there is room."""

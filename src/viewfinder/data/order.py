@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from viewfinder.data.seeding import generator
+from viewfinder.data.seeding import make_generator
 
 CHUNK_SIZE = 50
 """Batches that Lightning receives at once; its overhead per call is a hundredth of them."""
@@ -27,7 +27,7 @@ class ChunkIndices(NamedTuple):
 class EpochOrder(Sampler[ChunkIndices]):
     """Sampler of chunks whose order depends on (seed, epoch) alone, so that any epoch can be repeated.
 
-    A shuffled epoch leaves out a last batch of one image, because batch norm has no variance for it.
+    A shuffled epoch leaves out a last batch of a single image, for which batch norm has no variance.
 
     Args:
         count: images in the split.
@@ -62,7 +62,7 @@ class EpochOrder(Sampler[ChunkIndices]):
         """of this process"""
         self.epoch = 0
         self.resume_position: tuple[int, int] = (0, 0)
-        """(epoch, batches): this process has trained on so many batches of that epoch, which are left out"""
+        """(epoch, batches): number of batches of that epoch to leave out, because this process has trained on them"""
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -75,7 +75,7 @@ class EpochOrder(Sampler[ChunkIndices]):
         if self.seed is None:
             order = torch.arange(self.rank, self.count, self.world_size)
         else:
-            order = torch.randperm(self.count, generator=generator(self.seed, "order", self.epoch))
+            order = torch.randperm(self.count, generator=make_generator(self.seed, "order", self.epoch))
         resume_epoch, trained_batches = self.resume_position
         skipped = trained_batches if resume_epoch == self.epoch else 0
         for start in range(0, len(self.batch_numbers), self.chunk_size):

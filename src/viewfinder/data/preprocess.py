@@ -64,7 +64,7 @@ class Preprocess:
         return self.resize._replace(height=shared_size[0], width=shared_size[1], cover=cover and shared_size)
 
 
-def preprocess_of(network: nn.Module) -> Preprocess:
+def get_preprocess(network: nn.Module) -> Preprocess:
     """Return a network's attribute `preprocess`.
 
     Raises:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 Interpolation = Literal["bilinear", "bicubic"]
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 MAX_RESIZED_AREA = 16
-"""An image that would be resized to more than so many times the result's area is cropped first, to save memory."""
+"""Ratio of the resized area to the result's area above which an image is cropped first, to save memory."""
 
 
 class Resize(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from viewfinder.data.seeding import derive
+from viewfinder.data.seeding import derive_seed
 from viewfinder.errors import Problem, UserError
 
 SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
@@ -85,14 +85,14 @@ def split_randomly(
     """Draw splits from a pool; the rest is 'train'. The result depends on the seed and the pool's order alone.
 
     Args:
-        fractions: name of each split to draw -> its share of the pool.
+        fractions: split -> share of the pool.
         stratify: keep each class's share in every split, to within one image.
         settings: key -> value named by the error; data.<name>_fraction by default.
 
     Raises:
         UserError: if a split would be empty.
     """
-    order = np.random.RandomState(derive(seed, "split") % 2**32).permutation(len(pool))
+    order = np.random.RandomState(derive_seed(seed, "split") % 2**32).permutation(len(pool))
     sizes = [round(fraction * len(pool)) for fraction in fractions.values()]
     sizes.append(len(pool) - sum(sizes))
     if stratify:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from viewfinder.config.instantiate import STAGE
 from viewfinder.config.validate import Text
-from viewfinder.data.seeding import derive
+from viewfinder.data.seeding import derive_seed
 from viewfinder.data.split import Split, split_randomly
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 
@@ -83,8 +83,8 @@ def limit_splits(
 
     Args:
         train_fraction: share of the training images to keep.
-        per_class: then keep at most so many training images of each class.
-        limit: keep at most so many images of each split; with `per_class`, equally many training images of each class.
+        per_class: maximum number of training images per class, applied after `train_fraction`.
+        limit: maximum number of images per split; with `per_class`, equally many training images of each class.
 
     Raises:
         UserError: if `train_fraction` leaves no training images.
@@ -93,7 +93,7 @@ def limit_splits(
     if round((1 - train_fraction) * len(limited["train"])):
         settings = {"data.train_fraction": train_fraction}
         rest = {"rest": 1 - train_fraction}
-        train_seed = derive(seed, "train_fraction")
+        train_seed = derive_seed(seed, "train_fraction")
         limited["train"] = split_randomly(limited["train"], rest, train_seed, stratify, settings)["train"]
     if per_class is not None:
         limited["train"] = limit_per_class(limited["train"], per_class, limit, seed)
@@ -101,20 +101,21 @@ def limit_splits(
         for name, split in limited.items():
             if limit < len(split):
                 rest = {"rest": 1 - limit / len(split)}
-                split_seed = derive(seed, "limit", name)
+                split_seed = derive_seed(seed, "limit", name)
                 limited[name] = split_randomly(split, rest, split_seed, stratify, {"data.limit": limit})["train"]
     return limited
 
 
 def limit_per_class(split: Split, per_class: int, limit: int | None, seed: int) -> Split:
-    """Draw at most so many images of each class, depending on the seed and the split alone.
+    """Draw up to `per_class` images of each class.
 
-    The images drawn for a smaller `per_class` are among those drawn for a larger one.
+    The result depends on the seed and the split alone. The images drawn for a smaller `per_class` are among those drawn
+    for a larger one.
 
     Args:
-        limit: largest total; equally many images of each class, as far as there are.
+        limit: maximum total; equally many images of each class, as far as available.
     """
-    order = np.random.RandomState(derive(seed, "per_class") % 2**32).permutation(len(split))
+    order = np.random.RandomState(derive_seed(seed, "per_class") % 2**32).permutation(len(split))
     labels = split.labels[order]
     rank = pd.Series(labels).groupby(labels).cumcount().to_numpy()  # 0 for the first image of its class
     by_rank = order[np.argsort(rank, kind="stable")]

@@ -13,7 +13,7 @@ from viewfinder.config.phases import read_phases, validate_phase_epochs, validat
 from viewfinder.config.trust import TrustPolicy, parse_allow, untrusted_packages, validate_allow
 from viewfinder.config.validate import Text, Whole, validate_arguments
 from viewfinder.data.module import ImageData
-from viewfinder.data.preprocess import preprocess_of
+from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything, seed_torch
 from viewfinder.errors import Problem, UserError
 from viewfinder.models.state_dict import WeightsMismatchError
@@ -127,7 +127,7 @@ def build_network(cfg: DictConfig, channels: int, classes: int, load_weights: bo
         rule = f"gives a {type(network).__name__}, not a torch.nn.Module"
         remedy = "Name a class that is a subclass of torch.nn.Module."
         raise UserError(STAGE, [Problem("model._target_", rule, str(cfg.model._target_), remedy)])
-    preprocess_of(network)
+    get_preprocess(network)
     return network
 
 

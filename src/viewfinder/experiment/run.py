@@ -12,7 +12,7 @@ from torch import nn
 
 from viewfinder.config.instantiate import instantiate
 from viewfinder.data.module import EVALUATION_BATCH_FACTOR, ImageData
-from viewfinder.data.preprocess import preprocess_of
+from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
@@ -100,7 +100,7 @@ def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")
     network = (rebuild_network if is_begun else build_network)(cfg, data.in_channels, len(data.class_names))
-    data.load(preprocess_of(network))
+    data.load(get_preprocess(network))
     if cfg.trainer.get("keep_freed_memory", True):  # only now: reading pictures takes more than training needs again
         keep_freed_memory()
     data_facts = data.summarise()

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from viewfinder.data.preprocess import preprocess_of
+from viewfinder.data.preprocess import get_preprocess
 from viewfinder.errors import Problem, UserError, format_exception
 
 
@@ -18,7 +18,7 @@ def summarise_network(network: nn.Module, channels: int, classes: int) -> dict[s
     Raises:
         UserError: if the network fails on an image with this many channels, or does not return one logit per class.
     """
-    size = preprocess_of(network).image_size
+    size = get_preprocess(network).image_size
     name, training = getattr(network, "architecture", type(network).__name__), network.training
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():

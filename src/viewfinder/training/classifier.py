@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from viewfinder.data.batches import Batch, Chunk
-from viewfinder.data.preprocess import preprocess_of
+from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything
 from viewfinder.evaluation.metrics import Predictions, compute_averages
 from viewfinder.training.loop import TrainingLoop
@@ -50,7 +50,7 @@ class Classifier(pl.LightningModule):
         self.automatic_optimization = False
         self.loop = TrainingLoop()
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.preprocess = preprocess_of(network)
+        self.preprocess = get_preprocess(network)
         self.loss = loss
         self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
         self.seed, self.seed_step, self.phases = seed, seed_step, phases

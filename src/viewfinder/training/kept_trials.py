@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from viewfinder.data.preprocess import preprocess_of
+from viewfinder.data.preprocess import get_preprocess
 from viewfinder.runs.atomic import read_json, write_json
 from viewfinder.runs.cache_dir import cache_folder
 
@@ -54,7 +54,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _key(what: str, network: nn.Module, batch: tuple[int, ...], device: torch.device) -> str:
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_processor()} {torch.get_num_threads()}"
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-    facts = (what, repr(network), trained, batch, preprocess_of(network).image_size, chip, torch.__version__)
+    facts = (what, repr(network), trained, batch, get_preprocess(network).image_size, chip, torch.__version__)
     return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 

@@ -10,7 +10,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from viewfinder.data.preprocess import preprocess_of
+from viewfinder.data.preprocess import get_preprocess
 from viewfinder.training.cuda_graph import capture
 from viewfinder.training.precision import EXACT, FAST, TF32, forward_context, step_context
 
@@ -74,7 +74,7 @@ class Trial:
 
     def _work(self, precision: str, pixels: Tensor) -> None:
         with forward_context(precision, self.device):
-            loss = self.network(preprocess_of(self.network)(pixels)).float().square().mean()
+            loss = self.network(get_preprocess(self.network)(pixels)).float().square().mean()
         torch.autograd.grad(loss, self.trained, allow_unused=True)
 
 

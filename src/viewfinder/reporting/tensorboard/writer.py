@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from viewfinder.data.batches import SplitImages
-from viewfinder.data.preprocess import preprocess_of
+from viewfinder.data.preprocess import get_preprocess
 from viewfinder.evaluation.metrics import Predictions, count_confusion
 from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion
 from viewfinder.reporting.charts.images import draw_images
@@ -170,6 +170,6 @@ def start_tensorboard(
     pixels, _ = images.gather(torch.arange(min(SAMPLES, len(images))))
     board = TensorBoard(run, config, class_names, pixels, epochs if is_resumed else None)
     if not is_resumed:
-        side = preprocess_of(network).image_size
+        side = get_preprocess(network).image_size
         board.write_graph(network, torch.zeros(1, pixels.shape[1], side, side))
     return board

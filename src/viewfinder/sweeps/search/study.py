@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from viewfinder.data.seeding import derive
+from viewfinder.data.seeding import derive_seed
 from viewfinder.errors import join_names
 from viewfinder.sweeps.search.folder import SearchFolder
 from viewfinder.sweeps.search.optuna_internals import open_trial
@@ -105,7 +105,7 @@ class Search:
 
         Its values are drawn in a copy of the study and stored in one step, so that a kill leaves all of them or none.
         """
-        seed = derive(self.seed, "search", len(trials)) % 2**32
+        seed = derive_seed(self.seed, "search", len(trials)) % 2**32
         # TPE is multivariate and takes running trials into account (constant_liar) by default.
         samplers = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
         copy = optuna.create_study(sampler=samplers[self.sampler](seed=seed), direction="maximize")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from viewfinder.data.module import ImageData
-from viewfinder.data.preprocess import preprocess_of
+from viewfinder.data.preprocess import get_preprocess
 from viewfinder.errors import format_exception
 from viewfinder.models.transfer import Transferable
 
@@ -35,7 +35,7 @@ class Backbone:
     """
 
     def __init__(self, network: Transferable, probe: Tensor, device: torch.device):
-        self.preprocess, self.device = preprocess_of(network), device
+        self.preprocess, self.device = get_preprocess(network), device
         self.batch, self.format = BATCH[device.type], FORMAT[device.type]
         training = network.training
         with torch.no_grad():  # a module that is made in inference_mode fails once it is on a GPU

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from viewfinder.data.module import ImageData
-from viewfinder.data.preprocess import preprocess_of
+from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.stream import StreamedImages
 from viewfinder.models.transfer import Transferable
 from viewfinder.runs.provenance import hash_code, read_versions
@@ -41,7 +41,7 @@ def facts_of_network(
         device: of the pass.
         batch: pictures of it at once, which can change the last bits as threads can.
     """
-    preprocess = preprocess_of(network)
+    preprocess = get_preprocess(network)
     with network.without_head():
         structure, weights = repr(network), network.state_dict()
     made = preprocess(probe)

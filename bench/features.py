@@ -25,7 +25,7 @@ import torchvision
 from viewfinder.config.overrides import compose_config
 from viewfinder.experiment.run import prepare
 from viewfinder.runs.atomic import read_json
-from viewfinder.training.features.extract import Backbone
+from viewfinder.training.features.extract import FeatureExtractor
 
 COUNT = 96
 """Number of images in each round of the pass."""
@@ -34,7 +34,7 @@ COUNT = 96
 def measure_pass(words: list[str], rounds: int) -> None:
     parts = prepare(compose_config([*words, f"data.limit={COUNT}"]))
     network: Any = parts.classifier.network
-    ours = Backbone(network, parts.data.images["train"].gather(torch.arange(1))[0], torch.device("cpu"))
+    ours = FeatureExtractor(network, parts.data.images["train"].gather(torch.arange(1))[0], torch.device("cpu"))
     theirs = torchvision.models.resnet50(weights=None)
     theirs.fc = torch.nn.Identity()  # type: ignore[assignment]
     theirs.load_state_dict(network.backbone.state_dict())
@@ -47,7 +47,7 @@ def measure_pass(words: list[str], rounds: int) -> None:
             return torch.cat([theirs(part) for part in images])
 
     def run_viewfinder() -> torch.Tensor:
-        return torch.cat(list(ours.blocks(parts.data, "train", done=0)))
+        return torch.cat(list(ours.extract(parts.data, "train", skip=0)))
 
     features = run_plain_loop()
     largest = ((run_viewfinder() - features).abs().max() / features.abs().max()).item()

@@ -109,7 +109,7 @@ def main() -> None:
             (root / str(label)).mkdir()
         with ProcessPoolExecutor(cores) as pool:
             step = -(-args.pictures // (4 * cores))
-            parts = [range(start, min(start + step, args.pictures)) for start in range(0, args.images, step)]
+            parts = [range(start, min(start + step, args.pictures)) for start in range(0, args.pictures, step)]
             list(pool.map(write_images, [root] * len(parts), [args.side] * len(parts), parts))
         paths = sorted(root.rglob("*.jpg"))
         decoding, training, memory = [], [], []

@@ -25,9 +25,9 @@ def measure(way: str, network: str, arrays: Path, limit: int, setting: list[int]
         "settings": find_setting,
     }  # fmt: skip
     if way in ("bare", "viewfinder"):
-        from viewfinder.training.runtime import settle_threads
+        from viewfinder.training.runtime import configure_threads
 
-        settle_threads()
+        configure_threads()
     before = matmul_rate()
     found = ways[way](network, arrays, limit, setting)
     return {**found, "memory": peak_memory(), "gflops": (before + matmul_rate()) / 2}
@@ -242,17 +242,16 @@ def bare(name: str, arrays: Path, limit: int, setting: None) -> dict[str, Any]:
 
     from viewfinder.config.overrides import compose_config
     from viewfinder.experiment.build import build_network
-    from viewfinder.training.choices import choose
-    from viewfinder.training.precision import forward_context, set_tf32
-    from viewfinder.training.runtime import keep_freed_memory, look_for_no_gpu
+    from viewfinder.training.precision import choose_precision, forward_context, set_tf32
+    from viewfinder.training.runtime import keep_freed_memory, skip_gpu_checks
 
     keep_freed_memory()
-    look_for_no_gpu()
+    skip_gpu_checks()
     device = torch.device(DEVICE)
     torch.manual_seed(0)
     cfg = compose_config(overrides_for(name))
     network: Any = build_network(cfg, 3, 10).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    precision = choose(network, (BATCH, 3, 32, 32), device, cfg.trainer).precision
+    precision, _ = choose_precision(network, device)
     set_tf32(precision == "tf32")
     data = open_arrays(arrays, limit)
     preprocess = network.preprocess

@@ -32,8 +32,8 @@ def test_garbage_is_collected_again_after_the_imports(module: str) -> None:
     script = f"""
 import atexit, contextlib, gc
 atexit.register(lambda: print(gc.get_freeze_count() > after))  # what is registered first is called last
-from viewfinder.training.runtime import importing
-with contextlib.suppress(ImportError), importing():
+from viewfinder.training.runtime import fast_imports
+with contextlib.suppress(ImportError), fast_imports():
     print(gc.isenabled())
     import {module}
 after, objects = gc.get_freeze_count(), [[] for _ in range(1000)]
@@ -47,8 +47,8 @@ print(gc.isenabled(), after > 1000)
 def test_scipy_signal_is_imported_on_first_use(within: str) -> None:
     script = f"""
 import sys
-from viewfinder.training.runtime import importing
-with importing():
+from viewfinder.training.runtime import fast_imports
+with fast_imports():
     {within}
     print("scipy.signal._filter_design" in sys.modules)
 import scipy

@@ -37,7 +37,7 @@ from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
 from viewfinder.training.classifier import Classifier
 from viewfinder.training.features import extract as passing
-from viewfinder.training.features.kept import KeptFeatures
+from viewfinder.training.features.store import FeatureStore
 
 KINDS = ("step", "validation", "features", "file")
 AUGMENTED = ["augment=basic", "augment.padding=1"]
@@ -87,13 +87,13 @@ class Killer:
             return evaluate(module, batch, split)
 
         Classifier.step = step  # type: ignore[method-assign]
-        append = KeptFeatures.append
+        append = FeatureStore.append
 
-        def keep(kept: KeptFeatures, rows: Tensor) -> None:
+        def keep(kept: FeatureStore, rows: Tensor) -> None:
             self.at("features")
             append(kept, rows)
 
-        KeptFeatures.append = keep  # type: ignore[method-assign]
+        FeatureStore.append = keep  # type: ignore[method-assign]
         os.fsync = self._fsync
         sys.addaudithook(self._audit)
 

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -14,11 +13,10 @@ import torch
 from conftest import Train, Type
 from torch import Tensor, nn
 
-import viewfinder.training.choices as choices
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.simple_cnn import SimpleCNN
-from viewfinder.training.choices import choose
-from viewfinder.training.cuda_graph import StepGraph, capture, why_no_graph
+from viewfinder.training.cuda_graph import StepGraph, capture, cuda_graph_blocker
+from viewfinder.training.hardware import choose_settings
 from viewfinder.training.losses import CrossEntropy
 
 GPU = torch.device("cuda")
@@ -42,14 +40,14 @@ class Deciding(SimpleCNN):
         (SimpleCNN, "cuda", {}, ""),
         (SimpleCNN, "cuda", {"cuda_graph": "always"}, ""),
         (Deciding, "cuda", {"cuda_graph": "always"}, ""),
-        (Deciding, "cuda", {"cuda_graph": "auto"}, "Deciding may decide"),
+        (Deciding, "cuda", {"cuda_graph": "auto"}, "Deciding may run Python code"),
         (SimpleCNN, "cuda", {"accumulate_grad_batches": 2}, "accumulated"),
         (SimpleCNN, "cuda", {"precision": "16-mixed"}, "16-mixed"),
         (SimpleCNN, "cuda", {"cuda_graph": "never"}, None),
         (SimpleCNN, "cuda", {"deterministic": True}, None),
         (SimpleCNN, "cuda", {"devices": 2}, None),
         (SimpleCNN, "cpu", {}, None),
-        (SimpleCNN, "cpu", {"cuda_graph": "always"}, "only a GPU"),
+        (SimpleCNN, "cpu", {"cuda_graph": "always"}, "the device is not a GPU"),
         (SimpleCNN, "cuda", {"cuda_graph": "always", "deterministic": True}, "deterministic"),
         (SimpleCNN, "cuda", {"cuda_graph": "always", "devices": 2}, "several devices"),
     ],
@@ -57,31 +55,22 @@ class Deciding(SimpleCNN):
 def test_a_step_is_a_graph_where_that_cannot_change_it(
     network: type[SimpleCNN], device: str, trainer: dict[str, Any], said: str | None
 ) -> None:
-    found = why_no_graph([network(3, 2, 16), CrossEntropy([1, 1])], torch.device(device), trainer)
-    assert found == said if not said else said in (found or "")
+    blocker = cuda_graph_blocker([network(3, 2, 16), CrossEntropy([1, 1])], torch.device(device), trainer)
+    assert blocker == said if not said else said in (blocker or "")
 
 
-@pytest.mark.parametrize(
-    ("seconds", "chosen"),
-    [
-        ({"32-true": 1.0, "tf32": 0.9, "bf16-mixed": 0.9}, "32-true"),
-        ({"32-true": 1.0, "tf32": 0.5, "bf16-mixed": 0.45}, "tf32"),  # bfloat16 gains too little over it
-        ({"32-true": 1.0, "tf32": 0.5, "bf16-mixed": 0.4}, "bf16-mixed"),
-        ({"32-true": 1.0, "tf32": 0.95, "bf16-mixed": 0.8}, "bf16-mixed"),
-        ({"32-true": 1.0, "tf32": 0.5, "bf16-mixed": 0.6}, "tf32"),
-    ],
-)
-def test_on_a_gpu_each_lower_precision_must_be_clearly_faster_than_the_one_above(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seconds: dict[str, float], chosen: str
+def test_on_a_gpu_the_precision_follows_from_its_capability_and_steps_are_a_graph(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    trial = SimpleNamespace(device=GPU, step=lambda precision: seconds[precision])
-    monkeypatch.setattr(choices, "Trial", lambda *_: trial)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
-    found = choose(SimpleCNN(3, 2, 16), (8, 3, 16, 16), GPU, {"precision": "auto", "threads": 1})
-    assert found.precision == chosen
-    assert found.is_graphed
+    settings = choose_settings(SimpleCNN(3, 2, 16), None, GPU, {"precision": "auto", "threads": 1})
+    assert (settings.precision, settings.is_graphed) == ("bf16-mixed", True)
+    assert settings.log_lines == [
+        "device   cuda, a GPU",
+        "precision  bf16-mixed (GPU has compute capability 9.0)",
+        "         one CUDA graph for each training step",
+    ]
 
 
 @pytest.fixture
@@ -113,7 +102,7 @@ def test_a_graph_leaves_as_much_memory_as_it_keeps(pretended_gpu: list[int], kep
     if fits:
         assert capture(lambda: 7, GPU)[1] == 7
     else:
-        with pytest.raises(RuntimeError, match=r"it would keep 1\.0 GiB of memory for itself, and 1\.0 GiB are free"):
+        with pytest.raises(RuntimeError, match=r"it would hold 1\.0 GiB of memory, and 1\.0 GiB are free"):
             capture(lambda: 7, GPU)
 
 
@@ -125,13 +114,13 @@ def test_of_a_capture_that_failed_the_cause_is_said(pretended_gpu: list[int]) ->
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each step that a graph takes from now on, whether it updates the weights too."""
     taken: list[bool] = []
-    take = StepGraph.take
+    take = StepGraph.replay
 
     def counting(self: StepGraph, batch: Any) -> Any:
         taken.append(self.updates)
         return take(self, batch)
 
-    monkeypatch.setattr(StepGraph, "take", counting)
+    monkeypatch.setattr(StepGraph, "replay", counting)
     return taken
 
 

@@ -2,15 +2,12 @@
 
 import errno
 import json
-import os
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -27,9 +24,9 @@ from viewfinder.models.transfer import Transferable
 from viewfinder.runs.cache_dir import cache_folder
 from viewfinder.runs.folder import RunFolder
 from viewfinder.training.features import extract as passing
-from viewfinder.training.features import kept
-from viewfinder.training.features.extract import Backbone
-from viewfinder.training.features.kept import KeptFeatures, remove_oldest
+from viewfinder.training.features import store
+from viewfinder.training.features.extract import FeatureExtractor
+from viewfinder.training.features.store import FeatureStore
 
 PICTURES = {"train": 30, "val": 6, "test": 15}
 ALL = sum(PICTURES.values())
@@ -166,7 +163,7 @@ def test_a_second_run_finds_the_features_and_ends_with_the_same_bits(run: Run, t
     second = run("second", "trainer.max_epochs=2")
     assert through == []
     assert (features_of(second)["computed"], features_of(second)["found"]) == (0, ALL)
-    assert f"24 a picture: {ALL} found; " in said(second)
+    assert f"24 an image: {ALL} found; " in said(second)
     assert_same(second, first)
 
 
@@ -175,9 +172,9 @@ def test_features_of_a_resnet50_are_those_of_its_backbone(pictures: Path, resnet
     parts = prepare(compose_config([*words, "data=image_folder", f"data.root={pictures}", *QUICK]))
     network: Any = parts.classifier.network
     probe = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
-    backbone = Backbone(network, probe, torch.device("cpu"))
+    backbone = FeatureExtractor(network, probe, torch.device("cpu"))
     blocks = []
-    for block in backbone.blocks(parts.data, "test", done=1):
+    for block in backbone.extract(parts.data, "test", skip=1):
         assert torch.is_grad_enabled()  # for whoever takes it
         blocks.append(block)
     rows = torch.cat(blocks)
@@ -228,14 +225,14 @@ def test_a_split_in_which_one_pixel_has_changed_is_computed_again(
 
 def test_features_are_computed_every_epoch_where_pictures_are_augmented_and_that_is_said(run: Run, cache: Path) -> None:
     augmented = run("run", "augment=basic", "augment.padding=1")
-    assert "features are computed every epoch, since augment (Basic) changes the pictures" in said(augmented)
+    assert "features are not cached: augment (Basic) changes the images every epoch" in said(augmented)
     assert not cache.exists()
 
 
 @pytest.mark.parametrize(
     ("other", "why"),
     [
-        ({"is_bent": True}, "its logits are not its head's"),
+        ({"is_bent": True}, "its logits differ from its head"),
         ({"is_looked_at": True}, "TypeError: 'Identity' object is not subscriptable"),
     ],
 )
@@ -243,7 +240,7 @@ def test_a_network_that_is_not_its_head_on_its_backbone_is_trained_the_plain_way
     run: Run, cache: Path, other: dict[str, Any], why: str
 ) -> None:
     plain, whole = run("run", **other), run("whole", cache_features=False, **other)
-    assert f"Frozen cannot be taken apart: {why}" in said(plain)
+    assert f"Frozen cannot be split into backbone and head: {why}" in said(plain)
     assert not cache.exists()
     assert_same(plain, whole)  # of which dropout is a part
 
@@ -280,9 +277,9 @@ def smudge(rows: Path, index: Path) -> None:
 
 
 SAID = {
-    cut: "a checksum does not hold", flip: "a checksum does not hold", reshape: "other shape",
-    scribble: "damaged: its index cannot be read", blot: "damaged: its index cannot be read",
-    smudge: "damaged after 24 pictures (a line of its index cannot be read)",
+    cut: "checksum mismatch", flip: "checksum mismatch", reshape: "shape differs",
+    scribble: "damaged: unreadable index", blot: "damaged: unreadable index",
+    smudge: "damaged after 24 images (unreadable line of the index)",
 }  # fmt: skip
 
 
@@ -298,7 +295,7 @@ def test_damaged_features_are_computed_again_and_that_is_said(
     # Of 30 pictures the last block holds 6.
     assert features_of(second)["computed"] == (6 if damage in (cut, flip, smudge) else PICTURES["train"])
     assert said(second).count(" are computed again: ") == 1
-    about = said(second).partition("features of the train split are computed again: what was kept is ")[2]
+    about = said(second).partition("features of the train split are computed again: the cached file is ")[2]
     assert SAID[damage] in about.partition(" features ")[0]
     assert {path: path.read_bytes() for path in cache.glob("*.rows")} == written
     assert_same(second, first)
@@ -310,7 +307,7 @@ def test_where_no_file_can_be_had_features_are_in_memory_for_the_run_and_that_is
     cache.write_text("a file, where the folder is to be")
     second = run("second")
     assert features_of(second)["computed"] == ALL
-    assert f"in memory for this run alone: {cache}: is a file, and no folder" in said(second)
+    assert f"in memory for this run alone: {cache}: is a file, not a folder" in said(second)
     assert_same(second, whole)
 
 
@@ -319,7 +316,7 @@ def test_where_the_disk_becomes_full_features_are_in_memory_for_the_run_and_leav
 ) -> None:
     whole = run("whole")
     shutil.rmtree(cache)
-    write, blocks = kept._write, []
+    write, blocks = store._write, []
 
     def until_full(file: Any, content: bytes) -> None:
         blocks.append(content)
@@ -328,7 +325,7 @@ def test_where_the_disk_becomes_full_features_are_in_memory_for_the_run_and_leav
             raise OSError(errno.ENOSPC, "No space left on device")
         write(file, content)
 
-    monkeypatch.setattr(kept, "_write", until_full)
+    monkeypatch.setattr(store, "_write", until_full)
     second = run("second")
     assert "No space left on device" in said(second)
     assert "in memory for this run alone" in said(second)
@@ -342,11 +339,11 @@ def test_where_neither_disk_nor_memory_has_room_pictures_go_through_the_whole_ne
     cache.parent.mkdir(parents=True)
     cache.write_text("")
     full = SimpleNamespace(available=100)
-    monkeypatch.setattr(kept, "psutil", SimpleNamespace(virtual_memory=lambda: full))
+    monkeypatch.setattr(store, "psutil", SimpleNamespace(virtual_memory=lambda: full))
     assert psutil.virtual_memory().available > 100
     plain = run("run")
     assert plain.status == "finished"
-    assert "features are computed every epoch, since there is no room for them" in said(plain)
+    assert "features are not cached: neither disk nor memory has room for them" in said(plain)
 
 
 class Killed(BaseException):
@@ -358,9 +355,9 @@ def test_killed_within_the_pass_a_run_is_resumed_from_what_is_kept_and_ends_with
 ) -> None:
     whole = run("whole", "trainer.checkpoint_every=2")
     shutil.rmtree(cache)
-    append, count = KeptFeatures.append, []
+    append, count = FeatureStore.append, []
 
-    def until_killed(self: KeptFeatures, rows: Tensor) -> None:
+    def until_killed(self: FeatureStore, rows: Tensor) -> None:
         count.append(len(rows))
         if len(count) == 3:  # as a process would that is killed within the write
             self.files[0].write(rows.numpy().tobytes()[:100])
@@ -368,11 +365,11 @@ def test_killed_within_the_pass_a_run_is_resumed_from_what_is_kept_and_ends_with
         append(self, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(KeptFeatures, "append", until_killed)
+        patch.setattr(FeatureStore, "append", until_killed)
         with pytest.raises(Killed):
             run("killed", "trainer.checkpoint_every=2")
     killed = RunFolder.open(tmp_path / "killed")
-    assert "16 of 30 are kept" in said(killed)
+    assert "16 of 30 are saved" in said(killed)
     resume_experiment(killed, [MINE])
     assert features_of(killed)["computed"] == ALL - 16
     assert_same(killed, whole)
@@ -398,55 +395,3 @@ def test_killed_within_an_epoch_a_run_is_resumed_on_the_same_features_and_ends_w
     resume_experiment(killed, [MINE])
     assert features_of(killed)["computed"] == 0
     assert_same(killed, whole)
-
-
-# Other processes, and old features
-
-
-def rows_of(folder: Path, key: str = "a") -> KeptFeatures:
-    return KeptFeatures(folder, key, (4, 3), 2, {})
-
-
-def test_of_two_that_want_the_same_features_one_computes_and_the_other_waits(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kept, "LOOK", 0.05)
-    content = torch.arange(12.0).view(4, 3)
-    is_taken, may_go_on = threading.Event(), threading.Event()
-
-    def compute() -> None:
-        ours = rows_of(cache)
-        with ours.taken():
-            assert ours.read() == 0
-            ours.begin(0)
-            is_taken.set()
-            may_go_on.wait()
-            for block in content.split(2):
-                ours.append(block)
-
-    other = threading.Thread(target=compute)
-    other.start()
-    is_taken.wait()
-    threading.Timer(0.2, may_go_on.set).start()
-    theirs = rows_of(cache)
-    with theirs.taken():
-        assert theirs.read() == 4
-        assert torch.equal(theirs.all(), content)
-    other.join()
-
-
-def test_beyond_a_limit_the_features_that_were_used_longest_ago_are_removed(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for age, key in enumerate("abcd"):
-        each = rows_of(cache, key)
-        with each.taken():
-            each.begin(0)
-            each.append(torch.zeros(2, 3))
-            each.append(torch.ones(2, 3))
-        os.utime(each.index, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr(kept, "LARGEST", 100)  # 48 bytes each
-    with rows_of(cache, "c").taken():
-        assert remove_oldest(cache, used={"d"}) == 96
-    assert sorted(path.stem for path in cache.glob("*.rows")) == ["c", "d"]
-    assert np.fromfile(cache / "c.rows", np.float32).sum() == 6

@@ -192,7 +192,7 @@ def test_kept_features_train_the_head_as_pictures_do_until_its_phase_ends(train:
 def test_with_augmentation_the_head_is_trained_on_pictures(train: Train, tmp_path: Path) -> None:
     run = train(tmp_path / "run", *SMALL, *TWO, "augment=basic", "augment.padding=1")
     assert run.read_run()["features"] is None
-    assert "features are computed every epoch, since augment (Basic) changes the pictures" in run.log.read_text()
+    assert "features are not cached: augment (Basic) changes the images every epoch" in run.log.read_text()
 
 
 def test_a_backbone_that_was_trained_and_is_frozen_again_is_trained_on_pictures(train: Train, tmp_path: Path) -> None:
@@ -285,12 +285,12 @@ def test_terminal_report_and_tensorboard_say_what_each_phase_trains(train: Train
 )
 def test_a_phase_says_what_it_trains(train: Any, said: str) -> None:
     network = CustomCNN(3, 4, image_size=8, widths=[4, 8], hidden=[16])
-    assert phases_of(network, train=train).said(0).startswith(f"only, epochs 1 to 5: {said}, ")
+    assert phases_of(network, train=train).describe(0).startswith(f"only, epochs 1 to 5: {said}, ")
 
 
 def test_a_name_that_would_steer_a_terminal_is_spelt_out() -> None:
     phases = Phases({"a\x1b[31m": {"train": "head", "lr": 1.0}}, CustomCNN(3, 4, image_size=16), 1, None)
-    assert phases.said(0).startswith("a\\x1b[31m, epoch 1")
+    assert phases.describe(0).startswith("a\\x1b[31m, epoch 1")
 
 
 @pytest.mark.parametrize(
@@ -347,11 +347,11 @@ def refused(folder: Path, words: list[str], tiny: list[str]) -> Answer:
         (["phases.head.epochs=null"], "phases.head.epochs", "only the last phase may leave it out"),
         (["phases.head.epochs=3"], "trainer.max_epochs", "phases.head.epochs=1 with 2 or more"),
         (["phases.fine_tune.epochs=5"], "phases.fine_tune.epochs", "Set trainer.max_epochs=6, or"),
-        (["scheduler=cosine", "scheduler.min_lr=1e-3"], "scheduler.min_lr", "is more than the learning rate, 0.0001,"),
+        (["scheduler=cosine", "scheduler.min_lr=1e-3"], "scheduler.min_lr", "is above the learning rate, 0.0001,"),
         (
             ["scheduler=cosine", "scheduler.min_lr=8e-5", "phases.fine_tune.train=[features]", HALVED],
             "scheduler.min_lr",
-            "is more than the learning rate, 2.5e-05,",
+            "is above the learning rate, 2.5e-05,",
         ),
         (["phases.head.epochs=-1"], "phases.head.epochs", "For example phases.head.epochs=3."),
         *(([f"phases.head.train={no}"], "phases.head.train", MAY_BE) for no in ("0", "[]", "true", "null", "[3]")),
@@ -450,7 +450,7 @@ def test_a_network_that_does_not_say_what_its_head_is_is_named(
     monkeypatch.syspath_prepend(tmp_path)
     cfg = compose_config([*tiny, *TWO])
     cfg.model = {"_target_": "plain.Plain"}
-    with pytest.raises(UserError, match="Plain does not say what its head is"):
+    with pytest.raises(UserError, match="Plain does not name its head"):
         run_experiment(cfg)
 
 

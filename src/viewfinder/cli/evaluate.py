@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from viewfinder.training.runtime import importing
+from viewfinder.training.runtime import fast_imports
 
 
 class SplitName(StrEnum):
@@ -32,7 +32,7 @@ def evaluate(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one row per image to this file.")] = None,
 ) -> None:
     """Score a run's weights on one of its splits, and compare the result with scores.json."""
-    with importing():  # torch and Lightning come with it
+    with fast_imports():  # torch and Lightning come with it
         from viewfinder.experiment.load import open_run
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
     from viewfinder.reporting.console import describe_skipped

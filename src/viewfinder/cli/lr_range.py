@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from viewfinder.training.runtime import importing
+from viewfinder.training.runtime import fast_imports
 
 MIN_STEPS = 40
 MAX_LR = 1e6
@@ -46,7 +46,7 @@ def lr_range(
         raise UserError(STAGE, problems)
     cfg = compose_config(words)
     sys.path.insert(0, str(Path.cwd()))  # for the user's own classes, as in `train`
-    with importing():
+    with fast_imports():
         import numpy as np
 
         from viewfinder.experiment.lr_range import run_range_test

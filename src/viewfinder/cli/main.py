@@ -12,7 +12,7 @@ from viewfinder.cli.report import report
 from viewfinder.cli.resume import resume
 from viewfinder.cli.search import search
 from viewfinder.errors import FAILED, UserError
-from viewfinder.training.runtime import settle_threads
+from viewfinder.training.runtime import configure_threads
 
 cli = typer.Typer(
     help="Image-classification experiments from small YAML files, each ending in a run folder that explains itself.",
@@ -46,7 +46,7 @@ def app() -> None:
     The working folder is not on sys.path: it may be someone else's run folder, with a pandas.py in it. `train` and
     `lr-range` add it, and so does `allow=NAME`, for that name.
     """
-    settle_threads()
+    configure_threads()
     try:
         cli()
     except UserError as error:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from viewfinder.training.runtime import importing
+from viewfinder.training.runtime import fast_imports
 
 if TYPE_CHECKING:  # heavy, and not needed by --help
     from rich.table import Table
@@ -33,7 +33,7 @@ def predict(
     ] = None,
 ) -> None:
     """Print the most likely classes of images of any size and mode."""
-    with importing():  # torch and Lightning come with it
+    with fast_imports():  # torch and Lightning come with it
         from viewfinder.experiment.load import open_run
     import torch
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from viewfinder.training.runtime import importing
+from viewfinder.training.runtime import fast_imports
 
 
 def resume(
@@ -14,7 +14,7 @@ def resume(
     ] = None,
 ) -> None:
     """Continue a run that was stopped or killed as if it had not been, or train a finished run for more epochs."""
-    with importing():
+    with fast_imports():
         from viewfinder.experiment.resume import find_run, resume_experiment
 
     resume_experiment(find_run(run), overrides or [])

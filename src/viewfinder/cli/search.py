@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from viewfinder.training.runtime import importing
+from viewfinder.training.runtime import fast_imports
 
 
 class Sampler(StrEnum):
@@ -44,7 +44,7 @@ def search(
     sys.path.insert(0, str(Path.cwd()))
     from sqlalchemy.exc import OperationalError
 
-    with importing():
+    with fast_imports():
         from viewfinder.sweeps.search.trial import TrainingObjective, prepare_search
     from viewfinder.reporting.charts.files import save_figure
     from viewfinder.reporting.charts.search import draw_search

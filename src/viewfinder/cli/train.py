@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from viewfinder.config.hydra_internals import Override, parse_command_line
 from viewfinder.config.overrides import STAGE, add_user_conf, find_conf, parse_overrides, resolve_run_config
 from viewfinder.errors import FAILED, Problem, UserError
-from viewfinder.training.runtime import importing, settle_threads
+from viewfinder.training.runtime import configure_threads, fast_imports
 
 
 def main(command: list[str] | None = None) -> None:
@@ -27,7 +27,7 @@ def main(command: list[str] | None = None) -> None:
     Args:
         command: script and arguments with which Lightning starts the other processes of a run; None for sys.argv.
     """
-    settle_threads()
+    configure_threads()
     args = parse_command_line()
     sys.path.insert(0, str(Path.cwd()))
     try:
@@ -53,7 +53,7 @@ def main(command: list[str] | None = None) -> None:
 
 def _run(cfg: DictConfig, command: list[str] | None) -> None:
     """Train one run with the configuration that Hydra composed."""
-    with importing():
+    with fast_imports():
         from viewfinder.experiment.run import run_experiment
 
     overrides = list(HydraConfig.get().overrides.task)

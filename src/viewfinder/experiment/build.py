@@ -19,6 +19,7 @@ from viewfinder.errors import Problem, UserError
 from viewfinder.models.state_dict import WeightsMismatchError
 from viewfinder.models.weights import suggest_overrides
 from viewfinder.training.classifier import Classifier
+from viewfinder.training.features.cache import feature_cache_blocker
 from viewfinder.training.phases import Phases
 
 GIVEN: dict[str, frozenset[str]] = {
@@ -173,3 +174,9 @@ def build_classifier(cfg: DictConfig, network: nn.Module, counts: list[int]) -> 
         seed_step=seed_everything if untrusted_packages(to_settings(cfg)) else seed_torch,
         phases=phases,
     )
+
+
+def get_cache_blocker(cfg: DictConfig) -> str:
+    """Return the setting that makes cached features useless, or ''."""
+    augment = cfg.augment._target_ if cfg.augment else None
+    return feature_cache_blocker(augment, cfg.trainer.get("limit_batches"))

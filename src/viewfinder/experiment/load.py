@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from viewfinder.config.instantiate import STAGE, instantiate
 from viewfinder.data.module import ImageData
 from viewfinder.errors import Problem, UserError, format_exception, join_names
-from viewfinder.experiment.build import build_classifier, open_data, rebuild_network
+from viewfinder.experiment.build import build_classifier, get_cache_blocker, open_data, rebuild_network
 from viewfinder.experiment.stored_config import from_where, keep_storage, read_checked_config, without_download
 from viewfinder.models.summary import summarise_network
 from viewfinder.runs.config_file import check_types
 from viewfinder.runs.folder import RunFolder
-from viewfinder.training.choices import ALL_THREADS, MOST_THREADS
 from viewfinder.training.features.cache import has_frozen_backbone, use_features
+from viewfinder.training.hardware import DEFAULT_THREADS, MAX_THREADS
 from viewfinder.training.precision import set_tf32
 from viewfinder.training.scoring import load_weights
 
@@ -48,9 +48,9 @@ class OpenedRun:
         check_loss(self.classifier.loss, len(self.class_names))
         set_tf32(False)
         self.trainer: pl.Trainer = instantiate(cfg.trainer, "trainer")
-        used = folder.read_run().get("threads", ALL_THREADS)
-        asked = cfg.trainer.get("threads") or min(used, ALL_THREADS)  # or the last bits would differ
-        torch.set_num_threads(min(asked, MOST_THREADS))
+        used = folder.read_run().get("threads", DEFAULT_THREADS)
+        asked = cfg.trainer.get("threads") or min(used, DEFAULT_THREADS)  # or the last bits would differ
+        torch.set_num_threads(min(asked, MAX_THREADS))
 
     def open_data(self, split: str) -> ImageData:
         """The run's data with one split read.
@@ -67,7 +67,11 @@ class OpenedRun:
         data.load(self.classifier.preprocess, (split,))
         network = self.classifier.network
         if has_frozen_backbone(network):  # as the run itself scored it, whose bits would differ otherwise
-            use_features(self.cfg, data, network, self.trainer.strategy.root_device, data.summarise()["fingerprint"])
+            use_features(
+                data, network, self.trainer.strategy.root_device, data.summarise()["fingerprint"],
+                blocker=get_cache_blocker(self.cfg),
+                show_progress=self.cfg.trainer.get("progress_bar", True),
+            )  # fmt: skip
         return data
 
     def logits(self, pixels: Tensor) -> Tensor:

@@ -32,7 +32,8 @@ from viewfinder.runs.naming import make_dated_folder, make_folder
 from viewfinder.runs.provenance import describe_process, now, read_command, read_git_state, read_versions
 from viewfinder.training.callbacks.progress import Progress
 from viewfinder.training.callbacks.signals import Signals
-from viewfinder.training.choices import Choices
+from viewfinder.training.hardware import HardwareSettings
+from viewfinder.training.lightning_internals import train_without_end
 from viewfinder.training.schedulers import Schedule
 from viewfinder.training.trainer import EarlyStopping
 
@@ -67,7 +68,7 @@ def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] 
         with new_folder(cfg) as folder:
             recorder = RangeRecorder(rates, signals, cfg.trainer.get("progress_bar", False))
             trainer = endless_trainer(cfg, recorder)
-            choices = settle(cfg, parts, trainer)
+            hardware = settle(cfg, parts, trainer)
             if cfg.scheduler:
                 log.info(f"schedule {cfg.scheduler._target_} is left out: here the learning rate grows")
             parts.data.chunk_size = 1  # or training could be stopped after every fiftieth batch alone
@@ -80,7 +81,7 @@ def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] 
             curve = recorder.curve()
             finding = propose_rate(curve)
             with signals.held():
-                write(folder, cfg, curve, finding, {"started": started, **_facts(choices)})
+                write(folder, cfg, curve, finding, {"started": started, **_facts(hardware)})
         log_finding(curve, finding, folder, overrides)
     return finding
 
@@ -178,8 +179,7 @@ def endless_trainer(cfg: DictConfig, recorder: Callback) -> pl.Trainer:
     """The experiment's trainer, for as many epochs as the recorder lets it go on, without validation."""
     trainer = instantiate(cfg.trainer, "trainer", callbacks=[recorder])
     trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, EarlyStopping | Progress)]
-    trainer.limit_val_batches = 0
-    trainer.fit_loop.max_epochs = -1
+    train_without_end(trainer)
     return trainer
 
 
@@ -216,7 +216,7 @@ def write(folder: Path, cfg: DictConfig, curve: Curve, finding: Finding, facts: 
         raise make_write_error(folder, error, "type the same line again.") from error
 
 
-def _facts(choices: Choices) -> dict[str, Any]:
+def _facts(hardware: HardwareSettings) -> dict[str, Any]:
     """How the test was done, as run.json has it of a run."""
     done = {
         "command": read_command(),
@@ -225,4 +225,4 @@ def _facts(choices: Choices) -> dict[str, Any]:
         "versions": read_versions(),
         **describe_process(),
     }
-    return {**done, "device": choices.device, "threads": choices.threads, "precision": choices.precision}
+    return {**done, "device": hardware.device, "threads": hardware.threads, "precision": hardware.precision}

@@ -22,7 +22,8 @@ from viewfinder.runs.logging import is_helper
 from viewfinder.runs.naming import share_path
 from viewfinder.runs.provenance import describe_process, hash_code, now, read_versions
 from viewfinder.runs.read import find_changed_splits
-from viewfinder.training.callbacks.checkpointing import AfterEpoch, metrics_text
+from viewfinder.training.callbacks.checkpointing import AfterEpoch
+from viewfinder.training.callbacks.epoch_log import format_metrics
 
 CHANGEABLE = ("trainer.max_epochs", "data.root", *EXECUTION_KEYS)
 """Keys of which another value does not make another experiment."""
@@ -205,6 +206,6 @@ def _set_back(run: RunFolder, found: CheckpointInfo | None) -> None:
     if _is_best(found):
         copy_file(run.last, run.best)
     if found.epochs:
-        replace_text(run.metrics, metrics_text(found.recorder["rows"]))
+        replace_text(run.metrics, format_metrics(found.recorder["rows"]))
     else:
         run.metrics.unlink(missing_ok=True)

@@ -16,7 +16,14 @@ from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
-from viewfinder.experiment.build import build_classifier, build_network, check_config, open_data, rebuild_network
+from viewfinder.experiment.build import (
+    build_classifier,
+    build_network,
+    check_config,
+    get_cache_blocker,
+    open_data,
+    rebuild_network,
+)
 from viewfinder.experiment.failures import explained
 from viewfinder.models.summary import summarise_network
 from viewfinder.models.transfer import Transferable
@@ -31,16 +38,17 @@ from viewfinder.runs.checkpoints import CheckpointInfo
 from viewfinder.runs.create import create_run
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.logging import logging_to
-from viewfinder.training.callbacks.checkpointing import AfterEpoch, Recorder
+from viewfinder.training.callbacks.checkpointing import AfterEpoch, Checkpointing
+from viewfinder.training.callbacks.phase_log import PhaseLog
 from viewfinder.training.callbacks.signals import Signals
-from viewfinder.training.choices import ALL_THREADS, Choices, choose, log_choices
 from viewfinder.training.classifier import Classifier
-from viewfinder.training.features.cache import has_frozen_backbone, use_features, why_not
+from viewfinder.training.features.cache import has_frozen_backbone, use_features
+from viewfinder.training.hardware import DEFAULT_THREADS, HardwareSettings, choose_settings, log_settings, set_threads
 from viewfinder.training.phases import Phases
 from viewfinder.training.precision import set_tf32
-from viewfinder.training.runtime import keep_freed_memory, look_for_no_gpu
+from viewfinder.training.runtime import keep_freed_memory, skip_gpu_checks
 from viewfinder.training.scoring import load_weights, score_best_and_last
-from viewfinder.training.trainer import EMBEDDINGS, loop_of
+from viewfinder.training.trainer import EMBEDDINGS, get_training_loop
 
 log = logging.getLogger("viewfinder")
 Scores = dict[str, Any]
@@ -94,9 +102,9 @@ def prepare(cfg: DictConfig, is_begun: bool = False) -> Parts:
     Raises:
         UserError: for whatever a person can mend.
     """
-    torch.set_num_threads(cfg.trainer.get("threads") or ALL_THREADS)
+    torch.set_num_threads(cfg.trainer.get("threads") or DEFAULT_THREADS)
     set_tf32(False)
-    look_for_no_gpu()
+    skip_gpu_checks()
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")
     network = (rebuild_network if is_begun else build_network)(cfg, data.in_channels, len(data.class_names))
@@ -153,17 +161,17 @@ def carry_out(
         ) as board,
     ):
         run.write_data(parts.data_facts)
-        recorder = Recorder(run, board, signals, cfg.trainer.get("checkpoint_every"), after_epoch)
-        trainer = instantiate(cfg.trainer, "trainer", callbacks=[recorder])
-        choices = settle(cfg, parts, trainer, start and start.before)
+        checkpointing = Checkpointing(run, board, signals, cfg.trainer.get("checkpoint_every"), after_epoch)
+        trainer = instantiate(cfg.trainer, "trainer", callbacks=[PhaseLog(board), checkpointing])
+        hardware = settle(cfg, parts, trainer, start and start.before)
         log.info(f"run      {run.path}")
         run.update_run(
-            network=parts.network_facts, device=choices.device, threads=choices.threads, precision=choices.precision,
-            cuda_graph=choices.is_graphed, phases=classifier.phases.all_said() if classifier.phases else [],
+            network=parts.network_facts, device=hardware.device, threads=hardware.threads, precision=hardware.precision,
+            cuda_graph=hardware.is_graphed, phases=classifier.phases.describe_all() if classifier.phases else [],
         )  # fmt: skip
         for line in start.said if start else []:
             log.info(line)
-        if start and start.before.get("device", choices.device) != choices.device:
+        if start and start.before.get("device", hardware.device) != hardware.device:
             log.info(f"         on {start.before['device']} before, so the last bits may differ")
         checkpoint = start and start.checkpoint
         features = head_alone(cfg, parts, trainer.strategy.root_device, checkpoint)
@@ -171,14 +179,14 @@ def carry_out(
             run.update_run(features=features)
         if start and checkpoint and (start.is_stopped_early or start.epochs >= cfg.trainer.max_epochs):
             data.trainer = trainer  # which has it from `fit` otherwise
-            recorder.load_state_dict(dict(checkpoint.recorder))
-            recorder.hand_on(trainer, is_over=True)
+            checkpointing.load_state_dict(dict(checkpoint.recorder))
+            checkpointing.report_epoch(trainer, is_over=True)
             load_weights(classifier, checkpoint.path)
         else:
             with signals.held():
                 path = checkpoint and checkpoint.path
                 trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True)
-        scores = score_best_and_last(run, trainer, classifier, data, recorder.epochs())
+        scores = score_best_and_last(run, trainer, classifier, data, checkpointing.best_and_last_epoch())
         write_results(run, data, classifier.predictions["test"], scores)
         if board is not None:
             board.write_scores(scores["best"])
@@ -197,26 +205,28 @@ def carry_out(
     return scores
 
 
-def settle(cfg: DictConfig, parts: Parts, trainer: pl.Trainer, before: Mapping[str, Any] | None = None) -> Choices:
+def settle(
+    cfg: DictConfig, parts: Parts, trainer: pl.Trainer, before: Mapping[str, Any] | None = None
+) -> HardwareSettings:
     """Put the data where the trainer's device finds them, and choose threads and precision; said on the terminal.
 
     Args:
-        before: as `choose` takes it.
+        before: run.json of the run that is resumed.
     """
     data, device = parts.data, trainer.strategy.root_device
     data.move_to_device(device)
     log_data_summary(data)
     log_model_summary(parts.network_facts)
-    batch = (data.batch_size, *data.image_shape)
     network = parts.classifier.network
     if kept := kept_random(cfg, network, parts.classifier.phases):
         log.info(f"         {kept}: model.weights=null")
-    on_features = has_frozen_backbone(network) and not why_not(cfg)
-    choices = choose(network, batch, device, cfg.trainer, before, on_features, parts.classifier.loss)
-    loop = loop_of(trainer)
-    loop.precision, loop.is_graphed = choices.precision, choices.is_graphed
-    log_choices(choices)
-    return choices
+    trains_head_only = has_frozen_backbone(network) and not get_cache_blocker(cfg)
+    settings = choose_settings(network, parts.classifier.loss, device, cfg.trainer, before, trains_head_only)
+    set_threads(settings.threads, cfg.trainer.get("devices", 1))
+    loop = get_training_loop(trainer)
+    loop.precision, loop.is_graphed = settings.precision, settings.is_graphed
+    log_settings(settings)
+    return settings
 
 
 def kept_random(cfg: DictConfig, network: nn.Module, phases: Phases | None) -> str:
@@ -225,7 +235,7 @@ def kept_random(cfg: DictConfig, network: nn.Module, phases: Phases | None) -> s
         return ""
     if network.is_backbone_frozen:
         return "frozen with random weights"
-    if phases is not None and phases.is_backbone_as_given(0):
+    if phases is not None and phases.is_backbone_unchanged(0):
         return f"random weights, frozen in phase {phases.at(0)}"
     return ""
 
@@ -248,11 +258,12 @@ def head_alone(
     if phases is not None:
         epochs = checkpoint.epochs if checkpoint else 0
         phases.enter(epochs)  # of what is trained then, DistributedDataParallel averages the gradients
-        if not phases.is_backbone_as_given(epochs):
+        if not phases.is_backbone_unchanged(epochs):
             return None
     if checkpoint and has_frozen_backbone(network):  # whose weights are not those that it was built with
         load_weights(parts.classifier, checkpoint.path)
-    return use_features(cfg, parts.data, network, device, splits)
+    show_progress = cfg.trainer.get("progress_bar", True)
+    return use_features(parts.data, network, device, splits, get_cache_blocker(cfg), show_progress)
 
 
 def write_results(run: RunFolder, data: ImageData, test: Predictions, scores: Scores) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: many steps in each call by Lightning, so that what Lightning does around a call costs little."""
+"""Training loop: many optimizer steps per Lightning call, which amortises the cost of that call."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,21 +13,22 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from viewfinder.data.batches import Batch, Chunk
 from viewfinder.runs.logging import log_wrapped
 from viewfinder.training.callbacks.progress import Progress
-from viewfinder.training.cuda_graph import WARM, StepGraph, constants_of
+from viewfinder.training.cuda_graph import WARM_UP_STEPS, StepGraph, get_constants
+from viewfinder.training.lightning_internals import count_optimizer_step, get_finished_epochs, restore_progress
 from viewfinder.training.precision import EXACT, HALF, forward_context, step_context
 
 
 class TrainingLoop(Callback):
-    """Takes the optimizer's steps over a chunk of batches, exactly as Lightning would take them one by one.
+    """Optimizer steps over a chunk of batches, equal to Lightning's single steps bit for bit.
 
-    Lightning asks the Classifier for one training step a chunk, and the Classifier asks this loop. Precision, clipping,
-    accumulation and schedules are kept here, since Lightning applies them to what it takes for a step.
+    Lightning calls the Classifier's `training_step` once a chunk, and the Classifier calls this loop. Precision,
+    clipping, accumulation and schedules are applied here, because Lightning would apply them to a whole chunk.
 
     Args:
-        precision: of training, or "auto" until `run_experiment` has chosen.
-        gradient_clip_val: largest norm of all gradients together.
-        accumulate_grad_batches: batches an optimizer step; the epoch's last step may have fewer.
-        progress: is told of each batch that is done.
+        precision: precision of training, or "auto" until `run_experiment` has chosen one.
+        gradient_clip_val: maximum norm of all gradients together.
+        accumulate_grad_batches: batches per optimizer step; the epoch's last step may have fewer.
+        progress: progress bar, advanced once a batch.
     """
 
     def __init__(
@@ -42,23 +43,23 @@ class TrainingLoop(Callback):
         self.progress = progress or Progress(False)
         self.scaler = torch.amp.GradScaler("cuda", enabled=precision == HALF)  # type: ignore[attr-defined]
         self.monitor = "val/loss"
-        """what a ReduceLROnPlateau looks at"""
+        """metric that ReduceLROnPlateau follows"""
         self.lr = 0.0
-        """of the last step"""
+        """learning rate of the last step"""
         self.batches = 0
-        """of this process's in the epoch, those whose step is done"""
-        self.between: Callable[[], None] | None = None
-        """called after every step, and after every batch of validation"""
+        """batches of this process and epoch whose optimizer step is done"""
+        self.after_step: Callable[[], None] | None = None
+        """called after every optimizer step and every validation batch"""
         self.is_shared = False
-        """whether several processes train"""
+        """whether several processes train together"""
         self.is_graphed = False
-        """whether steps may be a CUDA graph"""
+        """whether steps run as a CUDA graph where possible"""
         self.graph: StepGraph | None = None
-        self.warm: tuple[Optimizer, Any, int] | None = None
-        """the optimizer, its constants when it was new, and how many steps it has been asked for since"""
+        self.warm_up: tuple[Optimizer, Any, int] | None = None
+        """the optimizer, its constants when it was new, and its number of steps since"""
 
-    def steps_an_epoch(self, trainer: pl.Trainer) -> int:
-        """The optimizer's."""
+    def steps_per_epoch(self, trainer: pl.Trainer) -> int:
+        """Return the number of optimizer steps in an epoch."""
         batches = len(trainer.datamodule.training_order().batch_numbers)  # type: ignore[attr-defined]
         return -(-batches // self.accumulate_grad_batches)
 
@@ -66,11 +67,10 @@ class TrainingLoop(Callback):
         pl_module.loop, self.is_shared = self, trainer.world_size > 1
 
     def train(self, module: "pl.LightningModule", chunk: Chunk) -> None:
-        """A step for each batch: forward by `module.step(batch, "train")`, backward, update."""
+        """Run forward (`module.step(batch, "train")`), backward and update for each batch of a chunk."""
         trainer = module.trainer
         (optimizer,) = trainer.optimizers
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs if config.interval == "step"]
-        steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
         seed, epoch = module.seed, module.current_epoch
         with step_context(self.precision):
             for index, batch in enumerate(chunk, chunk.indices.first + 1):
@@ -80,56 +80,56 @@ class TrainingLoop(Callback):
                 if graph is None:
                     self._backward(module, batch)
                 if is_due:
-                    steps.ready += 1
+                    count_optimizer_step(trainer, is_completed=False)
                     if graph is None:
                         self._update(optimizer)
                     else:
-                        module.outputs["train"].append(graph.take(batch))  # type: ignore[index]
-                    steps.completed += 1
+                        module.outputs["train"].append(graph.replay(batch))  # type: ignore[index]
+                    count_optimizer_step(trainer, is_completed=True)
                     self.lr = optimizer.param_groups[0]["lr"]
                     for scheduler in schedulers:
                         scheduler.step()  # type: ignore[call-arg]
                     self.batches = index
-                    if self.between is not None:
-                        self.between()
+                    if self.after_step is not None:
+                        self.after_step()
                 self.progress.advance()
 
     def _graph_for(self, module: Any, optimizer: Optimizer, batch: Batch) -> StepGraph | None:
-        """What takes a whole step with a batch; None where its operations are to be launched one by one."""
+        """Return the CUDA graph that runs a whole step on a batch; None if the step runs operation by operation."""
         if not self.is_graphed:
             return None
         if self.graph is not None and self.graph.optimizer is not optimizer:
-            self.graph = None  # the memory of the phase before is free
+            self.graph = None  # frees the memory of the previous phase
         if self.graph is None:
-            if self.warm is None or self.warm[0] is not optimizer:
-                self.warm = (optimizer, constants_of(optimizer), 0)
-            _, constants, taken = self.warm
-            self.warm = (optimizer, constants, taken + 1)
-            if taken < WARM:
+            if self.warm_up is None or self.warm_up[0] is not optimizer:
+                self.warm_up = (optimizer, get_constants(optimizer), 0)
+            _, constants, steps = self.warm_up
+            self.warm_up = (optimizer, constants, steps + 1)
+            if steps < WARM_UP_STEPS:
                 return None
-        elif len(batch.labels) < len(self.graph.batch.labels):  # an epoch's last
+        elif len(batch.labels) < len(self.graph.batch.labels):  # the epoch's last batch
             return None
         elif self.graph.fits(batch):
             return self.graph
-        self.graph = None  # whose memory the next may need
-        self.graph = self._captured(module, optimizer, batch)
+        self.graph = None  # frees its memory for the next graph
+        self.graph = self._capture(module, optimizer, batch)
         return self.graph
 
-    def _captured(self, module: Any, optimizer: Optimizer, batch: Batch) -> StepGraph | None:
+    def _capture(self, module: Any, optimizer: Optimizer, batch: Batch) -> StepGraph | None:
         outputs: list[Any] = module.outputs["train"]
-        before = len(outputs)
+        count = len(outputs)
 
         def backward(batch: Batch) -> Any:
             self._backward(module, batch)
             return outputs.pop()
 
-        assert self.warm is not None
+        assert self.warm_up is not None
         try:
-            return StepGraph(backward, self._update, optimizer, batch, self.warm[1])
+            return StepGraph(backward, self._update, optimizer, batch, self.warm_up[1])
         except RuntimeError as error:
-            del outputs[before:]
+            del outputs[count:]
             self.is_graphed = False
-            log_wrapped(f"         no CUDA graph, since a step cannot be one: {error}")
+            log_wrapped(f"         no CUDA graph: a step cannot be captured: {error}")
             return None
 
     def _backward(self, module: Any, batch: Batch) -> None:
@@ -146,17 +146,18 @@ class TrainingLoop(Callback):
         if self.gradient_clip_val is not None:
             self.scaler.unscale_(optimizer)
             clip_grad_norm_(
-                [each for group in optimizer.param_groups for each in group["params"]], self.gradient_clip_val
+                [parameter for group in optimizer.param_groups for parameter in group["params"]],
+                self.gradient_clip_val,
             )
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad()
 
-    def tick(self) -> None:
-        """One more batch of an evaluation is done."""
+    def advance_evaluation(self) -> None:
+        """Count one more batch of an evaluation."""
         self.progress.advance()
-        if self.between is not None:
-            self.between()
+        if self.after_step is not None:
+            self.after_step()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.batches = 0
@@ -168,16 +169,15 @@ class TrainingLoop(Callback):
                     config.scheduler.step()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.graph = self.warm = None
+        self.graph = self.warm_up = None
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Where training stands takes the place of Lightning's own counts, which do not know of batches in a chunk."""
+        """Replace Lightning's own counts, which do not include the batches of a chunk."""
         del checkpoint["loops"]
-        epochs: Any = trainer.fit_loop.epoch_progress.current
         checkpoint["loop"] = {
-            "epoch": epochs.processed,
+            "epoch": get_finished_epochs(trainer),
             "batches": self.batches,
             "steps": trainer.global_step,
             "lr": self.lr,
@@ -187,12 +187,9 @@ class TrainingLoop(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """To Lightning an epoch begins; what was done of it are empty chunks."""
+        """Let Lightning begin the epoch anew; its finished batches become empty chunks."""
         state = checkpoint["loop"]
         self.batches, self.lr = state["batches"], state["lr"]
         self.scaler.load_state_dict(state["scaler"])
-        epochs: Any = trainer.fit_loop.epoch_progress.current
-        epochs.ready = epochs.started = epochs.processed = epochs.completed = state["epoch"]
-        steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
-        steps.ready = steps.completed = state["steps"]
+        restore_progress(trainer, state["epoch"], state["steps"])
         trainer.datamodule.resume_position = (state["epoch"], state["batches"])  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The loss that training minimises."""
+"""Loss functions."""
 
 from typing import Annotated, Literal
 
@@ -11,15 +11,15 @@ from viewfinder.errors import Problem, UserError
 
 
 class CrossEntropy(nn.Module):
-    """Cross entropy of logits, (N, K) against (N,), averaged as torch.nn.CrossEntropyLoss does.
+    """Cross entropy of logits (N, K) and labels (N,), averaged as by torch.nn.CrossEntropyLoss.
 
     Args:
-        counts: training pictures in each class, (K,); from the data.
-        label_smoothing: share of the target spread over all classes (Szegedy et al. 2016).
-        class_weights: None for equal ones, "balanced" for N / (K * count) as in scikit-learn, or K numbers.
+        counts: number of training images of each class, (K,); from the data.
+        label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
+        class_weights: None for equal weights, "balanced" for N / (K * count) as in scikit-learn, or K numbers.
 
     Raises:
-        UserError: if there are not K weights.
+        UserError: if the number of weights is not K.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class CrossEntropy(nn.Module):
         if weights is not None and len(weights) != len(counts):
             rule = f"must have one weight for each of the {len(counts)} classes, not {len(weights)}"
             raise UserError(
-                "the configuration", [Problem("loss.class_weights", rule, str(class_weights), "Or write balanced.")]
+                "the configuration", [Problem("loss.class_weights", rule, str(class_weights), "Or use balanced.")]
             )
         self.register_buffer("weights", weights, persistent=False)
         self.weights: Tensor | None

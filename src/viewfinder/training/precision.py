@@ -1,28 +1,92 @@
-"""The precisions of `trainer.precision`, and where they hold."""
+"""Precision of training: chosen from hardware and network, applied to forward passes and steps."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import nn
+
+from viewfinder.training.torch_internals import has_amx, has_avx512_bf16
 
 EXACT, FAST, HALF = "32-true", "bf16-mixed", "16-mixed"
 AUTOCAST = {FAST: torch.bfloat16, HALF: torch.float16}
 TF32 = "tf32"
-"""Float32 whose products a GPU's tensor cores make of 10 bits' fractions."""
+"""Float32 whose matrix products use a GPU's tensor cores, with 10 bits of fraction."""
+OWN_PACKAGES = ("torch", "torchvision", "viewfinder")
+AMPERE = (8, 0)
+"""Compute capability from which a GPU has TF32 and bfloat16."""
+
+CPU_SPEEDUPS = {
+    "MLP": 1.03,
+    "SimpleCNN": 1.08,
+    "CustomCNN": 1.37,
+    "resnet50": 1.66,
+    "mobilenet_v3_large": 0.89,
+    "efficientnet_b0": 1.18,
+    "convnext_tiny": 1.14,
+    "alexnet": 1.0,
+    "densenet121": 1.2,
+    "inception_v3": 1.2,
+    "swin_t": 1.84,
+    "vgg16": 1.3,
+    "vit_b_16": 1.71,
+}
+"""Architecture -> speed of a training step in bf16-mixed relative to 32-true on a CPU with AVX512-BF16.
+
+Measured by bench/precision.py with torch 2.14 on two cores of an AMD EPYC (Zen 5), on images of the size that each
+network expects. On a CPU, `auto` selects bf16-mixed from MIN_SPEEDUP on, and 32-true for architectures not listed.
+"""
+MIN_SPEEDUP = 1.2
+
+
+def choose_precision(network: nn.Module, device: torch.device) -> tuple[str, str]:
+    """Return the precision that `trainer.precision=auto` selects, and the reason in a few words.
+
+    The choice depends on the hardware and the architecture alone, so equal machines choose equally.
+
+    On a GPU of compute capability 8.0 or higher, networks of Viewfinder and torchvision train in bf16-mixed; other
+    networks, whose layers may not support autocast, train in TF32.
+    """
+    name = get_architecture(network)
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        has = f"GPU has compute capability {major}.{minor}"
+        if (major, minor) < AMPERE:
+            return EXACT, has
+        return (TF32 if list_foreign_layers([network]) else FAST), has
+    if device.type != "cpu" or not (has_avx512_bf16() or has_amx()):
+        return EXACT, "CPU has neither AVX512-BF16 nor AMX"
+    has = "CPU has AVX512-BF16" if has_avx512_bf16() else "CPU has AMX"
+    if name not in CPU_SPEEDUPS:
+        return EXACT, f"no measurement of {name} in {FAST}"
+    if CPU_SPEEDUPS[name] < MIN_SPEEDUP:
+        return EXACT, f"{name} gains little from {FAST}"
+    return FAST, has
+
+
+def list_foreign_layers(parts: Iterable[nn.Module | None]) -> list[str]:
+    """Return the sorted class names of layers from packages other than torch, torchvision and Viewfinder."""
+    layers = {type(layer) for part in parts if part is not None for layer in part.modules()}
+    return sorted(layer.__name__ for layer in layers if layer.__module__.partition(".")[0] not in OWN_PACKAGES)
+
+
+def get_architecture(network: nn.Module) -> str:
+    """Return torchvision's name of a pre-trained network, the class name of any other."""
+    return getattr(network, "architecture", type(network).__name__)
 
 
 def forward_context(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Where a forward pass runs in a precision of `trainer.precision`; the weights are float32."""
-    # For one step: autocast keeps its copies of the weights until it ends, and a step changes the weights.
+    """Return the context in which a forward pass runs in a value of `trainer.precision`; weights stay float32."""
+    # Entered for each step: autocast caches its copies of the weights until it exits, and a step changes the weights.
     dtype = AUTOCAST.get(precision)
     return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
 @contextlib.contextmanager
 def step_context(precision: str) -> Iterator[None]:
-    """Where training steps run in a precision, backward passes too; outside, float32 is exact."""
+    """Run training steps, backward passes included, in a precision; outside this block float32 is exact."""
     set_tf32(precision == TF32)
     try:
         yield
@@ -31,8 +95,8 @@ def step_context(precision: str) -> Iterator[None]:
 
 
 def set_tf32(is_on: bool) -> None:
-    """Whether a GPU may take TF32 for float32, in matrix products and convolutions."""
+    """Allow or forbid TF32 in matrix products and convolutions on a GPU."""
     if torch.cuda.is_available():
-        kind = "tf32" if is_on else "ieee"
-        torch.backends.cuda.matmul.fp32_precision = kind
-        torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
+        mode = "tf32" if is_on else "ieee"
+        torch.backends.cuda.matmul.fp32_precision = mode
+        torch.backends.cudnn.conv.fp32_precision = mode  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
-"""Learning-rate schedules, each as the dictionary that Lightning's configure_optimizers returns.
+"""Learning-rate schedules, each returned as Lightning's lr_scheduler_config.
 
-`total_steps` is the number of optimizer steps in the whole training.
+In all of them `total_steps` is the number of optimizer steps of the whole training.
 """
 
 import math
@@ -26,33 +26,36 @@ Divisor = Annotated[float, Field(gt=1, allow_inf_nan=False)]
 
 
 class Schedule(TypedDict):
-    """What Lightning calls lr_scheduler_config."""
+    """Lightning's lr_scheduler_config."""
 
     scheduler: LRScheduler
     interval: str
-    """of its steps: step or epoch"""
+    """when the scheduler steps: "step" or "epoch\""""
     monitor: NotRequired[str]
 
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup_fraction: Share = 0.0, min_lr: NotNegative = 0.0) -> Schedule:
-    """Half a cosine down to `min_lr` (Loshchilov and Hutter 2017), after a linear rise over a share of the steps.
+    """Warm up linearly, then decay along half a cosine to `min_lr` (Loshchilov and Hutter 2017).
 
-    What is trained at less than `min_lr` from the beginning, such as a low block, stays at its own.
+    Parameter groups whose learning rate is below `min_lr` from the beginning keep theirs.
+
+    Args:
+        warmup_fraction: share of the steps that warm up.
 
     Raises:
-        ValueError: if all is.
+        ValueError: if that holds for all groups.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     if min_lr > max(rates):
-        raise ValueError(f"min_lr is more than the learning rate, {max(rates):g}, which would rise to it")
+        raise ValueError(f"min_lr is above the learning rate, {max(rates):g}, which would rise to it")
     warmup = round(warmup_fraction * total_steps)
     steps = max(total_steps - warmup, 1)
 
-    def fall(rate: float) -> Callable[[int], float]:
+    def decay_from(rate: float) -> Callable[[int], float]:
         lowest = min(min_lr / rate, 1.0) if rate else 0.0
         return lambda step: lowest + (1 - lowest) * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
 
-    decay = LambdaLR(optimizer, [fall(rate) for rate in rates])
+    decay = LambdaLR(optimizer, [decay_from(rate) for rate in rates])
     if not warmup:
         return {"scheduler": decay, "interval": "step"}
     rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
@@ -66,8 +69,8 @@ def one_cycle(
     start_divisor: Divisor = 25.0,
     end_divisor: Divisor = 1e4,
 ) -> Schedule:
-    """From lr / start_divisor up to the optimizer's lr and down to lr / (start_divisor * end_divisor) (Smith 2018)."""
-    if abs(warmup_fraction * total_steps - 1) < 1e-9:  # a rise of no steps at all, by which OneCycleLR would divide
+    """Rise from lr / start_divisor to lr, then fall to lr / (start_divisor * end_divisor) (Smith 2018)."""
+    if abs(warmup_fraction * total_steps - 1) < 1e-9:  # OneCycleLR would divide by a rise of zero steps
         warmup_fraction *= 1 - 1e-6
     peaks = [group["lr"] for group in optimizer.param_groups]
     schedule = OneCycleLR(
@@ -77,11 +80,11 @@ def one_cycle(
 
 
 def step(optimizer: Optimizer, every: Count = 5, factor: Factor = 0.1) -> Schedule:
-    """Times `factor` after every so many epochs."""
+    """Multiply the learning rate by `factor` every `every` epochs."""
     return {"scheduler": StepLR(optimizer, every, factor), "interval": "epoch"}
 
 
 def plateau(optimizer: Optimizer, patience: Whole = 2, factor: Factor = 0.1, min_lr: NotNegative = 0.0) -> Schedule:
-    """Times `factor` when val/loss has not fallen for more than `patience` epochs."""
+    """Multiply the learning rate by `factor` when val/loss has not fallen for more than `patience` epochs."""
     schedule = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, min_lr=min_lr)
     return {"scheduler": schedule, "interval": "epoch", "monitor": "val/loss"}

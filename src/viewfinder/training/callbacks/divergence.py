@@ -1,4 +1,4 @@
-"""A loss that is no number ends training: which step, which batch, which pictures."""
+"""Stop of a training whose loss or metrics are NaN or infinite."""
 
 import math
 from collections.abc import Mapping
@@ -14,32 +14,32 @@ REMEDY = "Try a smaller optimizer.lr or trainer.gradient_clip_val=1. The last ch
 
 
 def check_losses(trainer: pl.Trainer, losses: Tensor, first: int = 0) -> None:
-    """See that the losses of training batches, (n,), are numbers; waits for a GPU.
+    """Check that losses of training batches, (n,), are finite; this waits for a GPU.
 
     Args:
-        first: batches of the epoch that this process had before these.
+        first: number of the epoch's batches in this process before these.
 
     Raises:
-        UserError: if one is infinite or no number.
+        UserError: if one is NaN or infinite, with step, batch and images.
     """
-    wrong = (~torch.isfinite(losses)).nonzero()
-    if not len(wrong):
+    invalid = (~torch.isfinite(losses)).nonzero()
+    if not len(invalid):
         return
-    index = first + int(wrong[0])
+    index = first + int(invalid[0])
     module: Any = trainer.lightning_module
     data, epoch = trainer.datamodule, trainer.current_epoch  # type: ignore[attr-defined]
     order = data.training_order()
     order.epoch, order.resume_position = epoch, (0, 0)
-    positions = [each for part in order for _, each in part.batches][index]
+    positions = [positions for indices in order for _, positions in indices.batches][index]
     names = [str(name) for name in data.splits["train"].names[positions.numpy()]]
-    step = module.loop.steps_an_epoch(trainer) * epoch + index // module.loop.accumulate_grad_batches + 1
+    step = module.loop.steps_per_epoch(trainer) * epoch + index // module.loop.accumulate_grad_batches + 1
     rule = f"is {losses[index - first].item()} at step {step:,}, batch {index + 1:,} of epoch {epoch + 1}"
-    pictures = f"Its {len(names)} pictures: {join_names(names[:4])}{', ...' * (len(names) > 4)}."
-    raise UserError("the training", [Problem("train/loss", rule, remedy=f"{pictures}\n{REMEDY}")])
+    images = f"Its {len(names)} images: {join_names(names[:4])}{', ...' * (len(names) > 4)}."
+    raise UserError("the training", [Problem("train/loss", rule, remedy=f"{images}\n{REMEDY}")])
 
 
 def check_row(row: Mapping[str, Any]) -> None:
-    """See that an epoch's metrics are numbers, as weights that are none make them.
+    """Check that an epoch's metrics are finite; NaN weights give NaN metrics.
 
     Raises:
         UserError: if one is not.

@@ -1,4 +1,4 @@
-"""A bar on the terminal while batches are trained on and evaluated."""
+"""Progress bar that counts batches."""
 
 from typing import Any
 
@@ -8,24 +8,24 @@ from tqdm import tqdm
 
 
 class Progress(Callback):
-    """Counts batches, which `advance` is told of: Lightning's own bar knows of chunks alone.
+    """Counts batches by calls of `advance`; Lightning's own bar counts chunks of batches.
 
     Args:
-        is_drawn: on a terminal.
+        is_enabled: draw the bar, if the output is a terminal.
     """
 
-    def __init__(self, is_drawn: bool):
-        self.is_drawn = is_drawn
+    def __init__(self, is_enabled: bool):
+        self.is_enabled = is_enabled
         self.bar: tqdm | None = None
 
     def advance(self) -> None:
-        """By a batch."""
+        """Count one more batch."""
         if self.bar is not None:
             self.bar.update()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        what = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self._open(what, trainer.train_dataloader, trainer, pl_module.loop.batches)
+        title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self._open(title, trainer.train_dataloader, trainer, pl_module.loop.batches)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._open("validation", trainer.val_dataloaders, trainer)
@@ -45,14 +45,14 @@ class Progress(Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
         self._close()
 
-    def _open(self, description: str, loader: Any, trainer: pl.Trainer, done: int = 0) -> None:
-        """A bar for the batches of a loader; only where they take more than a second."""
+    def _open(self, title: str, loader: Any, trainer: pl.Trainer, finished: int = 0) -> None:
+        """Open a bar for a loader's batches; it appears if they take more than a second."""
         self._close()
-        if self.is_drawn:
-            off = None if trainer.is_global_zero else True
+        if self.is_enabled:
+            is_off = None if trainer.is_global_zero else True
             count = len(loader.sampler.batch_numbers)
             self.bar = tqdm(
-                total=count, initial=done, desc=description, unit=" batches", leave=False, disable=off, delay=1
+                total=count, initial=finished, desc=title, unit=" batches", leave=False, disable=is_off, delay=1
             )
 
     def _close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a signal does to a run: the first lets the step end and everything be saved, a second Ctrl-C stops at once."""
+"""Signals that stop a run: the first one after the current step is saved, a second Ctrl-C at once."""
 
 import contextlib
 import logging
@@ -12,39 +12,39 @@ from viewfinder.errors import Stopped
 
 log = logging.getLogger("viewfinder")
 NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""Ctrl-C; what ends a process kindly; what SLURM sends ahead of a time limit (sbatch --signal=USR1@60)."""
+"""Ctrl-C, a polite kill, and the warning before SLURM's time limit (sbatch --signal=USR1@60)."""
 
 
 class Signals:
-    """Listens while a run goes on. A signal raises Stopped where it arrives; where it is held back, it is noted.
+    """Signal handlers of a run: a signal raises Stopped, or is recorded within `held`.
 
-    Outside the main thread, where Python hands out no signals, it listens to none.
+    Outside the main thread, where Python delivers no signals, nothing is handled.
     """
 
     def __init__(self) -> None:
         self.requested: int | None = None
-        """the signal that has arrived while they were held back"""
+        """the signal that has arrived"""
         self.is_holding = False
-        self.before: dict[int, Any] = {}
+        self.previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.getsignal(number) for number in NUMBERS}
+            self.previous_handlers = {number: signal.getsignal(number) for number in NUMBERS}
             self.listen()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
+        for number, handler in self.previous_handlers.items():
             signal.signal(number, handler)
 
     def listen(self) -> None:
-        """Also after others, such as Lightning, have put themselves in the way."""
-        for number in self.before:
-            signal.signal(number, self._arrived)
+        """Install the handlers; again after Lightning has installed its own."""
+        for number in self.previous_handlers:
+            signal.signal(number, self._handle)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Within this block a signal is noted in `requested`; whoever sees it there saves and raises Stopped."""
+        """Record signals in `requested` within this block, for a caller that saves and raises Stopped."""
         self.is_holding = True
         try:
             yield
@@ -53,9 +53,9 @@ class Signals:
         if self.requested is not None:
             raise Stopped(self.requested)
 
-    def _arrived(self, number: int, _: FrameType | None) -> None:
+    def _handle(self, number: int, _: FrameType | None) -> None:
         is_first, self.requested = self.requested is None, self.requested or number
-        # Noted even so: an exception in a callback of the garbage collector, say, would be swallowed.
+        # Recorded in any case, because an exception in a garbage collector's callback would be swallowed.
         if not self.is_holding or (not is_first and number == signal.SIGINT):
             raise Stopped(number)
         if is_first:

@@ -1,6 +1,7 @@
-"""Training of a head on features that a frozen backbone makes of the pictures: computed once, and found again.
+"""Training of a head on cached features of a frozen backbone.
 
-They are kept in the cache folder, which may be removed, under a key of all that they depend on.
+Features are computed once and stored in the user's cache folder, which may be deleted, under a key of everything that
+they depend on.
 """
 
 import time
@@ -8,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -19,77 +19,85 @@ from viewfinder.errors import join_names
 from viewfinder.models.transfer import Transferable
 from viewfinder.runs.cache_dir import cache_folder
 from viewfinder.runs.logging import is_helper, log_wrapped
-from viewfinder.training.features.extract import Backbone
-from viewfinder.training.features.kept import KeptFeatures, NoRoomError, remove_oldest
-from viewfinder.training.features.key import facts_of_network, facts_of_pictures, key_of
+from viewfinder.training.features.extract import FeatureExtractor
+from viewfinder.training.features.key import collect_image_facts, collect_network_facts, hash_facts
+from viewfinder.training.features.store import FeatureStore, NoRoomError, evict
 
 
 def has_frozen_backbone(network: nn.Module) -> TypeGuard[Transferable]:
-    """Whether a network's backbone is frozen, and its features may be kept."""
+    """Return whether a network's backbone is frozen and its features may be cached."""
     return isinstance(network, Transferable) and network.cache_features and network.is_backbone_frozen
 
 
-def why_not(cfg: DictConfig) -> str:
-    """What in a configuration changes features from epoch to epoch, or needs few of them; '' for nothing."""
-    if cfg.augment:
-        return f"augment ({str(cfg.augment._target_).rpartition('.')[2]}) changes the pictures"
-    if cfg.trainer.get("limit_batches") is not None:
-        return "trainer.limit_batches leaves out most pictures"
+def feature_cache_blocker(augment: str | None, limit_batches: int | None) -> str:
+    """Return the setting that makes cached features useless, or ''.
+
+    Args:
+        augment: `augment._target_`; None for no augmentation.
+        limit_batches: `trainer.limit_batches`.
+    """
+    if augment:
+        return f"augment ({augment.rpartition('.')[2]}) changes the images every epoch"
+    if limit_batches is not None:
+        return "trainer.limit_batches leaves out most images"
     return ""
 
 
 def use_features(
-    cfg: DictConfig,
     data: ImageData,
     network: nn.Module,
     device: torch.device,
     fingerprints: Mapping[str, str],
+    blocker: str = "",
+    show_progress: bool = True,
 ) -> dict[str, Any] | None:
-    """Have batches hold features in place of pictures, if the network's backbone is frozen; what is done is said.
+    """Replace images by features in the data's batches if the network's backbone is frozen, and log it.
 
     Args:
         data: loaded; `data.features` is filled.
-        network: with the weights that it is to be used with.
-        fingerprints: of the splits that are wanted, as in data.json.
+        network: with its final weights.
+        fingerprints: maps each split to use to its fingerprint in data.json.
+        blocker: reason not to, as from `feature_cache_blocker`.
+        show_progress: draw a progress bar, if the output is a terminal.
 
     Returns:
-        For run.json: how many were computed, how many found, in how many seconds, and where they are kept. None if
-        pictures go through the whole network, as ever.
+        For run.json: how many features were computed and found, in how many seconds, and where they are stored. None
+        if images pass through the whole network.
     """
     if not has_frozen_backbone(network):
         return None
-    if reason := why_not(cfg):
-        return _decline(reason)
-    one = (1, *data.image_shape)
-    probe = torch.randint(0, 256, one, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    if blocker:
+        return _log_no_cache(blocker)
+    probe_shape = (1, *data.image_shape)
+    probe = torch.randint(0, 256, probe_shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     try:
-        backbone = Backbone(network, probe, device)
+        extractor = FeatureExtractor(network, probe, device)
     except ValueError as error:
-        return _decline(f"{type(network).__name__} cannot be taken apart: {error}")
+        return _log_no_cache(f"{type(network).__name__} cannot be split into backbone and head: {error}")
     folder = cache_folder() / "features"
-    facts = facts_of_network(network, probe, backbone.features, device, backbone.batch)
-    kept = {}
+    network_facts = collect_network_facts(network, probe, extractor.features, device, extractor.batch)
+    stores = {}
     for split, fingerprint in fingerprints.items():
-        known = facts | facts_of_pictures(data, split, fingerprint)
-        shape = (len(data.images[split]), backbone.width)
-        kept[split] = KeptFeatures(folder, key_of(known), shape, backbone.batch, known)
-    show = cfg.trainer.get("progress_bar", True) and not is_helper()
+        facts = network_facts | collect_image_facts(data, split, fingerprint)
+        shape = (len(data.images[split]), extractor.width)
+        stores[split] = FeatureStore(folder, hash_facts(facts), shape, extractor.batch, facts)
+    is_bar_shown = show_progress and not is_helper()
     features, computed, seconds = {}, 0, 0.0
     try:
-        for split, each in kept.items():
-            features[split], count, took = _complete(each, backbone, data, split, show)
-            computed, seconds = computed + count, seconds + took
+        for split, store in stores.items():
+            features[split], count, elapsed = _complete(store, extractor, data, split, is_bar_shown)
+            computed, seconds = computed + count, seconds + elapsed
     except NoRoomError as error:
-        return _decline(f"there is no room for them: {error}")
-    freed = remove_oldest(folder, {each.path.stem for each in kept.values()}) if computed else 0
+        return _log_no_cache(f"neither disk nor memory has room for them: {error}")
+    freed = evict(folder, {store.path.stem for store in stores.values()}) if computed else 0
     if freed:
-        log_wrapped(f"features {format_size(freed)} that were used longest ago are removed from {folder}")
-    unwritable = next((each.unwritable for each in kept.values() if each.in_memory), None)
-    _hand_over(data, features, device)
-    return _say({
-        "width": backbone.width,
+        log_wrapped(f"features removed the least recently used {format_size(freed)} from {folder}")
+    unwritable = next((store.unwritable for store in stores.values() if store.in_memory), None)
+    _attach(data, features, device)
+    return _log_features({
+        "width": extractor.width,
         "computed": computed,
-        "found": sum(each.shape[0] for each in kept.values()) - computed,
+        "found": sum(store.shape[0] for store in stores.values()) - computed,
         "seconds": round(seconds, 3),
         "pictures_per_second": round(computed / seconds, 2) if computed else None,
         "where": str(folder) if unwritable is None else f"in memory for this run alone: {folder}: {unwritable}",
@@ -97,56 +105,59 @@ def use_features(
 
 
 def _complete(
-    kept: KeptFeatures, backbone: Backbone, data: ImageData, split: str, show: bool
+    store: FeatureStore, extractor: FeatureExtractor, data: ImageData, split: str, show_progress: bool
 ) -> tuple[Tensor, int, float]:
-    """All features of a split, (N, D) float32; how many of them had to be computed, and the seconds which that took."""
-    with kept.taken():
-        there, count = kept.read(), kept.shape[0]
-        if kept.damage:
-            log_wrapped(f"features of the {split} split are computed again: what was kept is {kept.damage}")
+    """Return a split's features, (N, D) float32, the number that had to be computed, and the seconds it took."""
+    with store.locked():
+        available, total = store.count_valid_rows(), store.shape[0]
+        if store.damage:
+            log_wrapped(f"features of the {split} split are computed again: the cached file is {store.damage}")
         started = time.perf_counter()
-        if there < count:
-            kept.begin(there)
-            blocks = backbone.blocks(data, split, there // backbone.batch)
-            _compute(kept, blocks, f"features of {split} pictures", there, show)
-        return kept.all(), count - there, time.perf_counter() - started if there < count else 0.0
+        if available < total:
+            store.open_for_append(available)
+            blocks = extractor.extract(data, split, available // extractor.batch)
+            _append_blocks(store, blocks, f"features of {split} images", available, show_progress)
+        return store.load(), total - available, time.perf_counter() - started if available < total else 0.0
 
 
-def _compute(kept: KeptFeatures, blocks: Iterable[Tensor], doing: str, there: int, show: bool) -> None:
-    off = None if show else True
+def _append_blocks(
+    store: FeatureStore, blocks: Iterable[Tensor], title: str, available: int, show_progress: bool
+) -> None:
+    is_off = None if show_progress else True
     with tqdm(
-        desc=doing, total=kept.shape[0], initial=there, leave=False, disable=off, unit=" pictures", delay=1
+        desc=title, total=store.shape[0], initial=available, leave=False, disable=is_off, unit=" images", delay=1
     ) as bar:
-        done = there
+        count = available
         try:
             for rows in blocks:
-                kept.append(rows)
-                done += len(rows)
+                store.append(rows)
+                count += len(rows)
                 bar.update(len(rows))
         except BaseException:
-            if kept.files:
-                log_wrapped(f"{doing}: {done:,} of {kept.shape[0]:,} are kept, and the next start goes on from there")
+            if store.files:
+                log_wrapped(f"{title}: {count:,} of {store.shape[0]:,} are saved; the next start continues from there")
             raise
 
 
-def _decline(reason: str) -> None:
-    log_wrapped(f"features are computed every epoch, since {reason}")
+def _log_no_cache(reason: str) -> None:
+    log_wrapped(f"features are not cached: {reason}")
 
 
-def _say(facts: dict[str, Any]) -> dict[str, Any]:
+def _log_features(facts: dict[str, Any]) -> dict[str, Any]:
     computed, found = facts["computed"], facts["found"]
-    done = [f"{found:,} found"] * (found > 0)
+    counts = [f"{found:,} found"] * (found > 0)
     if computed:
-        done.append(f"{computed:,} computed in {facts['seconds']:.1f} s, {facts['pictures_per_second']:.1f} pictures/s")
-    where = f"{facts['where']}; used while the head alone is trained"
-    log_wrapped(f"features {facts['width']:,} a picture: {join_names(done)}; {where}")
+        counts.append(f"{computed:,} computed in {facts['seconds']:.1f} s, {facts['pictures_per_second']:.1f} images/s")
+    log_wrapped(
+        f"features {facts['width']:,} an image: {join_names(counts)}; {facts['where']}; used while only the head trains"
+    )
     return facts
 
 
-def _hand_over(data: ImageData, found: Mapping[str, Tensor], device: torch.device) -> None:
-    """Have batches taken from features, on the GPU if they leave most of it to the network."""
-    size = sum(each.nbytes for each in found.values())
-    is_near = device.type != "cpu" and size <= GPU_SHARE * free_gpu_memory(device)
-    for split, features in found.items():
-        near = features.to(device) if is_near else features
-        data.features[split] = Features(near, data.images[split].labels.to(near.device))
+def _attach(data: ImageData, features: Mapping[str, Tensor], device: torch.device) -> None:
+    """Let batches hold features, on the GPU if that leaves most of its memory to the network."""
+    size = sum(rows.nbytes for rows in features.values())
+    is_on_device = device.type != "cpu" and size <= GPU_SHARE * free_gpu_memory(device)
+    for split, rows in features.items():
+        placed = rows.to(device) if is_on_device else rows
+        data.features[split] = Features(placed, data.images[split].labels.to(placed.device))

@@ -1,4 +1,4 @@
-"""Features of a split's pictures in a file that grows as they are computed; in memory where no file can be had."""
+"""File of a split's features that grows block by block; memory, if no file can be written."""
 
 import contextlib
 import json
@@ -20,30 +20,29 @@ from tqdm import tqdm
 from viewfinder.data.memory import HOST_SHARE, format_size
 from viewfinder.runs.atomic import replace_file
 
-LARGEST = 20 * 2**30
-"""Bytes that the folder may hold; beyond, what was used longest ago is removed."""
+MAX_FOLDER_BYTES = 20 * 2**30
+"""Size of the folder beyond which the least recently used files are removed."""
 BLOCK = re.compile(r"([0-9]{1,18}) ([0-9a-f]{8})\n")
-"""A line of an index: count and CRC-32."""
-LOOK = 1.0
-"""Seconds between two looks at how far another process is."""
+"""Line of an index: number of rows and CRC-32."""
+POLL_SECONDS = 1.0
+"""Interval at which the progress of another process is read."""
 
 
 class NoRoomError(Exception):
-    """Neither the disk nor the memory has room for the features."""
+    """Neither disk nor memory has room for the features."""
 
 
-class KeptFeatures:
-    """(N, D) float32 row by row: <key>.rows holds them, <key>.blocks a line with count and CRC-32 for each block.
+class FeatureStore:
+    """Features (N, D) float32: rows in <key>.rows, and per block a line with row count and CRC-32 in <key>.blocks.
 
-    Whatever a process leaves that is killed, the blocks whose checksum holds are whole; a block that was cut off counts
-    for nothing.
+    After a process was killed, the blocks whose checksums match are complete; an incomplete block is ignored.
 
     Args:
-        folder: of the cache; made if it can be.
-        key: of these features.
+        folder: the cache folder; created if possible.
+        key: key of these features.
         shape: (N, D).
-        batch: rows a block; the last may have fewer.
-        facts: what the key was made of, for a person who looks.
+        batch: rows per block; the last block may have fewer.
+        facts: components of the key, written into the index for inspection.
     """
 
     def __init__(self, folder: Path, key: str, shape: tuple[int, int], batch: int, facts: Mapping[str, Any]):
@@ -53,23 +52,23 @@ class KeptFeatures:
         self.files: list[BinaryIO] = []
         self.in_memory: list[Tensor] = []
         self.damage = ""
-        """what is wrong with the files that were found"""
+        """defect of the existing files, or ''"""
         self.unwritable = ""
-        """why there is no file"""
+        """reason why no file can be written, or ''"""
 
     @property
     def nbytes(self) -> int:
         return 4 * self.shape[0] * self.shape[1]
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        """Within this block no other process computes these features; one that does is waited for, with a bar."""
+    def locked(self) -> Iterator[None]:
+        """Hold the lock on these features; while another process computes them, wait with a progress bar."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._wait()
         except FileExistsError:
-            self.unwritable = "is a file, and no folder"
-        except OSError as error:  # of a folder that cannot be written: what is there may be read all the same
+            self.unwritable = "is a file, not a folder"
+        except OSError as error:  # the folder is read-only, and existing features can be read
             self.unwritable = str(error.strerror or error)
         try:
             yield
@@ -82,54 +81,54 @@ class KeptFeatures:
         with contextlib.suppress(Timeout):
             self.lock.acquire(blocking=False)
             return
-        doing = "waiting for another process that computes these features"
-        with tqdm(desc=doing, total=self.shape[0], leave=False, disable=None, unit=" pictures") as bar:
+        title = "waiting for another process that computes these features"
+        with tqdm(desc=title, total=self.shape[0], leave=False, disable=None, unit=" images") as bar:
             while True:
                 with contextlib.suppress(Timeout):
-                    self.lock.acquire(timeout=LOOK)
+                    self.lock.acquire(timeout=POLL_SECONDS)
                     return
                 with contextlib.suppress(OSError):
                     bar.n = self.path.stat().st_size // (4 * self.shape[1])
                 bar.refresh()
 
-    def read(self) -> int:
-        """How many rows are there, from the first on, whose checksums hold; `damage` says what is wrong with others."""
+    def count_valid_rows(self) -> int:
+        """Return the number of leading rows whose checksums match; `damage` describes the defect of the others."""
         try:
             head, *lines = self.index.read_text(encoding="utf-8").splitlines(keepends=True)
             shape = json.loads(head)["shape"]
         except (OSError, ValueError, KeyError, TypeError):
-            self.damage = "damaged: its index cannot be read" if self.index.exists() else ""
+            self.damage = "damaged: unreadable index" if self.index.exists() else ""
             return 0
         count = 0
         try:
             if shape != list(self.shape):
-                raise ValueError("other shape")
+                raise ValueError("shape differs")
             with self.path.open("rb") as file:
                 for line in lines:
-                    if not line.endswith("\n"):  # a process was killed as it wrote
+                    if not line.endswith("\n"):  # a process was killed while writing
                         break
                     if (entry := BLOCK.fullmatch(line)) is None:
-                        raise ValueError("a line of its index cannot be read")
+                        raise ValueError("unreadable line of the index")
                     rows, checksum = entry.groups()
                     if int(rows) != min(self.batch, self.shape[0] - count) or count == self.shape[0]:
-                        raise ValueError("other blocks")
+                        raise ValueError("block sizes differ")
                     block = file.read(4 * int(rows) * self.shape[1])
                     if len(block) != 4 * int(rows) * self.shape[1] or zlib.crc32(block) != int(checksum, 16):
-                        raise ValueError("a checksum does not hold")
+                        raise ValueError("checksum mismatch")
                     count += int(rows)
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            self.damage = f"damaged after {count:,} pictures ({why})"
+            reason = error.strerror if isinstance(error, OSError) else error
+            self.damage = f"damaged after {count:,} images ({reason})"
         if count == self.shape[0]:
             with contextlib.suppress(OSError):
-                os.utime(self.index)  # by which what was used longest ago is known
+                os.utime(self.index)  # marks it as recently used
         return count
 
-    def begin(self, count: int) -> None:
-        """Get ready to take the rows after the first `count`, which are there.
+    def open_for_append(self, count: int) -> None:
+        """Prepare to append rows after the first `count`, which exist.
 
         Raises:
-            NoRoomError: if there is room for them nowhere.
+            NoRoomError: if neither disk nor memory has room.
         """
         try:
             if self.unwritable:
@@ -137,74 +136,78 @@ class KeptFeatures:
             free = shutil.disk_usage(self.path.parent).free
             if self.nbytes - 4 * count * self.shape[1] > HOST_SHARE * free:
                 raise OSError(f"{format_size(self.nbytes)}, and {format_size(free)} of disk are free")
-            # Others may have mapped a file that was whole: it is replaced, never cut.
+            # Another process may have mapped a complete file, so it is replaced and never truncated.
             lines = self.index.read_text(encoding="utf-8").splitlines(keepends=True) if count else []
-            with replace_file(self.path) as beside:
-                (self._mapped(count).numpy() if count else np.empty(0)).tofile(beside)
-            with replace_file(self.index) as beside:
+            with replace_file(self.path) as temporary:
+                (self._map(count).numpy() if count else np.empty(0)).tofile(temporary)
+            with replace_file(self.index) as temporary:
                 head = json.dumps({"shape": self.shape, **self.facts}) + "\n"
-                beside.write_text("".join([head, *lines[1 : 1 + -(-count // self.batch)]]), encoding="utf-8")
+                temporary.write_text("".join([head, *lines[1 : 1 + -(-count // self.batch)]]), encoding="utf-8")
             self.files = [path.open("ab", buffering=0) for path in (self.path, self.index)]
         except OSError as error:
-            self._leave_disk(error, count)
+            self._move_to_memory(error, count)
 
     def append(self, rows: Tensor) -> None:
-        """A block, (n, D) float32 on the CPU.
+        """Append a block, (n, D) float32 on the CPU.
 
         Raises:
-            NoRoomError: if the disk has become full, and memory does not suffice.
+            NoRoomError: if the disk is full and memory has no room.
         """
         block = rows.numpy().tobytes()
         if self.files:
-            done = os.fstat(self.files[0].fileno()).st_size
+            size = os.fstat(self.files[0].fileno()).st_size
             try:
                 _write(self.files[0], block)
                 _write(self.files[1], f"{len(rows)} {zlib.crc32(block):08x}\n".encode())
                 return
             except OSError as error:
-                self._leave_disk(error, done // (4 * self.shape[1]))
+                self._move_to_memory(error, size // (4 * self.shape[1]))
         self.in_memory.append(rows)
 
-    def _leave_disk(self, error: OSError, count: int) -> None:
+    def _move_to_memory(self, error: OSError, count: int) -> None:
         self.unwritable = str(error.strerror or error)
         available = psutil.virtual_memory().available
         if self.nbytes > HOST_SHARE * available:
             rule = f"{format_size(self.nbytes)}, and {format_size(available)} of memory are free"
             raise NoRoomError(f"{self.path.parent}: {self.unwritable}; {rule}") from error
-        self.in_memory = [self._mapped(count).clone()] if count else []
+        self.in_memory = [self._map(count).clone()] if count else []
         for file in self.files:
             file.close()
-        if self.files:  # or what the run itself has to write would find no room
+        if self.files:  # frees the disk for the run's own files
             self.files = []
             self.path.unlink(missing_ok=True)
             self.index.unlink(missing_ok=True)
 
-    def all(self) -> Tensor:
-        """(N, D) float32: mapped from the file, copy-on-write; or in memory."""
+    def load(self) -> Tensor:
+        """Return all features, (N, D) float32, mapped from the file copy-on-write or from memory."""
         if self.in_memory:
             return torch.cat(self.in_memory)
         for file in self.files:
             os.fsync(file.fileno())
-        return self._mapped(self.shape[0])
+        return self._map(self.shape[0])
 
-    def _mapped(self, count: int) -> Tensor:
+    def _map(self, count: int) -> Tensor:
         return torch.from_numpy(np.memmap(self.path, np.float32, "c", shape=(count, self.shape[1])))
 
 
 def _write(file: BinaryIO, content: bytes) -> None:
-    """All of it: where a disk becomes full, the system first takes a part."""
-    left = memoryview(content)
-    while left:
-        left = left[file.write(left) :]
+    """Write all bytes; on a full disk, a single write may store only some of them."""
+    remaining = memoryview(content)
+    while remaining:
+        remaining = remaining[file.write(remaining) :]
 
 
-def remove_oldest(folder: Path, used: set[str]) -> int:
-    """Bring the folder below LARGEST, without what this run uses or another computes: bytes that were freed."""
+def evict(folder: Path, used: set[str]) -> int:
+    """Remove the least recently used features until the folder fits MAX_FOLDER_BYTES; return the bytes freed.
+
+    Args:
+        used: keys that this run uses. They stay, and so do features that another process computes.
+    """
     entries = sorted((path.stat().st_mtime, path.stem) for path in folder.glob("*.blocks"))
-    sizes = {key: size(folder / f"{key}.rows") for _, key in entries}
+    sizes = {key: _get_size(folder / f"{key}.rows") for _, key in entries}
     total = freed = sum(sizes.values())
     for _, key in entries:
-        if total <= LARGEST or key in used:
+        if total <= MAX_FOLDER_BYTES or key in used:
             continue
         with contextlib.suppress(Timeout, OSError), FileLock(folder / f"{key}.lock", blocking=False):
             for suffix in ("blocks", "rows", "lock"):
@@ -213,5 +216,5 @@ def remove_oldest(folder: Path, used: set[str]) -> int:
     return freed - total
 
 
-def size(path: Path) -> int:
+def _get_size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0

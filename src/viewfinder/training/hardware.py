@@ -1,0 +1,105 @@
+"""Device name, threads, precision and CUDA graph of a training, chosen from hardware, network and settings."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from viewfinder.runs.logging import log_wrapped
+from viewfinder.training.cuda_graph import cuda_graph_blocker
+from viewfinder.training.precision import EXACT, choose_precision
+
+DEFAULT_THREADS = torch.get_num_threads()
+"""Torch's own number of threads, one for each core."""
+MAX_THREADS = 256
+"""Upper limit for the number of threads that a run folder asks for; OpenMP crashes with far more."""
+
+
+class HardwareSettings(NamedTuple):
+    device: str
+    """such as 'cpu, 2 threads' or 'cuda, NVIDIA H200'"""
+    threads: int
+    """of torch on the CPU"""
+    precision: str
+    """a value of `trainer.precision` other than "auto\""""
+    is_graphed: bool
+    """whether training steps run as a CUDA graph"""
+    log_lines: list[str]
+    """the settings and their reasons, for the terminal"""
+
+
+def choose_settings(
+    network: nn.Module,
+    loss: nn.Module | None,
+    device: torch.device,
+    trainer: Mapping[str, Any],
+    resumed: Mapping[str, Any] | None = None,
+    trains_head_only: bool = False,
+) -> HardwareSettings:
+    """Return what a training uses of the hardware, so that equal commands on equal machines choose equally.
+
+    Args:
+        loss: part of a CUDA graph.
+        trainer: the trainer group's settings; "auto" precision and `threads=None` are resolved here.
+        resumed: run.json of the run that is resumed; its threads and precision are kept.
+        trains_head_only: whether only the head trains, on cached features; so small a network stays in float32.
+    """
+    precision, reason = trainer.get("precision", "auto"), "trainer.precision"
+    threads, devices = trainer.get("threads"), trainer.get("devices", 1)
+    if resumed is not None and "threads" in resumed:
+        precision, reason = resumed.get("precision", EXACT), "as before"
+        threads = min(resumed["threads"], MAX_THREADS)
+    if threads is None:
+        is_shared = device.type == "cpu" and isinstance(devices, int)
+        threads = max(1, DEFAULT_THREADS // devices) if is_shared else DEFAULT_THREADS
+    if precision == "auto":
+        precision, reason = _resolve_precision(network, device, trainer, trains_head_only)
+    blocker = cuda_graph_blocker([network, loss], device, {**trainer, "precision": precision})
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _count_threads(threads)
+    name = f"{device.type}, {name}"
+    lines = [f"device   {name}{_warn_of_oversubscription(threads)}", f"precision  {precision} ({reason})"]
+    if blocker is not None:
+        lines.append(
+            f"         no CUDA graph: {blocker}" if blocker else "         one CUDA graph for each training step"
+        )
+    return HardwareSettings(name, threads, precision, blocker == "", lines)
+
+
+def _resolve_precision(
+    network: nn.Module, device: torch.device, trainer: Mapping[str, Any], trains_head_only: bool
+) -> tuple[str, str]:
+    if trainer.get("deterministic"):
+        return EXACT, "trainer.deterministic"
+    if trainer.get("devices", 1) != 1:
+        return EXACT, "several devices"
+    if trains_head_only:
+        return EXACT, "only the head trains"
+    return choose_precision(network, device)
+
+
+def _count_threads(threads: int) -> str:
+    return f"{threads} thread{'s' * (threads > 1)}"
+
+
+def _warn_of_oversubscription(threads: int) -> str:
+    cores = max(DEFAULT_THREADS, os.cpu_count() or 1)
+    return f" on {cores} cores, which is many times slower than one thread a core" if threads > cores else ""
+
+
+def set_threads(threads: int, devices: int | str = 1) -> None:
+    """Set torch's number of threads on the CPU.
+
+    Args:
+        devices: with several, Lightning would set a number of its own when training begins, unless OMP_NUM_THREADS
+            is set.
+    """
+    if devices != 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    torch.set_num_threads(threads)
+
+
+def log_settings(settings: HardwareSettings) -> None:
+    for line in settings.log_lines:
+        log_wrapped(line)

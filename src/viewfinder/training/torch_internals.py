@@ -1,0 +1,19 @@
+"""Undocumented parts of torch that training uses, seen in torch 2.6 to 2.14."""
+
+import torch
+
+
+def has_avx512_bf16() -> bool:
+    """Return whether the CPU multiplies bfloat16 in AVX-512 registers."""
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+def has_amx() -> bool:
+    """Return whether the CPU multiplies tiles of bfloat16 (Intel AMX)."""
+    return torch.cpu._is_amx_tile_supported()
+
+
+def abandon_capture(gpu: torch.device) -> None:
+    """Release a GPU's random generator from a failed CUDA graph capture, whose end it waits for."""
+    generator = torch.cuda.default_generators[gpu.index or 0]
+    generator.graphsafe_set_state(generator.clone_state())

@@ -217,24 +217,30 @@ def count_begun_trials(root: Path) -> int:
     return sum(line.startswith("trial ") and ": " in line for line in (root / "out.txt").read_text().splitlines())
 
 
+def count_finished_trials(folder: Path) -> int:
+    return sum(json.loads(file.read_text())["status"] in ("finished", "pruned") for file in folder.glob("*/run.json"))
+
+
 def check_training(count: int, seed: int) -> bool:
     rng, root = random.Random(seed), Path(tempfile.mkdtemp(prefix="search-"))
     script = Path(sys.executable).with_name("viewfinder")
     command = [str(script), "search", *SHORT, f"output_dir={root}", "--trials", str(count)]
     with (root / "out.txt").open("w") as out:
         subprocess.run([*command, "--name", "whole"], stdout=out, stderr=out, check=True)
-        kills, code = 0, -signal.SIGKILL
+        kills, finished, patience, code = 0, 0, 1, -signal.SIGKILL
         while code == -signal.SIGKILL:
             process = subprocess.Popen([*command, "--name", "killed"], stdout=out, stderr=out)
             before = count_begun_trials(root)
             while process.poll() is None and count_begun_trials(root) == before:  # do not kill it while it imports
                 time.sleep(0.1)
             try:
-                code = process.wait(timeout=rng.uniform(0, 8))
+                code = process.wait(timeout=patience * rng.uniform(0, 8))
             except subprocess.TimeoutExpired:
                 process.kill()
                 code = process.wait()
                 kills += 1
+            before, finished = finished, count_finished_trials(root / "killed")
+            patience = 1 if finished > before else 2 * patience  # otherwise no trial ends on a busy machine
     spec = parse_search_spec([*SHORT, f"output_dir={root}"])
     ours, theirs = (trial_outcomes(Search(SearchFolder(root / name), spec.space)) for name in ("killed", "whole"))
     problems = [f"{a}\n{b}" for a, b in zip(ours, theirs, strict=True) if a != b]

@@ -23,7 +23,7 @@ import torch
 import torchvision
 
 from viewfinder.config.overrides import compose_config
-from viewfinder.experiment.run import prepare
+from viewfinder.experiment.build import build_components
 from viewfinder.runs.atomic import read_json
 from viewfinder.training.features.extract import FeatureExtractor
 
@@ -32,7 +32,7 @@ COUNT = 96
 
 
 def measure_pass(words: list[str], rounds: int) -> None:
-    parts = prepare(compose_config([*words, f"data.limit={COUNT}"]))
+    parts = build_components(compose_config([*words, f"data.limit={COUNT}"]))
     network: Any = parts.classifier.network
     ours = FeatureExtractor(network, parts.data.images["train"].gather(torch.arange(1))[0], torch.device("cpu"))
     theirs = torchvision.models.resnet50(weights=None)

@@ -292,15 +292,16 @@ def overrides_for(name: str) -> list[str]:
 
 def viewfinder(name: str, arrays: Path, limit: int, setting: None) -> dict[str, Any]:
     """Call run_experiment with every file, chart and metric."""
-    import viewfinder.experiment.run as story
+    import viewfinder.experiment.build as build
     from viewfinder.config.overrides import compose_config
+    from viewfinder.experiment.run import run_experiment
 
     data = open_arrays(arrays, limit)
-    story.open_data = lambda cfg: data
+    build.open_data = lambda cfg: data
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ):
         if name == "resnet50":  # otherwise an earlier round's features would be reused
             os.environ["XDG_CACHE_HOME"] = folder
-        scores = story.run_experiment(compose_config([*overrides_for(name), f"run_dir={folder}/run"]))
+        scores = run_experiment(compose_config([*overrides_for(name), f"run_dir={folder}/run"]))
         facts = json.loads((Path(folder) / "run" / "run.json").read_text())
     network = facts["network"]
     backward = 2 if network["trained"] == network["parameters"] else 0  # frozen: only the head's

@@ -22,7 +22,7 @@ from command_lines import (
 )
 
 from viewfinder.config.overrides import compose_config
-from viewfinder.experiment.build import check_config
+from viewfinder.experiment.check import check_config
 
 
 @pytest.mark.parametrize("chosen", [f"{group}={choice}" for group in GROUPS for choice in GROUPS[group]])

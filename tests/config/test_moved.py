@@ -9,7 +9,8 @@ from torch import nn
 from viewfinder.config.instantiate import accepts_argument, import_target
 from viewfinder.config.moved import MOVED
 from viewfinder.config.overrides import compose_config
-from viewfinder.experiment.build import build_network, check_config
+from viewfinder.experiment.build import build_network
+from viewfinder.experiment.check import check_config
 from viewfinder.models.pretrained import Pretrained
 
 RESNET50 = "viewfinder.models.resnet50.ResNet50"

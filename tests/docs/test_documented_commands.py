@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from viewfinder.cli.main import cli
 from viewfinder.config.overrides import compose_config, parse_overrides
-from viewfinder.experiment.build import check_config
+from viewfinder.experiment.check import check_config
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
 from viewfinder.sweeps.plan import plan_jobs

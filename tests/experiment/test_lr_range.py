@@ -23,10 +23,10 @@ from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything
 from viewfinder.errors import UserError
 from viewfinder.evaluation.lr_curve import Curve, is_diverged, propose_rate, smooth_losses
-from viewfinder.experiment import lr_range
 from viewfinder.experiment.build import build_network, open_data
 from viewfinder.runs.find import find_runs
-from viewfinder.training.callbacks import progress
+from viewfinder.training.callbacks import progress, range_recorder
+from viewfinder.training.callbacks.range_recorder import scale_rates
 from viewfinder.training.schedulers import Schedule
 
 MLP = ["model=mlp", "model.widths=[8]"]
@@ -111,7 +111,7 @@ def test_the_curve_is_that_of_a_plain_loop_with_the_same_rates_and_batches(
 def test_parameter_groups_keep_their_ratios() -> None:
     one, other = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([{"params": [one], "lr": 0.1}, {"params": [other], "lr": 0.01}])
-    schedule: Schedule = lr_range.grow(optimizer, np.array([1e-3, 1e-2, 1e-1]))
+    schedule: Schedule = scale_rates(optimizer, np.array([1e-3, 1e-2, 1e-1]))
     seen = []
     for _ in range(3):
         seen.append([group["lr"] for group in optimizer.param_groups])
@@ -211,7 +211,7 @@ def test_it_draws_one_bar_of_its_steps_and_none_of_epochs(
     words: list[str], viewfinder: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
-    for module in (lr_range, progress):
+    for module in (range_recorder, progress):
         monkeypatch.setattr(module, "tqdm", lambda *_, desc, **__: drawn.append(desc) or MagicMock())
     assert viewfinder("lr-range", *words, "trainer.progress_bar=true", "--steps", "60").code in (0, 2)
     assert drawn == ["range test"]
@@ -291,7 +291,7 @@ def test_ctrl_c_ends_it_with_130_and_leaves_nothing(
             signal.raise_signal(signal.SIGINT)
         return False
 
-    monkeypatch.setattr(lr_range, "is_diverged", interrupt)
+    monkeypatch.setattr(range_recorder, "is_diverged", interrupt)
     answer = viewfinder("lr-range", *words)
     assert (answer.code, answer.err) == (130, "")
     assert "stopped by SIGINT after 7 of 200 steps; nothing is kept" in answer.out

@@ -365,7 +365,9 @@ def test_latest_is_the_run_that_was_written_last(
     assert RunFolder.open(tmp_path / "outputs" / "net" / "new").read_run()["status"] == "finished"
     assert viewfinder("resume", "outputs/net/none").code == 2
     shutil.rmtree("outputs")
-    assert "RUN = latest\n    is the last run in outputs/, which holds none here" in viewfinder("resume", "latest").err
+    assert (
+        "RUN = latest\n    is the last run in outputs/, which contains none here" in viewfinder("resume", "latest").err
+    )
 
 
 # Damage

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from viewfinder.config.overrides import compose_config
 from viewfinder.data.preprocess import Preprocess
+from viewfinder.experiment.build import build_components
 from viewfinder.experiment.resume import resume_experiment
-from viewfinder.experiment.run import prepare, run_experiment
+from viewfinder.experiment.run import run_experiment
 from viewfinder.models.transfer import Transferable
 from viewfinder.runs.cache_dir import cache_folder
 from viewfinder.runs.folder import RunFolder
@@ -169,7 +170,7 @@ def test_a_second_run_finds_the_features_and_ends_with_the_same_bits(run: Run, t
 
 def test_features_of_a_resnet50_are_those_of_its_backbone(pictures: Path, resnet_weights: Path) -> None:
     words = ["model=resnet50", f"model.weights={resnet_weights}", "model.image_size=32"]
-    parts = prepare(compose_config([*words, "data=image_folder", f"data.root={pictures}", *QUICK]))
+    parts = build_components(compose_config([*words, "data=image_folder", f"data.root={pictures}", *QUICK]))
     network: Any = parts.classifier.network
     probe = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
     backbone = FeatureExtractor(network, probe, torch.device("cpu"))

@@ -10,7 +10,8 @@ from conftest import Type
 from viewfinder.config.overrides import compose_config
 from viewfinder.config.phases import validate_phases
 from viewfinder.errors import UserError
-from viewfinder.experiment.build import build_network, check_config
+from viewfinder.experiment.build import build_network
+from viewfinder.experiment.check import check_config
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
 

@@ -47,7 +47,7 @@ def evaluate(
     for line in describe_skipped(data):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(build_score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
-    console.print(opened.verdict(data, split.value, weights.value, scores), soft_wrap=True)
+    console.print(opened.compare_with_stored(data, split.value, weights.value, scores), soft_wrap=True)
     if json is not None:
         write_json(json, scores)
     if csv is not None:

@@ -42,11 +42,11 @@ def predict(
     from viewfinder.errors import UserError
     from viewfinder.evaluation.metrics import Predictions
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
-    from viewfinder.experiment.stored_config import ALLOW
+    from viewfinder.experiment.stored_config import ALLOW_PREFIX
     from viewfinder.reporting.tables import open_console
     from viewfinder.runs.atomic import replace_text
 
-    allowed = [str(word) for word in images if str(word).startswith(ALLOW)]
+    allowed = [str(word) for word in images if str(word).startswith(ALLOW_PREFIX)]
     opened = open_run(run, allowed, "best")
     names, logits, problems = _classify(opened, find_images([path for path in images if str(path) not in allowed]))
     if not names:

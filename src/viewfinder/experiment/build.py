@@ -1,182 +1,175 @@
-"""From a checked configuration to the parts of an experiment: data, network, classifier, trainer."""
+"""Construction of an experiment's components from its configuration."""
 
-import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from viewfinder.config.instantiate import STAGE, accepts_argument, import_target, instantiate, validate_node
-from viewfinder.config.phases import read_phases, validate_phase_epochs, validate_phases
-from viewfinder.config.trust import TrustPolicy, parse_allow, untrusted_packages, validate_allow
-from viewfinder.config.validate import Text, Whole, validate_arguments
+from viewfinder.config.trust import untrusted_packages
 from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything, seed_torch
 from viewfinder.errors import Problem, UserError
+from viewfinder.experiment.check import SUPPLIED_ARGUMENTS, to_settings, try_learning_rate
 from viewfinder.models.state_dict import WeightsMismatchError
+from viewfinder.models.summary import summarise_network
 from viewfinder.models.weights import suggest_overrides
 from viewfinder.training.classifier import Classifier
 from viewfinder.training.features.cache import feature_cache_blocker
+from viewfinder.training.hardware import DEFAULT_THREADS
 from viewfinder.training.phases import Phases
-
-GIVEN: dict[str, frozenset[str]] = {
-    "model": frozenset({"channels", "classes", "load_weights"}),
-    "data": frozenset(),
-    "augment": frozenset(),
-    "optimizer": frozenset({"params"}),
-    "scheduler": frozenset({"optimizer", "total_steps"}),
-    "trainer": frozenset({"callbacks"}),
-    "loss": frozenset({"counts"}),
-}
-"""Group -> arguments of its class that are handed over here, which no YAML holds."""
+from viewfinder.training.precision import set_tf32
+from viewfinder.training.runtime import keep_freed_memory, skip_gpu_checks
 
 
-MAY_BE_EMPTY = {"augment", "scheduler"}
+class Components(NamedTuple):
+    """Everything a training needs, ready before anything is created on disk."""
+
+    data: ImageData
+    classifier: Classifier
+    data_facts: dict[str, Any]
+    """contents of data.json"""
+    network_facts: dict[str, Any]
+    """`network` in run.json"""
 
 
-def top_level(
-    seed: Whole, name: Text, output_dir: Text, run_dir: Text | None, allow: Text | list[Text] | None = None
-) -> None:
-    """The keys that belong to no group, with what they may hold."""
-
-
-def to_settings(cfg: DictConfig) -> dict[str, Any]:
-    """Return a configuration as plain, resolved values."""
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    return settings
-
-
-def check_config(cfg: DictConfig, allowed: TrustPolicy | None = None) -> None:
-    """Compare every constructor's arguments with its signature, and construct what is cheap.
+def build_components(cfg: DictConfig, has_checkpoint: bool = False) -> Components:
+    """Read the data and build the network and its classifier.
 
     Args:
-        allowed: what it may name; by default the person's own files, and what its key `allow` says.
+        cfg: a valid configuration.
+        has_checkpoint: the weights come from a checkpoint, so that pre-trained ones are not needed.
 
     Raises:
-        UserError: naming all that is wrong at once.
+        UserError: if the data cannot be read, or the network does not fit them.
     """
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
-    problems = validate_arguments("", top_level, values)
-    names = () if problems else parse_allow(values.get("allow"))
-    problems += validate_allow(names)
-    find = (allowed or TrustPolicy(names, own_files=True)).import_trusted
-    for group, given in GIVEN.items():
-        node = values.get(group)
-        if not node and group not in MAY_BE_EMPTY:
-            problems.append(Problem(group, "must be given", remedy="No run does without; see conf/config.yaml."))
-            continue
-        found = validate_node(group, node, given, find)
-        problems += found or _try(cfg, group)
-    if not problems:
-        phases = values.get("phases")
-        problems += validate_phases(phases) or validate_phase_epochs(phases, cfg.trainer.get("max_epochs"))
-    if problems:
-        raise UserError(STAGE, problems)
-
-
-def _try(cfg: DictConfig, group: str) -> list[Problem]:
-    """What a group's constructor itself refuses; networks and losses, and schedules of phases, wait for the data."""
-    if group in ("model", "loss") or not cfg.get(group) or (group == "scheduler" and cfg.get("phases")):
-        return []
-    lr = cfg.optimizer.get("lr") if cfg.get("optimizer") else None
-    try:
-        _try_at(cfg, group, lr if isinstance(lr, int | float) and 0 < lr < math.inf else 0.1)
-    except UserError as error:
-        return error.problems
-    return []
-
-
-def _try_at(cfg: DictConfig, group: str, lr: float) -> None:
-    """Raises UserError if a group's constructor refuses its arguments, or a learning rate."""
-    parameter = nn.Parameter(torch.zeros(1))
-    instantiate(cfg[group], group, params=[parameter], optimizer=torch.optim.SGD([parameter], lr), total_steps=10)
+    options = to_settings(cfg)["trainer"]
+    torch.set_num_threads(options.get("threads") or DEFAULT_THREADS)
+    set_tf32(False)
+    skip_gpu_checks()
+    data = open_data(cfg)
+    channels, classes = data.in_channels, len(data.class_names)
+    seed_everything(cfg.seed, "weights")
+    network = (rebuild_network if has_checkpoint else build_network)(cfg, channels, classes)
+    data.load(get_preprocess(network))
+    if options.get("keep_freed_memory", True):  # not before: training does not reuse the memory of decoding
+        keep_freed_memory()
+    data_facts = data.summarise()
+    network_facts = summarise_network(network, channels, classes)  # before phases freeze parameters
+    classifier = build_classifier(cfg, network, data_facts["class_counts"])
+    network_facts["trained"] = sum(p.numel() for p in network.parameters() if p.requires_grad)  # in all phases
+    return Components(data, classifier, data_facts, network_facts)
 
 
 def open_data(cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None) -> ImageData:
-    """The data, listed and split, not yet read; `stored` as in ImageData.open.
+    """List and split the images of a configuration, without reading them.
+
+    Args:
+        cfg: a valid configuration.
+        stored: channels and size of an earlier run's images, as in `ImageData.open`.
 
     Raises:
-        UserError: as ImageData.open.
+        UserError: if the data are missing or invalid.
     """
-    data = instantiate(cfg.data, "data")
-    data.seed = cfg.seed
-    data.limit_batches = cfg.trainer.get("limit_batches")
-    data.augment = instantiate(cfg.augment, "augment") if cfg.augment else None
+    settings = to_settings(cfg)
+    data = instantiate(settings["data"], "data")
+    data.seed = settings["seed"]
+    data.limit_batches = settings["trainer"].get("limit_batches")
+    data.augment = instantiate(settings["augment"], "augment") if settings.get("augment") else None
     data.open(stored)
     return data
 
 
 def build_network(cfg: DictConfig, channels: int, classes: int, load_weights: bool = True) -> nn.Module:
-    """The network for pictures of so many channels and classes, with its `preprocess`.
+    """Build the network, with its preprocessing.
 
     Args:
-        load_weights: for a network that takes this argument.
+        cfg: a valid configuration.
+        channels: of the images.
+        classes: number of classes.
+        load_weights: passed to a network that has such an argument.
 
     Raises:
-        UserError: if it cannot be constructed, or is no network.
+        UserError: if the network cannot be constructed, or is not a module.
     """
+    return _build_model(to_settings(cfg)["model"], channels, classes, load_weights)
+
+
+def _build_model(model: Mapping[str, Any], channels: int, classes: int, load_weights: bool = True) -> nn.Module:
     try:
-        network = instantiate(cfg.model, "model", channels=channels, classes=classes, load_weights=load_weights)
+        network = instantiate(model, "model", channels=channels, classes=classes, load_weights=load_weights)
     except WeightsMismatchError as error:
         (problem,) = error.problems
-        remedy = suggest_overrides(cfg.model.weights, cfg.model, channels) or problem.remedy
+        remedy = suggest_overrides(model["weights"], model, channels) or problem.remedy
         raise WeightsMismatchError(error.stage, [replace(problem, remedy=remedy)]) from error
     if not isinstance(network, nn.Module):
-        rule = f"gives a {type(network).__name__}, not a torch.nn.Module"
-        remedy = "Name a class that is a subclass of torch.nn.Module."
-        raise UserError(STAGE, [Problem("model._target_", rule, str(cfg.model._target_), remedy)])
+        rule = f"returns a {type(network).__name__}, not a torch.nn.Module"
+        remedy = "Use a subclass of torch.nn.Module."
+        raise UserError(STAGE, [Problem("model._target_", rule, str(model["_target_"]), remedy)])
     get_preprocess(network)
     return network
 
 
 def rebuild_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
-    """The network of an earlier run, to be filled from its checkpoint: without pre-trained weights if it may be.
+    """Build the network of an earlier run for the weights of a checkpoint, without pre-trained ones if possible.
+
+    Args:
+        cfg: the run's configuration.
+        channels: of the images.
+        classes: number of classes.
 
     Raises:
-        UserError: as build_network.
+        UserError: as `build_network`.
     """
-    if accepts_argument(cfg.model, "load_weights"):
-        return build_network(cfg, channels, classes, load_weights=False)
-    model: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    bare = {**model, "weights": None}
-    needed = "weights" not in model or validate_node(
-        "model", bare, GIVEN["model"], lambda target, _: import_target(target)
-    )
-    return build_network(DictConfig({"model": model if needed else bare}), channels, classes)
+    model = to_settings(cfg)["model"]
+    if accepts_argument(model, "load_weights"):
+        return _build_model(model, channels, classes, load_weights=False)
+    untrained = {**model, "weights": None}
+    supplied = SUPPLIED_ARGUMENTS["model"]
+    if "weights" not in model or validate_node("model", untrained, supplied, lambda target, _: import_target(target)):
+        return _build_model(model, channels, classes)
+    return _build_model(untrained, channels, classes)
 
 
-def build_classifier(cfg: DictConfig, network: nn.Module, counts: list[int]) -> Classifier:
-    """The network with its loss and, for training, its optimizer, schedule and phases.
+def build_classifier(cfg: DictConfig, network: nn.Module, class_counts: list[int]) -> Classifier:
+    """Build a classifier of the network, with its loss, optimizer, schedule and phases.
+
+    Args:
+        cfg: a valid configuration.
+        network: the network.
+        class_counts: training images of each class.
 
     Raises:
-        UserError: if the loss cannot be constructed, the phases name parts that the network has not, or a phase's
-            learning rate does not suit the schedule.
+        UserError: if the loss cannot be constructed, phases name missing parts of the network, or the schedule rejects
+            the learning rate of a phase.
     """
-    phases = None
-    if entries := read_phases(cfg):
-        phases = Phases(entries, network, cfg.trainer.max_epochs, cfg.optimizer.get("lr"))
-        for rate in phases.highest_rates() if cfg.scheduler else ():
-            _try_at(cfg, "scheduler", rate)
+    settings = to_settings(cfg)
+    optimizer, schedule, phases = settings["optimizer"], settings.get("scheduler"), None
+    if entries := settings.get("phases"):
+        phases = Phases(entries, network, settings["trainer"]["max_epochs"], optimizer.get("lr"))
+        for rate in phases.highest_rates() if schedule else ():
+            try_learning_rate(schedule, "scheduler", rate)
 
     def make_schedule(optimizer: torch.optim.Optimizer, total_steps: int) -> Any:
-        return instantiate(cfg.scheduler, "scheduler", optimizer=optimizer, total_steps=total_steps)
+        return instantiate(schedule, "scheduler", optimizer=optimizer, total_steps=total_steps)
 
     return Classifier(
         network,
-        instantiate(cfg.loss, "loss", counts=counts),
-        make_optimizer=lambda parameters: instantiate(cfg.optimizer, "optimizer", params=list(parameters)),
-        make_schedule=make_schedule if cfg.scheduler else None,
-        seed=cfg.seed,
-        # What comes with us draws from torch alone, and Python and NumPy take 0.05 ms of each step to seed.
-        seed_step=seed_everything if untrusted_packages(to_settings(cfg)) else seed_torch,
+        instantiate(settings["loss"], "loss", counts=class_counts),
+        make_optimizer=lambda parameters: instantiate(optimizer, "optimizer", params=list(parameters)),
+        make_schedule=make_schedule if schedule else None,
+        seed=settings["seed"],
+        # Trusted packages draw from torch alone, and seeding Python and NumPy takes 0.05 ms per step.
+        seed_step=seed_everything if untrusted_packages(settings) else seed_torch,
         phases=phases,
     )
 
 
-def get_cache_blocker(cfg: DictConfig) -> str:
-    """Return the setting that makes cached features useless, or ''."""
-    augment = cfg.augment._target_ if cfg.augment else None
-    return feature_cache_blocker(augment, cfg.trainer.get("limit_batches"))
+def find_cache_blocker(settings: Mapping[str, Any]) -> str:
+    """Return the setting that makes cached features useless; '' if there is none."""
+    augment = settings.get("augment")
+    return feature_cache_blocker(augment["_target_"] if augment else None, settings["trainer"].get("limit_batches"))

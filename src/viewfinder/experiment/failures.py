@@ -1,4 +1,4 @@
-"""A run that ends before its time: one message that says why, and how to go on."""
+"""Failures of a run: one message with the reason, and how to resume the run."""
 
 import contextlib
 import errno
@@ -17,52 +17,56 @@ from viewfinder.runs.atomic import DISK_FULL_ERRORS, make_write_error
 from viewfinder.runs.folder import RunFolder
 
 log = logging.getLogger("viewfinder")
-CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
-NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory")
+READ_ONLY_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
+OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory")
+"""Texts of torch's errors."""
 
 
-def to_resume(run: RunFolder) -> str:
-    """What to type to go on with a run."""
-    return shlex.join(["viewfinder", "resume", str(run.path), *allowing(run.read_settings())])
+def format_resume_command(run: RunFolder) -> str:
+    """Return the command that resumes a run."""
+    return shlex.join(["viewfinder", "resume", str(run.path), *format_allow_override(run.read_settings())])
 
 
-def allowing(settings: Mapping[str, Any]) -> list[str]:
-    """The words that allow all that a configuration names, where it is opened again; none where nothing is needed."""
-    found = untrusted_packages(settings)
-    return [allow_override(found)] if found else []
+def format_allow_override(settings: Mapping[str, Any]) -> list[str]:
+    """Return the override that allows the untrusted packages of a configuration; [] if there are none."""
+    packages = untrusted_packages(settings)
+    return [allow_override(packages)] if packages else []
 
 
 @contextlib.contextmanager
-def explained(run: RunFolder | None = None) -> Iterator[None]:
-    """Say how to go on when this block is stopped; running out of disk or memory in it is a UserError.
+def translate_failures(run: RunFolder | None = None) -> Iterator[None]:
+    """Log how to resume a run that is stopped, and raise UserError if disk or memory is full.
 
     Args:
-        run: None before there is one.
+        run: the run; None before it is created.
     """
-    before = threading.excepthook
-    # TensorBoard writes in a thread of its own, which would print a traceback of what this thread meets soon.
-    threading.excepthook = lambda args: (
-        None if getattr(args.exc_value, "errno", None) in DISK_FULL_ERRORS else before(args)
-    )
+    original_hook = threading.excepthook
+
+    def ignore_full_disk(args: threading.ExceptHookArgs) -> None:
+        # TensorBoard's writer thread meets a full disk as well, and would print a traceback.
+        if getattr(args.exc_value, "errno", None) not in DISK_FULL_ERRORS:
+            original_hook(args)
+
+    threading.excepthook = ignore_full_disk
     try:
         yield
     except Stopped as stopped:
         if run is not None:
             if not stopped.is_logged:
-                kept = "the last checkpoint is kept" if run.last.exists() else "nothing was saved yet"
-                log.info(f"{stopped}; {kept}")
-            log.info(f"Go on with: {to_resume(run)}")
+                log.info(f"{stopped}; {'the last checkpoint is kept' if run.last.exists() else 'nothing is saved yet'}")
+            log.info(f"Resume with: {format_resume_command(run)}")
         raise
     except (MemoryError, RuntimeError, OSError) as error:
+        if run is not None and isinstance(error, OSError) and error.errno in (*DISK_FULL_ERRORS, *READ_ONLY_ERRORS):
+            is_inside = error.filename is None or Path(str(error.filename)).is_relative_to(run.path)
+            path = run.path if is_inside else Path(str(error.filename))
+            raise make_write_error(path, error, format_resume_command(run)) from error
         text = " ".join(str(error).split())
-        if run is not None and isinstance(error, OSError) and error.errno in (*DISK_FULL_ERRORS, *CLOSED):
-            inside = error.filename is None or Path(str(error.filename)).is_relative_to(run.path)
-            raise make_write_error(run.path if inside else Path(str(error.filename)), error, to_resume(run)) from error
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in NO_MEMORY):
-            rule = f"memory is full: {text[:200] or 'no more is given'}"
-            remedy = "End other programs, or take a smaller data.batch_size in a new run."
-            remedy += f"\nTo go on: {to_resume(run)}" if run is not None else ""
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in text for part in OUT_OF_MEMORY):
+            rule = f"memory is full: {text[:200] or 'the system gives no more'}"
+            remedy = "Close other programs, or start a new run with a smaller data.batch_size."
+            remedy += f"\nTo resume: {format_resume_command(run)}" if run is not None else ""
             raise UserError("the memory", [Problem("data.batch_size", rule, remedy=remedy)]) from error
         raise
     finally:
-        threading.excepthook = before
+        threading.excepthook = original_hook

@@ -1,4 +1,4 @@
-"""A run's configuration, whoever wrote it, with what was typed: checked, before anything of it is built."""
+"""Configuration of an existing run, with overrides: validated before anything in it is built."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,122 +11,127 @@ from yaml import YAMLError
 
 from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
-from viewfinder.experiment.build import GIVEN, MAY_BE_EMPTY, check_config
+from viewfinder.experiment.check import OPTIONAL_GROUPS, SUPPLIED_ARGUMENTS, check_config
 from viewfinder.runs.config_file import check_types
 from viewfinder.runs.folder import RunFolder
 
-NOTHING = "there is no such key"
-ALLOW = "allow="
-"""What a word of a command line begins with that names packages."""
+MISSING = "there is no such key"
+ALLOW_PREFIX = "allow="
+"""Prefix of an override that names trusted packages."""
 
 
-def keep_storage(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Have pictures streamed that were, unless another way was typed: they are known by other facts than those kept."""
-    typed = {override.partition("=")[0] for override in overrides}
-    if folder.read_data().get("storage") == "stream" and "storage" in cfg.data and "data.storage" not in typed:
-        cfg.data.storage = "stream"
-
-
-def read_checked_config(
+def load_config(
     folder: RunFolder,
     overrides: Sequence[str],
     trainer: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> DictConfig:
-    """A run's configuration with what was typed, checked, whoever wrote it.
+    """Load the configuration of a run, whoever wrote it, apply overrides and validate it.
 
-    What the run itself allows counts for nothing, and nothing is downloaded unless that is typed.
+    The run's own key `allow` has no effect, and nothing is downloaded without the override data.download=true.
 
     Args:
-        overrides: key=value, changing keys that config.yaml has; and allow=NAME.
-        trainer: those of its keys that are set by the machine and the command.
-        data: those that are so unless they are typed.
+        folder: the run.
+        overrides: key=value for keys in config.yaml, and allow=NAME.
+        trainer: values for those keys of the trainer that config.yaml has.
+        data: values for those keys of the data that config.yaml has; overrides replace them.
 
     Raises:
-        UserError: if a key is unknown, or config.yaml names what is not allowed or is wrong.
+        UserError: if a key is unknown, or the configuration is invalid or names an untrusted class.
     """
     names = tuple(
-        name for word in overrides if word.startswith(ALLOW) for name in parse_allow(word.removeprefix(ALLOW))
+        name
+        for override in overrides
+        if override.startswith(ALLOW_PREFIX)
+        for name in parse_allow(override.removeprefix(ALLOW_PREFIX))
     )
     if problems := validate_allow(names):
         raise UserError("the command line", problems)
-    typed = [word for word in overrides if not word.startswith(ALLOW)]
+    overrides = [override for override in overrides if not override.startswith(ALLOW_PREFIX)]
     settings = folder.read_settings()
-    check_types(folder.config, settings, dict.fromkeys(GIVEN.keys() - MAY_BE_EMPTY, dict))
+    check_types(folder.config, settings, dict.fromkeys(SUPPLIED_ARGUMENTS.keys() - OPTIONAL_GROUPS, dict))
     cfg = OmegaConf.create(settings)
-    _check_keys(cfg, typed)
-    _settle(cfg, "data", download=False, **(data or {}))
+    _check_overrides(cfg, overrides)
+    _set_known_keys(cfg, "data", download=False, **(data or {}))
     try:
-        cfg = OmegaConf.merge(cfg, OmegaConf.from_dotlist(typed), {"allow": list(names)})
+        cfg = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(overrides)), {"allow": list(names)})
         OmegaConf.resolve(cfg)
     except (OmegaConfBaseException, YAMLError) as error:
         rule = f"cannot be read: {str(error).splitlines()[0]}"
-        raise UserError("the command line", [Problem(" ".join(typed), rule)]) from error
+        raise UserError("the command line", [Problem(" ".join(overrides), rule)]) from error
     assert isinstance(cfg, DictConfig)
-    _settle(cfg, "trainer", **(trainer or {}))
-    with from_where(folder):
+    _set_known_keys(cfg, "trainer", **(trainer or {}))
+    with explain_working_folder(folder):
         check_config(cfg, TrustPolicy(names))
     return cfg
 
 
-def _settle(cfg: DictConfig, group: str, **values: Any) -> None:
-    """Set those of a group's keys that it has."""
-    known = {key: value for key, value in values.items() if key in cfg[group]}
-    cfg[group] = OmegaConf.merge(cfg[group], known)
+def keep_streaming(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Set `data.storage` to stream if the run streamed its images and no override sets it.
+
+    Fingerprints of streamed images can only be compared with each other.
+    """
+    keys = {override.partition("=")[0] for override in overrides}
+    if folder.read_data().get("storage") == "stream" and "storage" in cfg.data and "data.storage" not in keys:
+        cfg.data.storage = "stream"
 
 
-def _check_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
+def _set_known_keys(cfg: DictConfig, group: str, **values: Any) -> None:
+    """Set the values of those keys that a group has."""
+    cfg[group] = OmegaConf.merge(cfg[group], {key: value for key, value in values.items() if key in cfg[group]})
+
+
+def _check_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise UserError for overrides that are not key=value, and for keys that are missing or groups."""
     problems = []
     for override in overrides:
         key, equals, _ = override.partition("=")
         parent, dot, _ = key.rpartition(".")
-        there = _select(cfg, key)
+        value = _select(cfg, key)
         if not equals:
-            problems.append(Problem(override, "is not key=value", remedy="Such as data.root=/new/place."))
-        elif there == NOTHING:
+            problems.append(Problem(override, "is not key=value", remedy="For example data.root=/new/place."))
+        elif value == MISSING:
             group = _select(cfg, parent) if dot else cfg
-            known = [f"{parent}{dot}{word}" for word in group] if isinstance(group, DictConfig) else []
-            near = did_you_mean(key, known) or "the run's configuration has no such key"
-            problems.append(Problem(override, near, remedy=f"Keys: {join_names(known or map(str, cfg))}."))
-        elif isinstance(there, DictConfig):
-            keys = join_names(f"{key}.{word}" for word in there)
-            problems.append(
-                Problem(override, "holds several keys, each to be given by itself", remedy=f"Keys: {keys}.")
-            )
+            keys = [f"{parent}{dot}{name}" for name in group] if isinstance(group, DictConfig) else []
+            rule = did_you_mean(key, keys) or "the run's configuration has no such key"
+            problems.append(Problem(override, rule, remedy=f"Keys: {join_names(keys or map(str, cfg))}."))
+        elif isinstance(value, DictConfig):
+            keys = join_names(f"{key}.{name}" for name in value)
+            problems.append(Problem(override, "is a group of keys; set one of them", remedy=f"Keys: {keys}."))
     if problems:
         raise UserError("the command line", problems)
 
 
 def _select(cfg: DictConfig, key: str) -> Any:
-    """What stands at a dotted key, or NOTHING."""
+    """Return the value at a dotted key, or MISSING."""
     try:
-        return OmegaConf.select(cfg, key, default=NOTHING) if key else NOTHING
-    except OmegaConfBaseException:  # what is no key at all
-        return NOTHING
+        return OmegaConf.select(cfg, key, default=MISSING) if key else MISSING
+    except OmegaConfBaseException:  # an invalid key
+        return MISSING
 
 
 @contextlib.contextmanager
-def without_download(cfg: DictConfig) -> Iterator[None]:
-    """To an error about data that were not downloaded, add how they would be."""
+def explain_download(cfg: DictConfig) -> Iterator[None]:
+    """Add to an error about missing data the override that downloads them."""
     try:
         yield
     except UserError as error:
         if cfg.data.get("download") is not False:
             raise
-        rule = "is true only where it is typed: a run that is opened again downloads nothing by itself"
-        typed = Problem("data.download", rule, remedy="Add data.download=true.")
-        raise UserError(error.stage, [*error.problems, typed]) from error
+        rule = "is off: an existing run downloads nothing unless the command line says so"
+        download = Problem("data.download", rule, remedy="Add data.download=true.")
+        raise UserError(error.stage, [*error.problems, download]) from error
 
 
 @contextlib.contextmanager
-def from_where(folder: RunFolder) -> Iterator[None]:
-    """To an error that may come of being in another folder than the run was, add which that was."""
+def explain_working_folder(folder: RunFolder) -> Iterator[None]:
+    """Add to an error the folder in which the run was started, if the current one differs."""
     try:
         yield
     except UserError as error:
-        before = folder.read_run().get("working_folder")
-        if before is None or Path(before) == Path.cwd():
+        started_in = folder.read_run().get("working_folder")
+        if started_in is None or Path(started_in) == Path.cwd():
             raise
-        rule = f"was started in {before}"
-        remedy = "A network of one's own and paths that begin with no / are looked for in the folder where one is."
+        rule = f"was started in {started_in}"
+        remedy = "Relative paths and user modules are resolved from the current directory."
         raise UserError(error.stage, [*error.problems, Problem("the run", rule, remedy=remedy)]) from error

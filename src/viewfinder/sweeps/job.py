@@ -77,7 +77,7 @@ def record_failure(job: Job, reason: str) -> None:
 
 def _find_changed_overrides(run: RunFolder, config: dict[str, Any]) -> list[str]:
     """Return overrides for the changeable keys whose values changed, and for those that a run does not store."""
-    from viewfinder.experiment.failures import allowing
+    from viewfinder.experiment.failures import format_allow_override
     from viewfinder.experiment.resume import CHANGEABLE
 
     current, stored = flatten(config), flatten(run.read_settings())
@@ -86,4 +86,4 @@ def _find_changed_overrides(run: RunFolder, config: dict[str, Any]) -> list[str]
         value = current.get(key)
         if value != stored.get(key) or (key == "data.download" and value is not None):
             overrides.append(f"{key}={json.dumps(value)}")
-    return [*overrides, *allowing(config)]
+    return [*overrides, *format_allow_override(config)]

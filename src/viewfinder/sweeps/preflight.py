@@ -26,7 +26,7 @@ def find_invalid_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> tuple[dic
 
 def validate_configs(configs: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Return the reason for each invalid configuration. This imports every module that a configuration names."""
-    from viewfinder.experiment.build import check_config
+    from viewfinder.experiment.check import check_config
 
     reasons = {}
     for folder, config in configs.items():

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from viewfinder.config.overrides import STAGE, compose_config
 from viewfinder.errors import FAILED, Problem, UserError
-from viewfinder.experiment.build import check_config
+from viewfinder.experiment.check import check_config
 from viewfinder.runs.create import write_failure
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.naming import make_dated_folder

@@ -1,0 +1,100 @@
+"""Validation of a whole configuration before anything is created."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from viewfinder.config.instantiate import STAGE, instantiate, validate_node
+from viewfinder.config.phases import validate_phase_epochs, validate_phases
+from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
+from viewfinder.config.validate import Text, Whole, validate_arguments
+from viewfinder.errors import Problem, UserError
+
+SUPPLIED_ARGUMENTS: dict[str, frozenset[str]] = {
+    "model": frozenset({"channels", "classes", "load_weights"}),
+    "data": frozenset(),
+    "augment": frozenset(),
+    "optimizer": frozenset({"params"}),
+    "scheduler": frozenset({"optimizer", "total_steps"}),
+    "trainer": frozenset({"callbacks"}),
+    "loss": frozenset({"counts"}),
+}
+"""Arguments, by group, that the code passes to the group's class and no YAML file holds."""
+OPTIONAL_GROUPS = {"augment", "scheduler"}
+TRIAL_RATE = 0.1
+"""Learning rate for schedules of an optimizer without a valid `lr`."""
+
+
+def top_level(
+    seed: Whole, name: Text, output_dir: Text, run_dir: Text | None, allow: Text | list[Text] | None = None
+) -> None:
+    """Declare the types of the keys outside all groups."""
+
+
+def to_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Return a configuration as resolved, plain values."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    return settings
+
+
+def check_config(cfg: DictConfig, policy: TrustPolicy | None = None) -> None:
+    """Compare all arguments with the signatures of their classes, and construct everything that is cheap.
+
+    Args:
+        cfg: the configuration, of which every problem is reported at once.
+        policy: classes it may name; by default the user's own files and the packages in its key `allow`.
+
+    Raises:
+        UserError: if the configuration is invalid.
+    """
+    settings = to_settings(cfg)
+    problems = validate_arguments("", top_level, settings)
+    names = () if problems else parse_allow(settings.get("allow"))
+    problems += validate_allow(names)
+    policy = policy or TrustPolicy(names, own_files=True)
+    for group, supplied in SUPPLIED_ARGUMENTS.items():
+        node = settings.get(group)
+        if not node and group not in OPTIONAL_GROUPS:
+            problems.append(Problem(group, "is missing", remedy="Required. See conf/config.yaml."))
+            continue
+        invalid = validate_node(group, node, supplied, policy.import_trusted)
+        problems += invalid or _try_constructor(settings, group)
+    if not problems:
+        phases = settings.get("phases")
+        problems += validate_phases(phases) or validate_phase_epochs(phases, settings["trainer"].get("max_epochs"))
+    if problems:
+        raise UserError(STAGE, problems)
+
+
+def _try_constructor(settings: Mapping[str, Any], group: str) -> list[Problem]:
+    """Return the problems a group's constructor reports; networks, losses and schedules of phases need the data."""
+    if group in ("model", "loss") or not settings.get(group) or (group == "scheduler" and settings.get("phases")):
+        return []
+    optimizer = settings.get("optimizer")
+    lr = optimizer.get("lr") if isinstance(optimizer, dict) else None
+    try:
+        try_learning_rate(
+            settings[group], group, lr if isinstance(lr, int | float) and 0 < lr < math.inf else TRIAL_RATE
+        )
+    except UserError as error:
+        return error.problems
+    return []
+
+
+def try_learning_rate(node: Mapping[str, Any], group: str, lr: float) -> None:
+    """Construct a group's object for an optimizer of one parameter.
+
+    Args:
+        node: `_target_` and arguments.
+        group: group of the node.
+        lr: learning rate of the optimizer that a schedule gets.
+
+    Raises:
+        UserError: if the constructor rejects its arguments or the learning rate.
+    """
+    parameter = nn.Parameter(torch.zeros(1))
+    instantiate(node, group, params=[parameter], optimizer=torch.optim.SGD([parameter], lr), total_steps=10)

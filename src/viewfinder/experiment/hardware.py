@@ -1,0 +1,90 @@
+"""Configuration of the hardware: where the data are, threads, precision, CUDA graph and cached features."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from viewfinder.experiment.build import Components, find_cache_blocker
+from viewfinder.models.transfer import Transferable
+from viewfinder.reporting.console import log_data_summary, log_model_summary
+from viewfinder.runs.checkpoints import CheckpointInfo
+from viewfinder.training.features.cache import has_frozen_backbone, use_features
+from viewfinder.training.hardware import HardwareSettings, choose_settings, log_settings, set_threads
+from viewfinder.training.phases import Phases
+from viewfinder.training.scoring import load_weights
+from viewfinder.training.trainer import get_training_loop
+
+log = logging.getLogger("viewfinder")
+
+
+def configure_hardware(
+    settings: Mapping[str, Any], components: Components, trainer: pl.Trainer, facts: Mapping[str, Any]
+) -> HardwareSettings:
+    """Move the data to the trainer's device, choose threads and precision, and log data, network and choices.
+
+    Args:
+        settings: configuration as plain values.
+        components: data and classifier.
+        trainer: gets the choices.
+        facts: run.json of a run that is resumed with its threads and precision; empty for a new run.
+    """
+    data, classifier, device = components.data, components.classifier, trainer.strategy.root_device
+    data.move_to_device(device)
+    log_data_summary(data)
+    log_model_summary(components.network_facts)
+    if settings["model"].get("weights", "") is None and (
+        reason := describe_random_freeze(classifier.network, classifier.phases)
+    ):
+        log.info(f"         {reason}: model.weights=null")
+    options = settings["trainer"]
+    trains_head_only = has_frozen_backbone(classifier.network) and not find_cache_blocker(settings)
+    hardware = choose_settings(classifier.network, classifier.loss, device, options, facts, trains_head_only)
+    set_threads(hardware.threads, options.get("devices", 1))
+    loop = get_training_loop(trainer)
+    loop.precision, loop.is_graphed = hardware.precision, hardware.is_graphed
+    log_settings(hardware)
+    return hardware
+
+
+def describe_random_freeze(network: nn.Module, phases: Phases | None) -> str:
+    """Describe how random weights of a network's backbone are frozen; '' if they are trained from the beginning."""
+    if not isinstance(network, Transferable):
+        return ""
+    if network.is_backbone_frozen:
+        return "frozen with random weights"
+    if phases is not None and phases.is_backbone_unchanged(0):
+        return f"random weights, frozen in phase {phases.at(0)}"
+    return ""
+
+
+def use_cached_features(
+    settings: Mapping[str, Any], components: Components, device: torch.device, checkpoint: CheckpointInfo | None
+) -> dict[str, Any] | None:
+    """Train the head on cached features of the images while the backbone does not change.
+
+    Args:
+        settings: configuration as plain values.
+        components: data and classifier.
+        device: where features are computed.
+        checkpoint: of a run that is resumed.
+
+    Returns:
+        `features` in run.json, as `use_features` returns it.
+    """
+    network, phases = components.classifier.network, components.classifier.phases
+    fingerprints = dict(components.data_facts["fingerprint"])
+    if not has_frozen_backbone(network):  # a later phase trains it, and images are scored
+        del fingerprints["test"]
+    if phases is not None:
+        epochs = checkpoint.epochs if checkpoint else 0
+        phases.enter(epochs)  # DistributedDataParallel averages the gradients of what is trained now
+        if not phases.is_backbone_unchanged(epochs):
+            return None
+    if checkpoint and has_frozen_backbone(network):  # the checkpoint's weights make the features
+        load_weights(components.classifier, checkpoint.path)
+    blocker, show_progress = find_cache_blocker(settings), settings["trainer"].get("progress_bar", True)
+    return use_features(components.data, network, device, fingerprints, blocker, show_progress)

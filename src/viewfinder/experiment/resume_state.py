@@ -1,0 +1,65 @@
+"""State from which a run is resumed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from viewfinder.errors import join_names
+from viewfinder.runs.checkpoints import CheckpointInfo
+from viewfinder.runs.provenance import read_versions
+
+
+class ResumeState(NamedTuple):
+    """Checkpoint and facts of a run that is resumed; those of a new run are empty."""
+
+    checkpoint: CheckpointInfo | None = None
+    facts: Mapping[str, Any] = {}
+    """run.json, whose threads and precision are kept"""
+    messages: Sequence[str] = ()
+    """lines for the terminal"""
+
+    @property
+    def finished_epochs(self) -> int:
+        """Number of finished epochs."""
+        return self.checkpoint.epochs if self.checkpoint else 0
+
+    @property
+    def started_epochs(self) -> int:
+        """Number of epochs that are finished or in progress."""
+        return self.finished_epochs + bool(self.checkpoint and self.checkpoint.loop["batches"])
+
+    @property
+    def is_stopped_early(self) -> bool:
+        """Whether early stopping ended the training."""
+        return self.checkpoint is not None and self.checkpoint.recorder["is_stopped_early"]
+
+    def is_trained(self, max_epochs: int | None) -> bool:
+        """Return whether the training is over, so that only the scores are missing."""
+        if self.checkpoint is None or max_epochs is None:
+            return False
+        return self.is_stopped_early or self.finished_epochs >= max_epochs
+
+
+def read_resume_state(checkpoint: CheckpointInfo | None, facts: Mapping[str, Any]) -> ResumeState:
+    """Return the state of a run, with messages about its checkpoints and about changed versions.
+
+    Args:
+        checkpoint: the newest valid checkpoint.
+        facts: run.json.
+    """
+    damaged = checkpoint.damaged if checkpoint else []
+    messages = [f"damaged  {problem.key}: {problem.rule}" for problem in damaged]
+    if checkpoint is None:
+        messages.append("resumed  from the beginning: no checkpoint yet")
+    else:
+        loop = checkpoint.loop
+        within = f" and {loop['batches']:,} batches of the next" if loop["batches"] else ""
+        messages.append(f"resumed  after epoch {loop['epoch']}{within}, from {checkpoint.path.name}")
+    current = read_versions()
+    changes = [
+        f"{name} {version}, now {current.get(name)}"
+        for name, version in facts.get("versions", {}).items()
+        if current.get(name) != version
+    ]
+    if changes:
+        messages.append(f"         other versions than before, so the last bits may differ: {join_names(changes)}")
+    return ResumeState(checkpoint, facts, messages)

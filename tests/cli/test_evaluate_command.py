@@ -78,7 +78,7 @@ def test_evaluate_reports_that_the_images_differ(finished: RunFolder, viewfinder
     others, table_file = paint(tmp_path / "others", seed=9), tmp_path / "predictions.csv"
     answer = viewfinder("evaluate", finished.path, f"data.root={others}", "--csv", table_file)
     assert answer.code == 0
-    assert "other pictures" in answer.out
+    assert "These are not the images of the run" in answer.out
     assert "Equal" not in answer.out
     assert len(pd.read_csv(table_file)) == len(list(others.glob("test/*/*")))
 

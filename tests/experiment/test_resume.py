@@ -365,9 +365,8 @@ def test_latest_is_the_run_that_was_written_last(
     assert RunFolder.open(tmp_path / "outputs" / "net" / "new").read_run()["status"] == "finished"
     assert viewfinder("resume", "outputs/net/none").code == 2
     shutil.rmtree("outputs")
-    assert (
-        "RUN = latest\n    is the last run in outputs/, which contains none here" in viewfinder("resume", "latest").err
-    )
+    answer = viewfinder("resume", "latest")
+    assert "RUN = latest\n    is the latest run in outputs/, which contains none here" in answer.err
 
 
 # Damage
@@ -556,7 +555,7 @@ def test_a_run_does_not_go_on_with_other_pictures(
     shutil.copy(next(iter((root / "test" / "owl").iterdir())), picture)
     answer = viewfinder("resume", tmp_path / "run")
     assert answer.code == 2
-    assert "other pictures" in " ".join(answer.err.split())
+    assert "other images" in " ".join(answer.err.split())
     picture.write_bytes(kept)
     shutil.move(root, tmp_path / "moved")
     assert viewfinder("resume", tmp_path / "run").code == 2

@@ -148,7 +148,8 @@ def build_classifier(cfg: DictConfig, network: nn.Module, class_counts: list[int
             the learning rate of a phase.
     """
     settings = to_settings(cfg)
-    optimizer, schedule, phases = settings["optimizer"], settings.get("scheduler"), None
+    optimizer, phases = settings["optimizer"], None
+    schedule: Any = settings.get("scheduler")
     if entries := settings.get("phases"):
         phases = Phases(entries, network, settings["trainer"]["max_epochs"], optimizer.get("lr"))
         for rate in phases.highest_rates() if schedule else ():

@@ -38,7 +38,7 @@ class RangeRecorder(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.signals.requested is not None:  # the exception was swallowed where the signal arrived
             raise Stopped(self.signals.requested)
-        ((_, positions),) = batch.part.batches
+        ((_, positions),) = batch.indices.batches
         self.batch_losses.append(pl_module.losses[-1].item() / len(positions))
         if trainer.global_step == len(self.losses):  # the step has further batches
             return

@@ -137,5 +137,6 @@ def test_the_drawing_has_every_room_and_is_the_same_each_time() -> None:
     assert set(ROOMS) == rooms - {"conf"}
     for room in ROOMS:
         assert f">{room}</text>" in drawing
+    assert 'class="up"' not in drawing
     assert 'class="up"' not in draw_rooms(Counter({("cli", "errors"): 1}))
     assert 'class="up"' in draw_rooms(Counter({("errors", "cli"): 1}))

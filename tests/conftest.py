@@ -19,6 +19,7 @@ import torchvision
 from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from viewfinder.cli.main import app
 from viewfinder.config import overrides
@@ -212,6 +213,10 @@ QUICK = [
 ]  # fmt: skip
 
 
+THREE_EPOCHS = ["data.batch_size=4", "augment=basic", "augment.padding=1", "trainer.max_epochs=3"]
+"""Three epochs of eight steps."""
+
+
 def train_into(folder: Path, *words: str) -> RunFolder:
     """Train with overrides and return the run, at `folder`."""
     overrides = [*words, f"run_dir={folder}"]
@@ -243,6 +248,68 @@ def run_copy(finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def canary(tmp_path: Path) -> Path:
     """A file that only executed code creates."""
     return tmp_path / "canary"
+
+
+@pytest.fixture
+def small(tiny: list[str], tmp_path: Path) -> Callable[..., list[str]]:
+    """Return the overrides of a run of three epochs in a folder."""
+    return lambda folder, *more: [*tiny, *THREE_EPOCHS, *more, f"run_dir={folder}"]
+
+
+@pytest.fixture(scope="session")
+def left_alone(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of three epochs without interruption; read-only."""
+    return train_into(tmp_path_factory.mktemp("left_alone") / "whole", *tiny, *THREE_EPOCHS)
+
+
+@pytest.fixture
+def whole(left_alone: RunFolder, tmp_path: Path) -> RunFolder:
+    """Copy of the run without interruption."""
+    return RunFolder.open(shutil.copytree(left_alone.path, tmp_path / "whole"))
+
+
+@pytest.fixture
+def at_step() -> Iterator[Callable[[int, Callable[[], Any]], None]]:
+    """Call an action after an optimizer step, counted from 1."""
+    handles = []
+
+    def do(step: int, action: Callable[[], Any]) -> None:
+        seen = 0
+
+        def count(*_: Any) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == step:
+                action()
+
+        handles.append(register_optimizer_step_post_hook(count))
+
+    yield do
+    for handle in handles:
+        handle.remove()
+
+
+def assert_same_run(ours: RunFolder, theirs: RunFolder) -> None:
+    """Compare two runs bit for bit, apart from times and the entries of a resumption."""
+    tables = ("metrics.csv", "predictions.csv", "scores.json", "data.json")
+    for name in (*tables, *(path.name for path in theirs.path.glob("projector*"))):
+        assert (ours.path / name).read_bytes() == (theirs.path / name).read_bytes(), name
+    for name in ("best.ckpt", "last.ckpt"):
+        one, two = (torch.load(run.path / name, weights_only=True)["state_dict"] for run in (ours, theirs))
+        assert [key for key in two if not torch.equal(one[key], two[key])] == []
+    assert read_curves(ours.path) == read_curves(theirs.path)
+    assert {path.name for path in ours.path.iterdir() if "tfevents" not in path.name} == {
+        path.name for path in theirs.path.iterdir() if "tfevents" not in path.name
+    }
+
+
+def read_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Read the curves of a run as TensorBoard does."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
 @pytest.fixture(scope="session")

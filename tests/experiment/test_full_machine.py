@@ -1,0 +1,84 @@
+"""Runs that fail on a full disk, full memory or a loss that is NaN, and resume."""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT, THREE_EPOCHS, assert_same_run
+from interruptions import read_steps, start_run
+
+from viewfinder.errors import UserError
+from viewfinder.experiment.resume import resume_experiment
+from viewfinder.runs.checkpoints import read_checkpoint
+from viewfinder.runs.folder import RunFolder
+from viewfinder.training.classifier import Classifier
+
+
+def test_a_file_that_may_not_grow_is_one_message_and_the_run_goes_on_later(tiny: list[str], tmp_path: Path) -> None:
+    # As on a full disk: no file of this process may pass 8,000 bytes, which every checkpoint does.
+    typed = [*tiny, *THREE_EPOCHS, f"run_dir={tmp_path / 'run'}"]
+    completed = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *typed], capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)),
+    )  # fmt: skip
+    assert completed.returncode == 2, completed.stderr
+    assert "Traceback" not in completed.stderr
+    assert "cannot be written: File too large" in completed.stderr
+    assert f"viewfinder resume {tmp_path / 'run'}" in " ".join(completed.stderr.split())
+    run = RunFolder.open(tmp_path / "run")
+    assert run.status in ("failed", "killed")
+    resume_experiment(run)
+    assert run.read_run()["status"] == "finished"
+    assert [path.name for path in run.path.iterdir() if path.name.startswith(".")] == [".lock"]
+
+
+def test_a_loss_that_is_no_number_names_step_batch_and_pictures_and_keeps_the_checkpoint_before(
+    small: Callable[..., list[str]], tmp_path: Path, whole: RunFolder, monkeypatch: pytest.MonkeyPatch, pictures: Path
+) -> None:
+    step, seen = Classifier.step, []
+
+    def poisoned(self: Classifier, batch: Any, split: str) -> Any:
+        loss = step(self, batch, split)
+        if split == "train":
+            seen.append(batch.positions)
+            if len(seen) == 14:
+                self.outputs["train"][-1] = (loss.detach() * torch.nan, *self.outputs["train"][-1][1:])
+                return loss * torch.nan
+        return loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "step", poisoned)
+        with pytest.raises(UserError) as failed:
+            start_run(small(tmp_path / "run", "trainer.checkpoint_every=1"))
+    (problem,) = failed.value.problems
+    assert problem.rule == "is nan at step 14, batch 6 of epoch 2"
+    names = sorted(path.relative_to(pictures).as_posix() for path in (pictures / "train").glob("*/*"))
+    for position in seen[13]:
+        assert names[position] in problem.remedy
+    run = RunFolder.open(tmp_path / "run")
+    assert all(torch.isfinite(value).all() for value in read_checkpoint(run.last)["state_dict"].values())
+    assert read_steps(run.path) == 13
+    resume_experiment(run)
+    assert_same_run(run, whole)
+
+
+def test_memory_that_is_full_is_one_message(
+    small: Callable[..., list[str]], at_step: Any, tmp_path: Path, whole: RunFolder
+) -> None:
+    def too_much() -> None:
+        torch.empty(2**50)
+
+    at_step(11, too_much)
+    with pytest.raises(UserError) as failed:
+        start_run(small(tmp_path / "run"))
+    assert "memory is full" in str(failed.value)
+    run = RunFolder.open(tmp_path / "run")
+    assert run.read_run()["status"] == "failed"
+    resume_experiment(run)
+    assert_same_run(run, whole)
+    assert "error" not in run.read_run()

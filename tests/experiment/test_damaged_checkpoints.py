@@ -43,9 +43,9 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before_and_says_so(
             continue
         capsys.readouterr()
         resume_experiment(run)
-        said = capsys.readouterr().out
-        assert f"damaged  {run.last}" in said
-        assert "resumed  after epoch 1 and 4 batches of the next, from previous.ckpt" in said
+        output = capsys.readouterr().out
+        assert f"damaged  {run.last}" in output
+        assert "resumed  after epoch 1 and 4 batches of the next, from previous.ckpt" in output
         assert_same_run(run, whole)
 
 
@@ -95,7 +95,7 @@ def test_a_bit_that_has_flipped_in_a_checkpoint_is_noticed(whole: RunFolder) -> 
 
 
 class Payload:
-    """What a pickle of it would do when it is loaded."""
+    """Object whose pickle creates a file when it is loaded."""
 
     def __init__(self, canary: Path):
         self.canary = canary
@@ -138,8 +138,8 @@ def test_what_a_strangers_configuration_names_is_not_run(
     assert whole.read_run()["status"] == "interrupted"
 
 
-def damaged(content: dict[str, Any], draw: Any) -> dict[str, Any]:
-    """A checkpoint without one of its parts, or with something else there."""
+def damage_part(content: dict[str, Any], draw: Any) -> dict[str, Any]:
+    """Remove a part of a checkpoint, or replace it with an invalid value."""
     places = [("loop",), ("callbacks",), ("callbacks", "Recorder"), ("epoch_so_far",), ("optimizer_states",)]
     places += [("loop", key) for key in content["loop"]]
     places += [("callbacks", "Recorder", key) for key in content["callbacks"]["Recorder"]]
@@ -162,7 +162,7 @@ def test_a_checkpoint_that_does_not_say_where_training_stands_is_refused(whole: 
     @settings(max_examples=25, deadline=None)
     @given(strategies.data())
     def refused(data: strategies.DataObject) -> None:
-        torch.save(damaged(copy.deepcopy(content), data.draw), whole.last)
+        torch.save(damage_part(copy.deepcopy(content), data.draw), whole.last)
         with pytest.raises(UserError):
             resume_experiment(whole)
 

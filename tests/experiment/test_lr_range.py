@@ -1,4 +1,4 @@
-"""A learning-rate range test measures what training would do, and proposes nothing that the curve does not show."""
+"""Learning-rate range test: it measures what training would do, and proposes what the curve shows."""
 
 import json
 import math
@@ -55,7 +55,7 @@ def facts(folder: Path) -> dict:
 
 
 def endless_batches(data: ImageData, accumulate: int) -> Iterator[list[Batch]]:
-    """The batches of each step, epoch after epoch."""
+    """Yield the batches of each step, epoch after epoch."""
     epoch = 0
     while True:
         order = data.training_order()

@@ -106,8 +106,8 @@ def test_a_finished_run_is_left_alone_and_the_way_to_more_epochs_is_named(whole:
 
 def test_a_schedule_that_ends_with_the_run_is_not_extended(train: Train, tmp_path: Path, viewfinder: Type) -> None:
     run = train(tmp_path / "run", *THREE_EPOCHS, "scheduler=cosine")
-    for words, epochs in (([], 6), (["trainer.max_epochs=5"], 5)):
-        answer = viewfinder("resume", run.path, *words)
+    for overrides, epochs in (([], 6), (["trainer.max_epochs=5"], 5)):
+        answer = viewfinder("resume", run.path, *overrides)
         assert answer.code == 2
         said = " ".join(answer.err.split())
         assert "schedule of the learning rate was made for 3 epochs" in said
@@ -162,10 +162,10 @@ def test_two_processes_do_not_train_one_run(
     small: Callable[..., list[str]], at_step: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, viewfinder: Type
 ) -> None:
     monkeypatch.setattr("viewfinder.runs.lock.PATIENCE", 0.1)
-    found: list[Any] = []
-    at_step(5, lambda: found.append(viewfinder("resume", tmp_path / "run")))
+    answers: list[Any] = []
+    at_step(5, lambda: answers.append(viewfinder("resume", tmp_path / "run")))
     start_run(small(tmp_path / "run"))
-    (answer,) = found
+    (answer,) = answers
     assert answer.code == 2
     assert f"process {os.getpid()} on" in " ".join(answer.err.split())
     assert RunFolder.open(tmp_path / "run").read_run()["status"] == "finished"
@@ -179,12 +179,12 @@ def test_a_run_does_not_go_on_with_other_pictures(
     with pytest.raises(Stopped):
         start_run([*tiny, *THREE_EPOCHS, f"data.root={root}", f"run_dir={tmp_path / 'run'}"])
     picture = next(iter((root / "train" / "owl").iterdir()))
-    kept = picture.read_bytes()
+    original = picture.read_bytes()
     shutil.copy(next(iter((root / "test" / "owl").iterdir())), picture)
     answer = viewfinder("resume", tmp_path / "run")
     assert answer.code == 2
     assert "other images" in " ".join(answer.err.split())
-    picture.write_bytes(kept)
+    picture.write_bytes(original)
     shutil.move(root, tmp_path / "moved")
     assert viewfinder("resume", tmp_path / "run").code == 2
     assert viewfinder("resume", tmp_path / "run", f"data.root={tmp_path / 'moved'}").code == 0

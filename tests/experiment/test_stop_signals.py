@@ -37,11 +37,11 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(
         start_run(small(tmp_path / "run"))
     assert stopped.value.code == code
     assert signal.getsignal(getattr(signal, name)) == before
-    run, said = RunFolder.open(tmp_path / "run"), capsys.readouterr().out
-    assert f"viewfinder resume {run.path}" in said
-    assert f"{name} after step 11, in epoch 2 of 3" in " ".join(said.split())
+    run, output = RunFolder.open(tmp_path / "run"), capsys.readouterr().out
+    assert f"viewfinder resume {run.path}" in output
+    assert f"{name} after step 11, in epoch 2 of 3" in " ".join(output.split())
     accuracy = pd.read_csv(run.metrics)["val/accuracy"][0]
-    assert f"epoch 1: val accuracy {accuracy:.4f}" in said
+    assert f"epoch 1: val accuracy {accuracy:.4f}" in output
     assert (run.read_run()["status"], run.status) == ("interrupted", "interrupted")
     assert (
         read_checkpoint(run.last)["loop"] | {"epoch": 1, "batches": 3, "steps": 11} == read_checkpoint(run.last)["loop"]

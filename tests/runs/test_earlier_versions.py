@@ -110,8 +110,8 @@ def test_a_report_of_an_earlier_run_is_written_again(earlier: RunFolder, viewfin
 
 def test_an_earlier_resnet50_is_opened_with_its_own_weights(train: Train, tmp_path: Path, finished: RunFolder) -> None:
     """Its class has become Pretrained, whose arguments have the values that ResNet50 had."""
-    words = ["model=resnet50", "model.weights=null", "model.image_size=32", "data.channels=3", "data.limit=8"]
-    run = train(tmp_path / "run", *words, "trainer.max_epochs=1", "trainer.embeddings=0")
+    overrides = ["model=resnet50", "model.weights=null", "model.image_size=32", "data.channels=3", "data.limit=8"]
+    run = train(tmp_path / "run", *overrides, "trainer.max_epochs=1", "trainer.embeddings=0")
     text = run.config.read_text(encoding="utf-8")
     settings = yaml.safe_load(text)
     moved = ("variant", "hidden", "preprocess", "cache_features")

@@ -1,4 +1,4 @@
-"""A run folder: what is in it, that its numbers are right, and that the same command makes the same one."""
+"""Files of a run folder, their numbers, and equal folders from equal commands."""
 
 import json
 import os
@@ -39,21 +39,21 @@ FILES = {
 }  # fmt: skip
 
 
-def files_of(run: RunFolder) -> set[str]:
-    """Names in a run folder, with the time and machine in the events file's name left out."""
+def list_files(run: RunFolder) -> set[str]:
+    """List the names in a run folder except that of the events file, which has the time and machine in it."""
     names = [path.name for path in run.path.iterdir()]
     assert sum(name.startswith("events.out.tfevents.") for name in names) == 1
     return {name for name in names if not name.startswith("events.out.tfevents.")}
 
 
-def table(path: Path) -> pd.DataFrame:
-    """predictions.csv as pandas reads it, class names as they are."""
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read predictions.csv with pandas, class names as text."""
     text = dict.fromkeys(("picture", "true", "predicted"), str)
     return pd.read_csv(path, dtype=text, keep_default_na=False)  # type: ignore[arg-type]
 
 
 def assert_scores(scores: dict[str, Any], truth: np.ndarray, probabilities: np.ndarray) -> None:
-    """Scores of a split are what scikit-learn says of labels (N,) and probabilities (N, K)."""
+    """Compare the scores of a split with scikit-learn's, from labels (N,) and probabilities (N, K)."""
     predicted, labels = probabilities.argmax(1), list(range(probabilities.shape[1]))
     metrics = sklearn.metrics
     macro = {"average": "macro", "zero_division": 0}
@@ -78,8 +78,8 @@ def assert_scores(scores: dict[str, Any], truth: np.ndarray, probabilities: np.n
         )
 
 
-def decoded(path: Path) -> np.ndarray:
-    """A picture as the network should see it, (3, 8, 8) on 0..1: over white, in colour, resized by Pillow."""
+def decode_image(path: Path) -> np.ndarray:
+    """Decode an image as the network should see it, (3, 8, 8) in 0..1: on white, in colour, resized by Pillow."""
     with Image.open(path) as opened:
         picture = opened.convert("RGB")
         if opened.mode == "RGBA":
@@ -89,14 +89,14 @@ def decoded(path: Path) -> np.ndarray:
         return np.asarray(picture.resize((8, 8), Image.Resampling.BILINEAR)).transpose(2, 0, 1) / 255
 
 
-def by_hand(checkpoint: Path, root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and probabilities of a split's pictures from simple_cnn's checkpoint, without any of our data code."""
+def predict_by_hand(checkpoint: Path, root: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Compute labels and probabilities of a split from simple_cnn's checkpoint, without Viewfinder's data code."""
     state = torch.load(checkpoint, weights_only=True)["state_dict"]
     network = SimpleCNN(3, len(CLASSES), image_size=8)
     network.load_state_dict({name.removeprefix("network."): value for name, value in state.items()})
     paths = [path for name in CLASSES for path in sorted((root / split / name).iterdir())]
     with torch.no_grad():
-        logits = network.eval()(torch.from_numpy(np.stack([decoded(path) for path in paths])).float())
+        logits = network.eval()(torch.from_numpy(np.stack([decode_image(path) for path in paths])).float())
     return np.array([CLASSES.index(path.parent.name) for path in paths]), logits.double().softmax(1).numpy()
 
 
@@ -104,9 +104,11 @@ def by_hand(checkpoint: Path, root: Path, split: str) -> tuple[np.ndarray, np.nd
 
 
 def test_a_run_folder_holds_exactly_the_files_that_are_promised(finished: RunFolder) -> None:
-    mistakes = (table(finished.predictions)["true"] != table(finished.predictions)["predicted"]).any()
+    mistakes = (
+        read_predictions(finished.predictions)["true"] != read_predictions(finished.predictions)["predicted"]
+    ).any()
     assert mistakes
-    assert files_of(finished) == FILES | {"mistakes.png"}
+    assert list_files(finished) == FILES | {"mistakes.png"}
     for name in ("curves.png", "confusion.png", "mistakes.png"):
         with Image.open(finished.path / name) as picture:
             picture.load()
@@ -122,7 +124,7 @@ def test_a_run_without_a_mistake_has_no_picture_of_mistakes(tmp_path: Path) -> N
     data = ["data=image_folder", f"data.root={tmp_path / 'in'}", "model=mlp", "model.image_size=8", "optimizer.lr=0.01"]
     run = train_into(tmp_path / "run", *data, *QUICK, "trainer.max_epochs=5")
     assert run.read_scores()["best"]["test"]["accuracy"] == 1
-    assert files_of(run) == FILES
+    assert list_files(run) == FILES
     assert "No test image is misclassified" in run.report.read_text(encoding="utf-8")
 
 
@@ -172,27 +174,27 @@ def test_a_checkpoint_holds_plain_tensors_and_plain_python(finished: RunFolder, 
         else:
             yield value
 
-    found = list(leaves(torch.load(finished.path / name, weights_only=True)))
-    assert {type(value) for value in found} <= {torch.Tensor, str, int, float, bool, type(None)}
-    assert sum(isinstance(value, torch.Tensor) for value in found) >= 6
+    values = list(leaves(torch.load(finished.path / name, weights_only=True)))
+    assert {type(value) for value in values} <= {torch.Tensor, str, int, float, bool, type(None)}
+    assert sum(isinstance(value, torch.Tensor) for value in values) >= 6
 
 
 # The numbers
 
 
 def test_predictions_csv_has_each_test_picture_once_with_its_class(finished: RunFolder, pictures: Path) -> None:
-    found = table(finished.predictions)
+    predictions = read_predictions(finished.predictions)
     expected = {path.relative_to(pictures).as_posix(): path.parent.name for path in pictures.glob("test/*/*")}
-    assert dict(zip(found["picture"], found["true"], strict=True)) == expected
-    assert len(found) == len(expected)
-    assert list(found.columns) == ["picture", "true", "predicted", *(f"p_{name}" for name in CLASSES)]
+    assert dict(zip(predictions["picture"], predictions["true"], strict=True)) == expected
+    assert len(predictions) == len(expected)
+    assert list(predictions.columns) == ["picture", "true", "predicted", *(f"p_{name}" for name in CLASSES)]
 
 
 def test_test_scores_of_the_best_weights_are_scikit_learns_of_predictions_csv(finished: RunFolder) -> None:
-    found = table(finished.predictions)
-    truth = np.array([CLASSES.index(name) for name in found["true"]])
-    probabilities = found[[f"p_{name}" for name in CLASSES]].to_numpy()
-    assert [CLASSES[index] for index in probabilities.argmax(1)] == list(found["predicted"])
+    predictions = read_predictions(finished.predictions)
+    truth = np.array([CLASSES.index(name) for name in predictions["true"]])
+    probabilities = predictions[[f"p_{name}" for name in CLASSES]].to_numpy()
+    assert [CLASSES[index] for index in probabilities.argmax(1)] == list(predictions["predicted"])
     assert_scores(finished.read_scores()["best"]["test"], truth, probabilities)
 
 
@@ -201,14 +203,14 @@ def test_test_scores_of_the_best_weights_are_scikit_learns_of_predictions_csv(fi
 def test_scores_are_those_of_a_forward_pass_by_hand(
     finished: RunFolder, pictures: Path, which: str, split: str
 ) -> None:
-    truth, probabilities = by_hand(finished.path / f"{which}.ckpt", pictures, split)
+    truth, probabilities = predict_by_hand(finished.path / f"{which}.ckpt", pictures, split)
     assert_scores(finished.read_scores()[which][split], truth, probabilities)
 
 
 def test_predictions_csv_is_a_forward_pass_by_hand(finished: RunFolder, pictures: Path) -> None:
-    _, probabilities = by_hand(finished.best, pictures, "test")
-    found = table(finished.predictions)[[f"p_{name}" for name in CLASSES]].to_numpy()
-    np.testing.assert_allclose(found, probabilities, atol=1e-6, rtol=0)
+    _, probabilities = predict_by_hand(finished.best, pictures, "test")
+    predictions = read_predictions(finished.predictions)[[f"p_{name}" for name in CLASSES]].to_numpy()
+    np.testing.assert_allclose(predictions, probabilities, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("which", ["best", "last"])
@@ -276,7 +278,9 @@ def test_the_best_epoch_has_the_highest_validation_accuracy_and_is_the_earlier_o
         assert scores[which]["val"]["accuracy"] == pytest.approx(plan[epoch - 1] / 8)
         assert scores[which]["test"]["accuracy"] == pytest.approx(plan[epoch - 1] / 12)
         assert torch.load(file, weights_only=True)["state_dict"]["network.epochs"] == epoch
-    assert (table(run.predictions)["true"] == table(run.predictions)["predicted"]).sum() == plan[best - 1]
+    assert (read_predictions(run.predictions)["true"] == read_predictions(run.predictions)["predicted"]).sum() == plan[
+        best - 1
+    ]
 
 
 # The same again
@@ -286,8 +290,8 @@ def test_the_same_command_twice_gives_bit_identical_tables(tiny: list[str], tmp_
     settings = ["model=custom_cnn", "model.image_size=16", "model.widths=[4,8]", "model.hidden=[16]", "augment=basic"]
     typed = ["train.py", *tiny, *settings, "trainer.max_epochs=2", f"output_dir={tmp_path}"]
     for _ in range(2):
-        done = subprocess.run([sys.executable, *typed], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
+        completed = subprocess.run([sys.executable, *typed], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (completed.returncode, completed.stderr) == (0, "")
     first, second = (RunFolder.open(path.parent) for path in tmp_path.glob("custom_cnn/*/run.json"))
     assert first.metrics.read_bytes() == second.metrics.read_bytes()
     assert first.predictions.read_bytes() == second.predictions.read_bytes()

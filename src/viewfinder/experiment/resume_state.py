@@ -29,7 +29,7 @@ class ResumeState(NamedTuple):
 
     @property
     def is_stopped_early(self) -> bool:
-        """Whether early stopping ended the training."""
+        """True if early stopping ended the training."""
         return self.checkpoint is not None and self.checkpoint.recorder["is_stopped_early"]
 
     def is_trained(self, max_epochs: int | None) -> bool:

@@ -27,18 +27,20 @@ def now() -> str:
 
 def read_command() -> str:
     """Return the command that started this process, quoted for a shell."""
-    words = sys.orig_argv
-    script, *typed = words[words.index(sys.argv[0]) if sys.argv[0] in words else 1 :] or sys.argv
+    argv = sys.orig_argv
+    script, *arguments = argv[argv.index(sys.argv[0]) if sys.argv[0] in argv else 1 :] or sys.argv
     name = Path(script).name
-    return shlex.join([*(["python"] if name.endswith(".py") else []), name, *typed])
+    return shlex.join([*(["python"] if name.endswith(".py") else []), name, *arguments])
 
 
 def read_git_state() -> dict[str, Any] | None:
     """Return the commit of this package and whether its checkout has uncommitted changes; None outside a checkout."""
 
-    def git(*words: str) -> str:
+    def git(*arguments: str) -> str:
         folder = Path(__file__).parent
-        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         if not git("ls-files", Path(__file__).name):

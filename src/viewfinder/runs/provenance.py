@@ -37,10 +37,8 @@ def read_git_state() -> dict[str, Any] | None:
     """Return the commit of this package and whether its checkout has uncommitted changes; None outside a checkout."""
 
     def git(*arguments: str) -> str:
-        folder = Path(__file__).parent
-        return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        command, folder = ["git", *arguments], Path(__file__).parent
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         if not git("ls-files", Path(__file__).name):

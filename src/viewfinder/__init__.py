@@ -22,7 +22,7 @@ def train(*overrides: str) -> dict[str, Any]:
         The content of scores.json.
 
     Raises:
-        UserError: if the configuration, the data or the machine does not allow it.
+        UserError: if the configuration or the data is invalid, or this machine lacks a device.
     """
     from viewfinder.config.overrides import compose_config
     from viewfinder.experiment.run import run_experiment

@@ -19,7 +19,7 @@ class Problem:
     Args:
         key: key or path.
         rule: what is wrong, or what is expected.
-        received: the invalid value; None where there is none.
+        received: the invalid value; None if nothing was received.
         remedy: what to do.
     """
 
@@ -41,18 +41,18 @@ class UserError(Exception):
     """An error that the user can fix; its text fits one screen and is shown without a traceback.
 
     Args:
-        stage: what the problems are with, such as "the command line".
-        problems: at least one.
-        most: number of problems in the text; the others are counted.
+        stage: part that has the problems, such as "the command line".
+        problems: the problems; not empty.
+        max_listed: number of problems in the text; the others are counted.
         headline: first line of the text; by default the number of problems and the stage.
     """
 
-    def __init__(self, stage: str, problems: Sequence[Problem], most: int = 6, headline: str = ""):
+    def __init__(self, stage: str, problems: Sequence[Problem], max_listed: int = 6, headline: str = ""):
         self.stage, self.problems = stage, list(problems)
         count = "One problem" if len(problems) == 1 else f"{len(problems)} problems"
-        lines = [str(problem) for problem in problems[:most]]
-        if len(problems) > most:
-            lines.append(f"  ... and {len(problems) - most} more of this kind")
+        lines = [str(problem) for problem in problems[:max_listed]]
+        if len(problems) > max_listed:
+            lines.append(f"  ... and {len(problems) - max_listed} more")
         headline = headline or f"{count} with {stage}"
         super().__init__("\n".join([f"{headline}:", *lines]))
 
@@ -65,7 +65,7 @@ class UserError(Exception):
 
 
 class Stopped(SystemExit):
-    """End of a run stopped by a signal; the exit code is 128 plus the signal's number, as shells have it."""
+    """End of a run stopped by a signal; the exit code is 128 plus the signal's number, as in shells."""
 
     def __init__(self, number: int):
         super().__init__(128 + number)
@@ -90,7 +90,7 @@ JOINERS = "\u200c\u200d"
 def printable(text: str) -> str:
     """Escape characters that control a terminal or reverse the text, such as in a\\x1b[31mb.
 
-    Class names and file names may come from other people's folders.
+    Class names and file names may come from untrusted folders.
     """
     return "".join(_escape(letter) if unicodedata.category(letter) in ESCAPED_CATEGORIES else letter for letter in text)
 
@@ -99,15 +99,15 @@ def _escape(letter: str) -> str:
     return letter if letter in JOINERS else letter.encode("unicode_escape").decode()
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return 'Did you mean x?' with the closest known word or an anagram, or '' if there is none."""
-    words = list(known)
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.65) or [w for w in words if sorted(w) == sorted(word)]
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Return 'Did you mean x?' with the closest candidate or an anagram, or '' if there is none."""
+    names = list(candidates)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.65) or [n for n in names if sorted(n) == sorted(word)]
     return f"Did you mean {near[0]}?" if near else ""
 
 
-def join_names(words: Iterable[str]) -> str:
-    return ", ".join(words)
+def join_names(names: Iterable[str]) -> str:
+    return ", ".join(names)
 
 
 def format_exception(error: BaseException) -> str:

@@ -73,7 +73,7 @@ def test_oddly_named_broken_images_are_named_on_a_line_each(oddly_named: Path, t
         path.write_bytes(b"no picture")
     problems = decode_all(paths, 3, (4, 4), "decoding")
     assert len(problems) == len(ODD)
-    message = str(UserError("the images", list(problems.values()), most=len(ODD)))
+    message = str(UserError("the images", list(problems.values()), max_listed=len(ODD)))
     assert len(message.encode().splitlines()) == 1 + 2 * len(ODD)
     assert "new\\x0aline.png" in message or "new\\nline.png" in message
     assert "caf\\xe9.png" in message

@@ -11,7 +11,7 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one row per run to this file.")] = None,
 ) -> None:
-    """Compare runs: those that differ only in their seed become one row, with mean and standard deviation.
+    """Compare runs; runs that differ only in their seed share a row, with mean and standard deviation.
 
     Below the table: the lead of the best setting over the next, seed by seed, with its 95% interval, and the command
     that repeats it.
@@ -29,7 +29,9 @@ def compare(
     print_comparison(summary, markdown)
     console.print(f"\n{LEGEND}", style="dim", soft_wrap=True)
     if repeats := int(table.duplicated(["setting", "seed"]).sum()):
-        console.print(f"{repeats} of {len(table)} runs repeat the setting and seed of another: the last one counts.")
+        console.print(
+            f"{repeats} of {len(table)} runs repeat the setting and seed of another; the last of them counts."
+        )
     for note in compared.notes:
         console.print(printable(note), soft_wrap=True)
     for path, reason in compared.skipped:

@@ -27,12 +27,14 @@ def evaluate(
         typer.Argument(metavar="[KEY=VALUE]...", help="For example data.root=/new/place, or allow=NAME."),
     ] = None,
     split: Annotated[SplitName, typer.Option(help="Images to score.")] = SplitName.test,
-    weights: Annotated[Weights, typer.Option(help="Best by validation, or of the last epoch.")] = Weights.best,
+    weights: Annotated[
+        Weights, typer.Option(help="Weights of the best epoch by validation, or of the last.")
+    ] = Weights.best,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores to this file.")] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one row per image to this file.")] = None,
 ) -> None:
     """Score a run's weights on one of its splits, and compare the result with scores.json."""
-    with fast_imports():  # torch and Lightning come with it
+    with fast_imports():  # imports torch and Lightning
         from viewfinder.experiment.load import open_run
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
     from viewfinder.reporting.console import describe_skipped

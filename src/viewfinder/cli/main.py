@@ -43,8 +43,8 @@ def train() -> None:
 def app() -> None:
     """Run a subcommand; show a UserError without a traceback and exit with 2.
 
-    The working folder is not on sys.path: it may be someone else's run folder, with a pandas.py in it. `train` and
-    `lr-range` add it, and so does `allow=NAME`, for that name.
+    The working folder is not on sys.path: it may be someone else's run folder, with a pandas.py in it. `train`,
+    `lr-range` and `search` add it; `allow=NAME` adds it last.
     """
     configure_threads()
     try:

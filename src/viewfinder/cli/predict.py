@@ -33,7 +33,7 @@ def predict(
     ] = None,
 ) -> None:
     """Print the most likely classes of images of any size and mode."""
-    with fast_imports():  # torch and Lightning come with it
+    with fast_imports():  # imports torch and Lightning
         from viewfinder.experiment.load import open_run
     import torch
 
@@ -50,14 +50,14 @@ def predict(
     opened = open_run(run, allowed, "best")
     names, logits, problems = _classify(opened, find_images([path for path in images if str(path) not in allowed]))
     if not names:
-        raise UserError("the images", problems, most=MAX_NAMED)
+        raise UserError("the images", problems, max_listed=MAX_NAMED)
     predictions = Predictions(logits, torch.zeros(len(names), dtype=torch.int64))
     open_console().print(_build_table(names, predictions, opened.class_names, top))
     if csv is not None:
         table = build_prediction_table(names, predictions, opened.class_names).drop(columns="true")
         replace_text(csv, table.to_csv(index=False, float_format=FLOAT_FORMAT))
     if problems:
-        raise UserError("the images", problems, most=MAX_NAMED)
+        raise UserError("the images", problems, max_listed=MAX_NAMED)
 
 
 def _classify(opened: "OpenedRun", files: list[Path]) -> tuple[list[str], "Tensor", list["Problem"]]:

@@ -1,4 +1,4 @@
-"""`viewfinder report`: pages of runs and sweeps, written again."""
+"""`viewfinder report`: new reports of existing runs and sweeps."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from viewfinder.errors import printable
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN-OR-SWEEP...", help="Run folders, or folders above them.")],
 ) -> None:
-    """Write report.html and its charts again from the files of each run folder, and the page of a sweep.
+    """Rewrite report.html and its charts from the files of each run folder, and the report of each sweep.
 
     Exits with 2 if no run has scores, or a file of a run is invalid.
     """
@@ -22,7 +22,7 @@ def report(
     from viewfinder.runs.naming import RUN_FILE, SWEEP_FILE
 
     sweeps = [path for path in runs if (path / SWEEP_FILE).is_file()]
-    # A sweep has a page even if none of its jobs has a run folder.
+    # A sweep has a report even if none of its jobs has a run folder.
     folders = [run for path in runs if path not in sweeps or any(path.rglob(RUN_FILE)) for run in find_runs(path)]
     problems: list[Problem] = []
     for run in folders:

@@ -13,7 +13,7 @@ def resume(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="For example trainer.max_epochs=20.")
     ] = None,
 ) -> None:
-    """Continue a run that was stopped or killed as if it had not been, or train a finished run for more epochs."""
+    """Continue a stopped or killed run as if without interruption, or train a finished run for more epochs."""
     with fast_imports():
         from viewfinder.experiment.resume import find_run, resume_experiment
 

@@ -26,13 +26,13 @@ def search(
     ],
     trials: Annotated[int, typer.Option(min=1, help="Total number, including earlier ones.")] = 20,
     name: Annotated[str | None, typer.Option(help="Folder in output_dir; an existing search continues.")] = None,
-    sampler: Annotated[Sampler, typer.Option(help="How values are drawn.")] = Sampler.tpe,
+    sampler: Annotated[Sampler, typer.Option(help="Method that draws the values.")] = Sampler.tpe,
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Train every trial to the end.")] = False,
 ) -> None:
     """Search for the best validation accuracy; each trial is a run.
 
-    The same command with the same --name continues the search; in several terminals, it shares the trials. Exits with
-    2 if no trial is complete, with 130 after Ctrl-C.
+    The same command with the same --name continues the search; run in several terminals, it divides the trials among
+    them. Exits with 2 if no trial is complete, with 130 after Ctrl-C.
     """
     from viewfinder.errors import Problem, UserError
 

@@ -14,7 +14,7 @@ PACKAGE = "viewfinder"
 KNOWN_PACKAGES = (PACKAGE, "torch", "torchvision", "torchmetrics", "pytorch_lightning")
 """Packages whose classes a user's own configuration may name."""
 TRUSTED_PACKAGES = tuple(name for name in KNOWN_PACKAGES if name != "torchmetrics")
-"""Packages whose classes anyone's configuration may name; torchmetrics has classes that download weights."""
+"""Packages whose classes any run folder's configuration may name; torchmetrics has classes that download weights."""
 
 IMAGE_DATA = f"{PACKAGE}.data.module.ImageData"
 SCHEDULE = f"{PACKAGE}.training.schedulers.Schedule"
@@ -80,7 +80,7 @@ def _is_any_component(cls: type) -> bool:
 
 MODELS = (f"{PACKAGE}.models",)
 LOSSES = (f"{PACKAGE}.training.losses",)
-OPTIMIZERS = (f"{PACKAGE}.training.optimizers",)  # none yet: torch has them
+OPTIMIZERS = (f"{PACKAGE}.training.optimizers",)  # a place for future ones; torch has many
 SCHEDULERS = (f"{PACKAGE}.training.schedulers",)
 DATA = (f"{PACKAGE}.data",)
 TRAINERS = (f"{PACKAGE}.training.trainer",)
@@ -95,7 +95,7 @@ COMPONENTS = {
     ),
     "data": ComponentSpec(f"a subclass of {IMAGE_DATA}", _is_data, DATA),
     "augment": ComponentSpec("callable with (pixels, generator)", _is_augmentation, DATA),
-    # Lightning's own class would write logs and checkpoints wherever its arguments say.
+    # pytorch_lightning.Trainer itself could write logs and checkpoints to any path.
     "trainer": ComponentSpec(
         "a function that returns a pytorch_lightning.Trainer", _accept_no_class, TRAINERS, lambda cls: cls is pl.Trainer
     ),

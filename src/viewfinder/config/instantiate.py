@@ -29,7 +29,7 @@ def instantiate(node: DictConfig | Mapping[str, Any], key: str, **supplied: Any)
     Args:
         node: `_target_` and arguments.
         key: key of the node in the configuration, for errors.
-        supplied: arguments that no YAML contains; those that the signature lacks are dropped.
+        supplied: arguments from Viewfinder; those missing from the signature are dropped.
 
     Raises:
         UserError: if the constructor fails.
@@ -55,7 +55,7 @@ def validate_node(group: str, node: Any, supplied: Set[str], import_by_group: Im
 
     Args:
         group: key of the node in the configuration.
-        node: `_target_` and arguments; empty if the group may be.
+        node: `_target_` and arguments; may be empty for an optional group.
         supplied: names of the arguments that are passed to `instantiate`.
         import_by_group: imports the `_target_` of a group, or of "" for a node within another's arguments.
     """
@@ -70,7 +70,7 @@ def validate_node(group: str, node: Any, supplied: Set[str], import_by_group: Im
 
 
 def import_target(target: Any) -> Callable[..., Any]:
-    """Import what a dotted path names, of any package; `viewfinder.config.trust` restricts the packages.
+    """Import the object at a dotted path from any package; `viewfinder.config.trust` restricts the packages.
 
     Raises:
         UserError: if the path is invalid, its module is missing or fails, or the module lacks the name.
@@ -98,7 +98,7 @@ def import_target(target: Any) -> Callable[..., Any]:
 
 
 class _ImportedTarget(functools.partial[Any]):
-    """A callable that Hydra calls as it is, without looking it up again by its name."""
+    """A callable that Hydra calls directly, without looking it up by name."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
@@ -178,7 +178,7 @@ def _validate_arguments(
 
 
 def _describe_failure(node: dict[str, Any], key: str, cause: BaseException, supplied: Mapping[str, Any]) -> Problem:
-    """Return the problem with a constructor, at one argument if its default alone would avoid the failure."""
+    """Describe the failure of a constructor, at a single argument if its default would avoid the failure."""
     target = node["_target_"]
     signature = read_signature(import_target(target))
     suspects = []
@@ -189,7 +189,7 @@ def _describe_failure(node: dict[str, Any], key: str, cause: BaseException, supp
         try:
             _construct(rest, supplied)
         except Exception as error:
-            if str(error) == str(cause):  # the same failure without this argument
+            if str(error) == str(cause):  # fails in the same way without this argument
                 continue
         suspects.append(name)
     place = f"{key}.{suspects[0]}" if len(suspects) == 1 else key

@@ -25,7 +25,7 @@ MOVED_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
         {"variant": "resnet50", "hidden": [], "preprocess": "resize", "image_size": 224, "cache_features": True},
     ),
 }
-"""Classes that others replace, with the arguments that give these the earlier behaviour."""
+"""Replaced classes -> the present class, and the arguments that give it the earlier behaviour."""
 
 
 def current_target(target: str) -> str:
@@ -39,7 +39,7 @@ def current_target(target: str) -> str:
 def update_targets(value: Any) -> Any:
     """Return a copy of a configuration's plain values with every `_target_` at its present path.
 
-    A class of MOVED_CLASSES gets the listed arguments that its node does not hold.
+    For a class in MOVED_CLASSES, listed arguments that its node lacks are added.
     """
     if isinstance(value, list):
         return [update_targets(inner) for inner in value]

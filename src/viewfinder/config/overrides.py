@@ -97,14 +97,14 @@ def list_options(parsed: Sequence[Override]) -> dict[str, list[str]]:
     """Map each config group among the overrides to its options while Hydra is initialized."""
     searchpath = _find_searchpath(parsed)
     keys = {override.key_or_group for override in parsed}
-    # Hydra would search all folders for a key with a dot, which is no group.
+    # Hydra would search all folders for a key with a dot, which is not a group.
     options = {key: list_group_options(key, searchpath) for key in keys if "." not in key}
     return {group: names for group, names in options.items() if names}
 
 
 def _find_searchpath(parsed: Sequence[Override]) -> list[str]:
-    given = [str(override.input_line) for override in parsed if override.key_or_group == "hydra.searchpath"]
-    return add_user_conf(parsed) or given
+    lines = [str(override.input_line) for override in parsed if override.key_or_group == "hydra.searchpath"]
+    return add_user_conf(parsed) or lines
 
 
 def list_values(override: Override) -> list[str]:
@@ -131,7 +131,7 @@ def _parse(overrides: list[str]) -> tuple[list[Override], list[Problem]]:
         if override.key_or_group:
             parsed.append(override)
         else:
-            problems.append(Problem(text, "cannot be parsed: there is no key before the =", remedy=remedy))
+            problems.append(Problem(text, "cannot be parsed: the key before the = is missing", remedy=remedy))
     return parsed, problems
 
 
@@ -173,22 +173,22 @@ def _validate_keys(keys: list[Override], choices: list[Override], searchpath: li
         cause = str(error.__cause__ or error).strip().splitlines()[0]
         return [Problem("conf", f"these choices cannot be combined: {cause}", join_names(first_choices))]
     plain: Any = OmegaConf.to_container(cfg)
-    known = map_keys(plain)
+    defaults = map_keys(plain)
     groups = [group for group in list_groups(searchpath) if group != "hydra"]
     problems = []
     for override in keys:
         key = override.key_or_group
         if key.split(".")[0] == "hydra":
             continue
-        if key in known and not override.is_add():
-            problems += _validate_structure(override, known[key])
+        if key in defaults and not override.is_add():
+            problems += _validate_structure(override, defaults[key])
         else:
-            problems += describe_unknown_key(override, known, groups, cfg)
+            problems += describe_unknown_key(override, defaults, groups, cfg)
     return problems
 
 
 def _validate_structure(override: Override, default: Any) -> list[Problem]:
-    """Return the problems of a value that replaces a group of keys or a list by something else."""
+    """Return the problems with a value that replaces a group of keys or a list by another type."""
     if override.is_delete() or override.is_sweep_override():
         return []
     key, value = override.key_or_group, override.value()

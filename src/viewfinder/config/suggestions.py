@@ -31,47 +31,47 @@ def describe_existing_key(override: Override) -> Problem:
 
 
 def describe_unknown_key(
-    override: Override, known: Collection[str], groups: Sequence[str], cfg: DictConfig
+    override: Override, existing_keys: Collection[str], groups: Sequence[str], cfg: DictConfig
 ) -> list[Problem]:
     """Return the problem with an override of an unknown key; [] if it may add an argument of a class.
 
     Args:
-        override: one whose key is unknown, or that adds a known one.
-        known: every dotted key of the configuration.
+        override: an override whose key is unknown, or that adds an existing key.
+        existing_keys: every dotted key of the configuration.
         groups: config groups.
         cfg: configuration composed from the choices of groups alone.
     """
     key, text = override.key_or_group, override.input_line or override.key_or_group
     parent, _, name = key.rpartition(".")
-    if override.is_add() and key in known:
+    if override.is_add() and key in existing_keys:
         return [describe_existing_key(override)]
-    siblings = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == parent]
-    suggestion = did_you_mean(name, siblings) if parent in known or not parent else ""
-    node = OmegaConf.select(cfg, parent) if parent in known else None
+    siblings = [other.rpartition(".")[2] for other in existing_keys if other.rpartition(".")[0] == parent]
+    suggestion = did_you_mean(name, siblings) if parent in existing_keys or not parent else ""
+    node = OmegaConf.select(cfg, parent) if parent in existing_keys else None
     is_open = isinstance(node, DictConfig) and ("_target_" in node or not len(node))
     if override.is_add() and is_open and not suggestion:
-        return []  # perhaps an argument that the YAML leaves out: known once its class is imported
-    if key.startswith("phases.") and (problems := _describe_phase_key(override, known)) is not None:
+        return []  # possibly an argument missing from the YAML, checked after its class is imported
+    if key.startswith("phases.") and (problems := _describe_phase_key(override, existing_keys)) is not None:
         return problems
     if suggestion:
         rule = suggestion.replace("mean ", f"mean {parent}.") if parent else suggestion
-    elif not parent or parent not in known:
-        rule = did_you_mean(key, [*known, *groups]) or "unknown key or group"
+    elif not parent or parent not in existing_keys:
+        rule = did_you_mean(key, [*existing_keys, *groups]) or "unknown key or group"
     else:
         rule = "unknown key"
-    if parent in known and siblings:
+    if parent in existing_keys and siblings:
         remedy = f"Keys of {parent}: {join_names(sibling for sibling in siblings if sibling != '_target_')}."
     else:
         remedy = f"Groups: {join_names(groups)}. For all keys, run python train.py --cfg job."
     return [Problem(text, rule, remedy=remedy)]
 
 
-def _describe_phase_key(override: Override, known: Collection[str]) -> list[Problem] | None:
+def _describe_phase_key(override: Override, existing_keys: Collection[str]) -> list[Problem] | None:
     """Return the problem with an unknown phase, or with a key that its file leaves out; None for a misspelt word."""
     from viewfinder.config.phases import Phase  # imports pydantic, which most command lines do not need
 
     _, name, *rest = override.key_or_group.split(".")
-    names = [key.removeprefix("phases.") for key in known if key.startswith("phases.") and key.count(".") == 1]
+    names = [key.removeprefix("phases.") for key in existing_keys if key.startswith("phases.") and key.count(".") == 1]
     text = override.input_line or override.key_or_group
     if name not in names and not did_you_mean(name, names):
         rule = f"unknown phase {name}; phases: {join_names(names) or 'none'}"

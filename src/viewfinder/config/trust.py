@@ -57,7 +57,7 @@ class TrustPolicy:
         package = module.partition(".")[0]
         if package in sys.stdlib_module_names:
             raise _reject(target, _describe_library(package), TARGET_REMEDY)
-        if not (self.own_files or self._trusts(target, package)):  # imported by a trusted module from elsewhere
+        if not (self.own_files or self._trusts(target, package)):  # a trusted module imported it from elsewhere
             raise self._reject_untrusted(target, package)
         self._validate_type(target, imported, package, group)
         if package == PACKAGE and not _is_below(module, modules := COMPONENTS[group].modules):
@@ -81,7 +81,7 @@ class TrustPolicy:
         if not (is_class or self.own_files or package == PACKAGE or self._names(target)):
             rule = f"is a function outside {PACKAGE} and may download files"
             raise _reject(target, rule, f"To allow it, {self._suggest_allowing(package)}.")
-        # The author of a function knows what it returns, annotated or not.
+        # A user's own function needs no annotation.
         is_own = package not in KNOWN_PACKAGES and (target in self.names or (self.own_files and _is_own_file(package)))
         if is_class:
             if not (spec.accepts_class(imported) or (is_own and not group)):

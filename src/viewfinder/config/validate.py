@@ -80,7 +80,7 @@ def validate_value(key: str, value: Any, hint: Any, default: Any) -> list[Proble
         except (PydanticUserError, PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
             return []
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
-        return []  # a type that only Python objects have
+        return []  # a type that YAML cannot express
     try:
         # JSON mode accepts a list for a tuple; strict mode rejects "3" for 3 and true for 1.
         validated = adapter.validate_json(json.dumps(value), strict=True)

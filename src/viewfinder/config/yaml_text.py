@@ -20,7 +20,7 @@ def parse_settings(text: str) -> dict[str, Any]:
     """Parse the YAML text of a run's config.yaml without importing anything it names.
 
     Raises:
-        ValueError: if the text is not YAML, or holds tags, aliases, interpolations or values other than plain ones.
+        ValueError: if the text is not YAML, or contains tags, aliases, interpolations or values that are not plain.
     """
     try:
         _check_events(text)
@@ -29,7 +29,7 @@ def parse_settings(text: str) -> dict[str, Any]:
     except (yaml.YAMLError, OmegaConfBaseException, TypeError, AssertionError) as error:
         raise ValueError(f"is invalid YAML: {error}") from error
     if not isinstance(cfg, DictConfig) or not isinstance(settings, dict):
-        raise ValueError("must hold keys and values")
+        raise ValueError("must contain keys and values")
     _check_plain("", settings)
     return settings
 
@@ -46,7 +46,7 @@ def _check_events(text: str) -> None:
 
 
 def _check_plain(key: str, value: Any) -> None:
-    """Raise ValueError for a value that config.yaml never holds."""
+    """Raise ValueError for a value that config.yaml never contains."""
     if isinstance(value, dict):
         for name, child in value.items():
             _check_plain("", name)

@@ -29,17 +29,17 @@ class Batch(NamedTuple):
     labels: Tensor
     """(N,) int64"""
     positions: Tensor
-    """(N,) int64, of the images in their split"""
+    """(N,) int64, of the images within their split"""
     number: int
-    """in the epoch, over all processes"""
+    """index in the epoch, over all processes"""
 
 
 class Chunk:
-    """Consecutive batches of an epoch, which Lightning takes for one; each is gathered when its turn comes.
+    """Consecutive batches of an epoch, a single batch to Lightning; each is gathered when it is needed.
 
     Args:
-        images: to gather from.
-        indices: of the batches.
+        images: images of the split.
+        indices: numbers and positions of the batches.
         is_gathered: whether `images` contains the images of this chunk alone, in their order.
     """
 
@@ -80,13 +80,13 @@ class SplitImages(Dataset[Chunk]):
     """The images of a split in memory, on a GPU or in a mapped file, indexed by the chunks of an epoch.
 
     Args:
-        rows: the N images.
+        rows: N images.
         labels: (N,) int64.
         channels: 3 repeats the channel of grey images, 1 converts colour to grey; None keeps them.
     """
 
     workers = 0
-    """processes that prepare chunks ahead"""
+    """number of processes that prepare chunks ahead"""
 
     def __init__(self, rows: ImageRows, labels: Tensor, channels: int | None = None):
         self.rows, self.labels = rows, labels
@@ -150,7 +150,7 @@ def build_loader(images: SplitImages, order: EpochOrder) -> DataLoader[Chunk]:
         images,
         sampler=order,
         batch_size=None,
-        generator=torch.Generator(),  # or the DataLoader would draw a number from torch's global one
+        generator=torch.Generator(),  # otherwise the DataLoader would draw from torch's global one
         num_workers=images.workers,
         persistent_workers=images.workers > 0,
         prefetch_factor=PREFETCHED_CHUNKS if images.workers else None,
@@ -159,7 +159,7 @@ def build_loader(images: SplitImages, order: EpochOrder) -> DataLoader[Chunk]:
 
 
 def _ignore_signals(worker: int) -> None:
-    """Leave signals to the parent process, with which a worker ends."""
+    """Let the parent process handle signals; a worker ends with it."""
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -171,6 +171,6 @@ def _repeat_channel(pixels: Tensor) -> Tensor:
 
 
 def _convert_to_grey(pixels: Tensor) -> Tensor:
-    """Convert colour to grey with Pillow's bits."""
+    """Convert colour to grey, bit for bit as Pillow does."""
     weights = torch.tensor(LUMA, dtype=torch.int32, device=pixels.device).view(1, 3, 1, 1)
     return ((pixels.int() * weights).sum(1, keepdim=True) + 0x8000 >> 16).byte()

@@ -26,7 +26,7 @@ SMALL_FILE = 2**15
 
 
 def decode_image(path: Path, channels: int, size: Size | None = None) -> Tensor:
-    """Decode an image file: turned by its EXIF orientation, transparency over white, first frame of an animation.
+    """Decode an image file, in its EXIF orientation, over white if transparent; the first frame of an animation.
 
     Args:
         channels: 1 for grey, 3 for RGB.
@@ -59,7 +59,7 @@ def _decode_file(file: BinaryIO, channels: int, size: Size | None) -> Tensor:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Convert an image of 16 bits or more to 8: 0..65535 to 0..255, levels that are all below 256 unchanged."""
+    """Convert an image of 16 bits or more to 8: 0..65535 becomes 0..255; levels that are all below 256 stay."""
     levels = np.array(image, dtype=np.float64)
     scale = 257 if levels.max(initial=0) > 255 else 1
     if "transparency" in image.info:
@@ -111,7 +111,7 @@ def _decode_plain_jpegs(contents: Mapping[Path, Any], channels: int, size: Size)
     """Decode the plain JPEG files that need no conversion.
 
     Args:
-        contents: of small files; values other than bytes are ignored.
+        contents: path -> content of a small file; values other than bytes are ignored.
 
     Returns:
         Path -> (channels, H, W) uint8; empty if one file cannot be decoded, so that Pillow finds which and why.
@@ -123,7 +123,7 @@ def _decode_plain_jpegs(contents: Mapping[Path, Any], channels: int, size: Size)
     decoded = {}
     for path, pixels in zip(files, images, strict=True) if images is not None else ():
         if len(pixels) == channels:
-            is_resized = not resize.keeps(*pixels.shape[1:])
+            is_resized = not resize.is_identity(*pixels.shape[1:])
             decoded[path] = to_tensor(resize.resize_image(to_pil_image(pixels))) if is_resized else pixels
     return decoded
 

@@ -18,7 +18,7 @@ from viewfinder.errors import Problem
 T = TypeVar("T")
 Unreadable = dict[int, Problem]
 """Index of an image -> why it cannot be read."""
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # or its messages about malformed files go to stderr
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise its messages about malformed files go to stderr
 
 
 def decode_all(
@@ -31,7 +31,7 @@ def decode_all(
         target: (N, H, W, channels) uint8 to write the images to; None only checks whether they can be read.
 
     Returns:
-        The unreadable images, whose rows of `target` are left as they are.
+        The unreadable images, whose rows of `target` stay unchanged.
     """
 
     def decode_part(part: Sequence[tuple[int, Path]]) -> Iterator[Problem | None]:

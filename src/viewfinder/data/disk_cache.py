@@ -19,10 +19,10 @@ def load_through_cache(
 ) -> tuple[Tensor, Unreadable]:
     """Return decoded images from a file of the cache, which is written first if it is missing.
 
-    The file's key is made of the images' paths, sizes and modification times, and of how they are decoded.
+    The file's key covers the images' paths, sizes and modification times, and the settings of their decoding.
 
     Args:
-        folder: of the cache.
+        folder: cache folder.
         description: text of the progress bar.
         skip_unreadable: whether to write a file that lacks the unreadable images.
 

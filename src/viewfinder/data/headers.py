@@ -53,7 +53,7 @@ def find_common_shape(paths: Sequence[Path]) -> tuple[int, tuple[int, int] | Non
 
     Returns:
         1 channel if all images are grey, else 3; (height, width), or None if they differ; and the unreadable files,
-        which do not count.
+        which are ignored.
     """
 
     def read_headers(part: Sequence[Path]) -> Iterator[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 MAX_PIXELS = 2**22
-"""Largest image decoded by torchcodec; a small file with more pixels is no ordinary one."""
+"""Largest image decoded by torchcodec; a small file with more pixels is unusual."""
 FRAME_MARKERS = (0xC0, 0xC1, 0xC2)
 """Baseline, extended and progressive (ITU-T T.81, table B.1)."""
 SKIPPED_MARKERS = (*range(0xE0, 0xF0), 0xC4, 0xDB, 0xDD, 0xFE)
@@ -27,7 +27,7 @@ def load_jpeg_decoder() -> Callable[..., Any] | None:
 def decode_jpegs(contents: Sequence[bytes]) -> list[Tensor] | None:
     """Decode plain JPEG files in one call.
 
-    The bits are those of Pillow, in a third of its time and without holding the interpreter lock.
+    The result equals Pillow's bit for bit, in a third of the time and without holding the interpreter lock.
 
     Returns:
         (C, H, W) uint8 for each file; None if torchcodec is missing or one of the files cannot be decoded.
@@ -55,7 +55,7 @@ def is_plain_jpeg(content: bytes) -> bool:
 def count_jpeg_pixels(content: bytes) -> int:
     """Return height times width from a JPEG file's frame header, for which decoders allocate memory.
 
-    0 if anything but segments of known length precedes the header (ITU-T T.81, B.1.1.3 and B.2.2).
+    The result is 0 if anything but segments of known length precedes the header (ITU-T T.81, B.1.1.3 and B.2.2).
     """
     position = 2
     while position + 9 <= len(content) and content[position] == 0xFF:

@@ -28,28 +28,28 @@ from viewfinder.data.unreadable import OnError, SkippedImage, exclude_unreadable
 from viewfinder.errors import Problem, UserError, join_names
 
 WORKER_CHUNK_BYTES = 2 * 2**20
-"""Bytes of images that a worker process hands over at once: quickly passed on, and soon ready."""
+"""Bytes of images that a worker process sends at once; larger chunks delay the first batch."""
 EVALUATION_BATCH_FACTOR = 4
-"""Size of evaluation batches in training batches: without gradients they need no more memory."""
+"""Images of an evaluation batch per image of a training batch; without gradients they need no more memory."""
 
 
 @dataclass(kw_only=True, eq=False)
 class ImageData(pl.LightningDataModule):
-    """Images in three splits, uint8 until they are on the device.
+    """LightningDataModule of images in three splits, uint8 until they are on the device.
 
     A source is a subclass that implements `list_pictures`. `open` lists and splits its images, `load` reads them.
 
     Args:
         batch_size: images in a training batch of each process.
         val_fraction, test_fraction: share of the training images, if the source has no such split.
-        split_seed: for all random draws of splits.
-        stratify: give every split each class's share.
+        split_seed: seed of all random draws of splits.
+        stratify: give every split the same share of each class.
         classes: names of the classes to select, in any order; labels follow the source's order. Everything else is as
-            if the source had no other classes.
+            if the source had only these classes.
         train_fraction: share of the training images to keep.
         per_class: maximum number of training images per class, applied after train_fraction and drawn with split_seed.
             A smaller number selects a subset of the images of a larger one; other splits do not change.
-        limit: maximum number of images per split; with per_class, equally many training images of each class.
+        limit: maximum number of images per split; with per_class, the same number of training images of each class.
         channels: convert to 1 (grey) or 3 (colour); None keeps the source's.
 
     A source of files may declare `storage`, `workers` and `on_error` as arguments. Experiments set `seed`, `augment`,
@@ -105,12 +105,12 @@ class ImageData(pl.LightningDataModule):
             stored: (channels, (height, width)) of the images in an earlier run, to read them in the same way.
 
         Raises:
-            UserError: if the source is missing or inconsistent, lacks a selected class or contains a single one; or
+            UserError: if the source is missing or inconsistent, lacks a selected class or has fewer than two; or
                 listing every file with an invalid header, if they must not be skipped.
         """
-        self.class_names, given = select_classes(*self.list_pictures(), self.classes)
+        self.class_names, source_splits = select_classes(*self.list_pictures(), self.classes)
         fractions = {"val": self.val_fraction, "test": self.test_fraction}
-        splits = complete_splits(given, fractions, self.split_seed, self.stratify)
+        splits = complete_splits(source_splits, fractions, self.split_seed, self.stratify)
         self.splits = limit_splits(
             splits, self.train_fraction, self.per_class, self.limit, self.split_seed, self.stratify
         )
@@ -131,7 +131,7 @@ class ImageData(pl.LightningDataModule):
         Files are decoded straight to the network's size, or to their own if they share a smaller one.
 
         Args:
-            preprocess: of the network, or the side of a square in pixels.
+            preprocess: the network's preprocessing, or the side of a square in pixels.
 
         Raises:
             UserError: listing the unreadable images, if they must not be skipped.
@@ -208,7 +208,7 @@ class ImageData(pl.LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         count, chunk_size = len(self.images[split]), self._chunk_size(split, batch_size)
         order = EpochOrder(count, batch_size, seed, rank, world_size, self.limit_batches, chunk_size)
-        if count < world_size or not len(order):  # the same in every process, or one would wait for the others
+        if count < world_size or not len(order):  # equal in every process; otherwise some would wait forever
             rule = f"is too small: {count:,} images for {world_size} processes and a batch size of {batch_size:,}"
             remedy = "Use fewer processes (trainer.devices) or a smaller data.batch_size."
             raise UserError("the data", [Problem(f"the {split} split", rule, remedy=remedy)])

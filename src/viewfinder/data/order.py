@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 from viewfinder.data.seeding import make_generator
 
 CHUNK_SIZE = 50
-"""Batches that Lightning receives at once; its overhead per call is a hundredth of them."""
+"""Batches per call by Lightning, whose overhead is then a hundredth of their time."""
 
 
 class ChunkIndices(NamedTuple):
@@ -19,9 +19,9 @@ class ChunkIndices(NamedTuple):
     batches: list[tuple[int, Tensor]]
     """(number, positions) of each batch"""
     first: int
-    """batches of this process in the epoch before these"""
+    """number of this process's batches in the epoch before these"""
     total: int
-    """batches of this process in the epoch"""
+    """number of this process's batches in the epoch"""
 
 
 class EpochOrder(Sampler[ChunkIndices]):
@@ -30,12 +30,13 @@ class EpochOrder(Sampler[ChunkIndices]):
     A shuffled epoch leaves out a last batch of a single image, for which batch norm has no variance.
 
     Args:
-        count: images in the split.
+        count: number of images in the split.
         batch_size: images per batch; the last may have fewer.
-        seed: for shuffling; None keeps the split's order.
-        rank, world_size: of several processes. Each takes every world_size-th batch of a shuffled order, without the
-            batches that do not fill a round; or every world_size-th image of an unshuffled one.
-        max_batches: for each process.
+        seed: seed of the shuffling; None keeps the split's order.
+        rank, world_size: index of this process and number of processes. Each takes every world_size-th batch of a
+            shuffled order, without the batches that do not fill a round; or every world_size-th image of an unshuffled
+            one.
+        max_batches: maximum number of batches per process.
         chunk_size: batches per chunk.
     """
 
@@ -59,16 +60,16 @@ class EpochOrder(Sampler[ChunkIndices]):
                 batches -= 1
             numbers = range(rank, batches - batches % world_size, world_size)
         self.batch_numbers = numbers if max_batches is None else numbers[:max_batches]
-        """of this process"""
+        """numbers of this process's batches"""
         self.epoch = 0
         self.resume_position: tuple[int, int] = (0, 0)
-        """(epoch, batches): number of batches of that epoch to leave out, because this process has trained on them"""
+        """(epoch, batches): batches of that epoch to skip, because this process has trained on them"""
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Return the chunks in an epoch."""
+        """Return the number of chunks in an epoch."""
         return -(-len(self.batch_numbers) // self.chunk_size)
 
     def __iter__(self) -> Iterator[ChunkIndices]:

@@ -12,12 +12,12 @@ from viewfinder.errors import Problem, UserError
 class Preprocess:
     """Resize, scaling to 0..1 and normalisation, on the device of the images.
 
-    It is not a module, so that a torch.nn.Sequential with such an attribute does not take it for a layer.
+    It is not a module, so that a torch.nn.Sequential with such an attribute does not treat it as a layer.
 
     Args:
         image_size: side of the network's square input in pixels; images of another size are resized with antialiasing
             and rounded to whole levels, as by Pillow and torchvision's Resize.
-        mean, std: for each channel, on the 0..1 scale.
+        mean, std: values for each channel, on the 0..1 scale.
         resize_size: length in pixels to which the shorter side is resized first, with the aspect ratio preserved,
             before the square is cropped from the centre. None resizes straight to the square.
         interpolation: "bilinear" or "bicubic".
@@ -53,8 +53,8 @@ class Preprocess:
         """Return the resize for decoding files, and set `is_fitted` accordingly.
 
         Args:
-            shared_size: (height, width) of all images, if they share one; a size below the network's is kept, because
-                it takes less memory, and resized on the device.
+            shared_size: (height, width) of all images, if they share one; images smaller than the network's
+                input keep it, because that takes less memory, and are resized on the device.
         """
         side, cover = self.image_size, self.resize.cover
         if shared_size is None or max(shared_size) > side or (cover is not None and min(shared_size) == side):
@@ -68,7 +68,7 @@ def get_preprocess(network: nn.Module) -> Preprocess:
     """Return a network's attribute `preprocess`.
 
     Raises:
-        UserError: if the network has no such Preprocess.
+        UserError: if the attribute is missing or not a Preprocess.
     """
     preprocess = getattr(network, "preprocess", None)
     if not isinstance(preprocess, Preprocess):

@@ -29,13 +29,13 @@ class Resize(NamedTuple):
     def from_size(cls, size: "Size") -> "Resize":
         return size if isinstance(size, Resize) else cls(*size)
 
-    def keeps(self, height: int, width: int) -> bool:
-        """Return whether an image of this size stays unchanged."""
+    def is_identity(self, height: int, width: int) -> bool:
+        """Return whether an image of this size would stay unchanged."""
         return self._resized_size(height, width) == (height, width) == (self.height, self.width)
 
     def resize_image(self, image: Image.Image) -> Image.Image:
         """Resize and crop with Pillow."""
-        if self.keeps(image.height, image.width):
+        if self.is_identity(image.height, image.width):
             return image
         (height, width), resampling = self._resized_size(image.height, image.width), RESAMPLING[self.interpolation]
         top, left = self._crop_corner(height, width)

@@ -19,7 +19,7 @@ class ImageRows:
 
     Args:
         base: (M, H, W, C) uint8, the layout of image files and of convolutions in channels_last.
-        indices: of the images in base, (N,) int64; None for all.
+        indices: indices of the images in base, (N,) int64; None for all.
     """
 
     def __init__(self, base: Tensor, indices: Tensor | None = None):
@@ -41,7 +41,7 @@ class Split:
     """Images with their classes.
 
     Args:
-        names: of the images in predictions.csv, (N,).
+        names: image names, as in predictions.csv, (N,).
         labels: class indices, (N,) int64.
         content: the images, or the files that contain them, (N,) of Path.
     """
@@ -60,22 +60,22 @@ class Split:
 
 
 def complete_splits(
-    given: Mapping[str, Split], fractions: Mapping[str, float], seed: int, stratify: bool
+    source_splits: Mapping[str, Split], fractions: Mapping[str, float], seed: int, stratify: bool
 ) -> dict[str, Split]:
-    """Draw the splits that a source does not have from its training images.
+    """Draw the splits that a source lacks from its training images.
 
     Args:
-        given: the source's splits; 'train' at least.
+        source_splits: the source's splits; 'train' at least.
         fractions: share of the training images for 'val' and 'test', if they are missing.
 
     Raises:
-        UserError: if a given split or a drawn one is empty.
+        UserError: if a split of the source or a drawn split is empty.
     """
-    if empty := [name for name, split in given.items() if not len(split)]:
+    if empty := [name for name, split in source_splits.items() if not len(split)]:
         remedy = "Add images of the selected classes, or remove the split to draw it from the training images."
         raise UserError("the data", [Problem(f"the {name} split", "has no images", remedy=remedy) for name in empty])
-    missing = {name: fraction for name, fraction in fractions.items() if name not in given}
-    splits = {**given, **split_randomly(given["train"], missing, seed, stratify)}
+    missing = {name: fraction for name, fraction in fractions.items() if name not in source_splits}
+    splits = {**source_splits, **split_randomly(source_splits["train"], missing, seed, stratify)}
     return {name: splits[name] for name in SPLITS}
 
 
@@ -108,7 +108,7 @@ def split_randomly(
 
 
 def _stratify(order: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Rearrange an order so that its stretches of these sizes contain every class's share, rounded down or up."""
+    """Rearrange an order so that consecutive parts of these sizes contain every class's share, rounded down or up."""
     classes = [order[labels[order] == label] for label in dict.fromkeys(labels[order])]
     exact = np.outer([len(indices) for indices in classes], sizes) / len(order)
     counts = np.floor(exact + 1e-9).astype(int)
@@ -119,4 +119,4 @@ def _stratify(order: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.nd
         row[rounded_up] += 1
         missing[rounded_up] -= 1
     parts = [np.split(indices, np.cumsum(row)[:-1]) for row, indices in zip(counts, classes, strict=True)]
-    return np.concatenate([part for stretch in zip(*parts, strict=True) for part in stretch])
+    return np.concatenate([part for parts_of_split in zip(*parts, strict=True) for part in parts_of_split])

@@ -82,7 +82,7 @@ def store_splits(
 
     Args:
         channels: 1 or 3.
-        preprocess: of the network, fitted to the files.
+        preprocess: the network's preprocessing, fitted to the files.
         shared_size: (height, width) of all files; None if they differ.
         storage, workers, skip_unreadable: as `store_images`.
 
@@ -121,7 +121,7 @@ def store_images(
     Args:
         files: split -> paths and labels (N,).
         channels: 1 or 3.
-        resize: for decoding.
+        resize: resize of decoded images.
         storage: "auto" takes the first of memory, disk and stream with enough room.
         workers: processes that decode streamed images; None for one per core.
         skip_unreadable: whether to go on without unreadable images; then streamed images are all checked beforehand.

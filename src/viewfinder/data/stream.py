@@ -17,14 +17,14 @@ from viewfinder.errors import Problem, UserError
 
 
 class StreamedImages(SplitImages):
-    """The images of a split in their files, decoded by worker processes when their turn comes.
+    """The images of a split in their files, decoded by worker processes when they are needed.
 
     Args:
-        paths: of the N files.
+        paths: paths of N image files.
         labels: (N,) int64.
         channels: 1 or 3.
-        resize: for decoding.
-        workers: processes.
+        resize: resize of decoded images.
+        workers: number of worker processes.
     """
 
     def __init__(self, paths: Sequence[Path], labels: Tensor, channels: int, resize: Resize, workers: int):
@@ -33,7 +33,7 @@ class StreamedImages(SplitImages):
         load_jpeg_decoder()  # once, before worker processes are forked
 
     def __getitem__(self, indices: ChunkIndices) -> Chunk:
-        if not indices.batches:  # without the paths of all others, because the chunk is sent between processes
+        if not indices.batches:  # without all paths, because the chunk is sent between processes
             channels, height, width = self.shape
             empty = torch.empty(0, height, width, channels, dtype=torch.uint8)
             return Chunk(SplitImages(ImageRows(empty), self.labels[:0]), indices, is_gathered=True)

@@ -84,7 +84,7 @@ def limit_splits(
     Args:
         train_fraction: share of the training images to keep.
         per_class: maximum number of training images per class, applied after `train_fraction`.
-        limit: maximum number of images per split; with `per_class`, equally many training images of each class.
+        limit: maximum number of images per split; with `per_class`, the same number of training images of each class.
 
     Raises:
         UserError: if `train_fraction` leaves no training images.
@@ -113,7 +113,7 @@ def limit_per_class(split: Split, per_class: int, limit: int | None, seed: int) 
     for a larger one.
 
     Args:
-        limit: maximum total; equally many images of each class, as far as available.
+        limit: maximum total, with the same number of images of each class as far as available.
     """
     order = np.random.RandomState(derive_seed(seed, "per_class") % 2**32).permutation(len(split))
     labels = split.labels[order]

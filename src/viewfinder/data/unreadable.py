@@ -63,6 +63,6 @@ def _unreadable_error(problems: list[Problem], total: int, consequences: list[Pr
     return UserError(
         "the data",
         [*problems[:MAX_NAMED], *consequences, summary],
-        most=MAX_NAMED + len(consequences) + 1,
+        max_listed=MAX_NAMED + len(consequences) + 1,
         headline=f"{len(problems):,} unreadable image{plural} in data.root",
     )

@@ -51,7 +51,8 @@ class OpenedRun:
         set_tf32(False)
         self.trainer: pl.Trainer = instantiate(options, "trainer")
         # Another number of threads may change the last bits.
-        threads = options.get("threads") or min(folder.read_run().get("threads", DEFAULT_THREADS), DEFAULT_THREADS)
+        stored_threads = folder.read_run().get("threads", DEFAULT_THREADS)
+        threads = options.get("threads") or min(stored_threads, DEFAULT_THREADS)
         torch.set_num_threads(min(threads, MAX_THREADS))
 
     def open_data(self, split: str) -> ImageData:

@@ -62,7 +62,7 @@ def load_into(
 
 
 def strip_prefix(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the network's part of a state_dict of a Classifier or a DataParallel; any other unchanged."""
+    """Return the network's part of a state_dict of a Classifier or a DataParallel; others are unchanged."""
     if state and all(key.startswith(PARALLEL_PREFIX) for key in state):
         consume_prefix_in_state_dict_if_present(state, PARALLEL_PREFIX)
     if not any(key.startswith(CLASSIFIER_PREFIX) for key in state):

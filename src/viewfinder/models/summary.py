@@ -28,8 +28,8 @@ def summarise_network(network: nn.Module, channels: int, classes: int) -> dict[s
         remedy = "Fix that line, or use larger images with model.image_size."
         raise UserError("the network", [Problem("model", rule, remedy=remedy)]) from error
     if getattr(logits, "shape", None) != (1, classes):
-        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        rule = f"{name} returns {found} for one image; expected (1, {classes}), one logit per class"
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        rule = f"{name} returns {shape} for one image; expected (1, {classes}), one logit per class"
         remedy = "Build the last layer with the number of `classes` that the constructor receives."
         raise UserError("the network", [Problem("model", rule, remedy=remedy)])
     network.train(training)

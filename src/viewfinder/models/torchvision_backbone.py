@@ -61,7 +61,7 @@ def build_network(variant: str, image_size: int, has_random_weights: bool) -> nn
     """Build a network without published weights.
 
     Args:
-        has_random_weights: whether the initial values remain, and must be drawn as their authors did.
+        has_random_weights: whether the network keeps its random values, drawn as its authors did.
 
     Raises:
         UserError: if a vision transformer cannot divide the images into patches.

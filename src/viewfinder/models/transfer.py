@@ -29,7 +29,7 @@ class Transferable(nn.Module):
     """A network made of a backbone and a head; the head is replaced for new classes.
 
     Attributes:
-        head_name: name of the head's module; '' until it is known.
+        head_name: name of the head's module; '' until `transfer` has found it.
         trainable: names of the modules and parameters that train. All others keep their values bit for bit, including
             batch-norm statistics.
         cache_features: whether the features of a frozen backbone are computed once rather than every epoch.
@@ -53,7 +53,9 @@ class Transferable(nn.Module):
         self.head_name, self.cache_features = find_head(self), cache_features
         if not self.head_name:
             rule = f"{self.architecture} has no torch.nn.Linear layer to use as its head"
-            raise UserError("the configuration", [Problem("model._target_", rule, remedy="End it with one.")])
+            raise UserError(
+                "the configuration", [Problem("model._target_", rule, remedy="End it with a Linear layer.")]
+            )
         if weights is not None:
             loaded = read_weights(weights)
             self.check_architecture(weights, loaded.model)
@@ -66,13 +68,13 @@ class Transferable(nn.Module):
         return type(self).__name__
 
     def check_architecture(self, weights: str, model: Mapping[str, Any] | None) -> None:
-        """Check that the `model` group of a run's configuration, if there is one, names this network.
+        """Check that the `model` group of a run's configuration, unless None, names this network.
 
         Raises:
             UserError: if it names another.
         """
-        if model is not None and (found := architecture_of(model)) != self.architecture:
-            rule = f"is a run of {found}; expected a run of {self.architecture}"
+        if model is not None and (trained := architecture_of(model)) != self.architecture:
+            rule = f"is a run of {trained}; expected a run of {self.architecture}"
             raise invalid_weights(weights, rule, f"Pass a run of {self.architecture}.")
 
     def is_in_head(self, name: str) -> bool:

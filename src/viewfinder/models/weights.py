@@ -24,7 +24,7 @@ SAVE_REMEDY = "Save the weights with torch.save(network.state_dict(), 'weights.p
 
 
 class Weights(NamedTuple):
-    """A state_dict, and the `model` group of the configuration of the run that it is from, if any."""
+    """A state_dict, and for weights of a run the `model` group of its configuration."""
 
     state: dict[str, Any]
     model: Mapping[str, Any] | None = None
@@ -77,7 +77,7 @@ def suggest_overrides(weights: str, model: Mapping[str, Any], channels: int) -> 
     Args:
         weights: the run's folder, or a file in it.
         model: the `model` group of the configuration.
-        channels: of the network's images.
+        channels: channels of the network's images.
     """
     path = Path(weights)
     run = RunFolder(path.parent if path.is_file() else path)

@@ -134,7 +134,7 @@ def _root_error(root: Path, rule: str, remedy: str) -> UserError:
 
 @contextlib.contextmanager
 def _remove_new_folders_on_error(root: Path) -> Iterator[None]:
-    """Remove the folders again that were created for root, if an error is raised and they are empty."""
+    """After an error, remove the empty folders that were created for root."""
     missing = [folder for folder in (root, *root.parents) if not folder.exists()]
     try:
         yield

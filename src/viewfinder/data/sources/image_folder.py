@@ -1,4 +1,4 @@
-"""Images in a folder for each class."""
+"""Folder of images with a subfolder for each class."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -25,17 +25,17 @@ SPLIT_FOLDERS = {
 
 @dataclass(kw_only=True, eq=False)
 class ImageFolder(ImageData):
-    """<root>/<class>/*, or <root>/train/<class>/* with optional val/ and test/ beside it.
+    """Images in <root>/<class>/*, or in <root>/train/<class>/* with optional val/ and test/ beside it.
 
     Classes are the names of the folders in alphabetical order, which may contain subfolders. Files with other
     extensions than those of images are ignored, and so are links to a folder above them.
 
     Args:
-        root: the folder.
+        root: path of the folder.
         storage: of decoded images: "memory", "disk" (a cache) or "stream" (decoded whenever they are needed); "auto"
             takes the first with enough room.
         workers: processes that decode streamed images; None for one per core.
-        on_error: "raise" refuses unreadable images; "skip" leaves them out of their splits and lists them in the log
+        on_error: "raise" rejects unreadable images; "skip" leaves them out of their splits and lists them in the log
             and in data.json. With "stream", it reads every file once beforehand.
 
     Raises:

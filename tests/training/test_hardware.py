@@ -79,7 +79,7 @@ def test_a_resumed_run_keeps_its_threads_up_to_a_limit(before: int, threads: int
 @pytest.mark.parametrize(("threads", "is_warned"), [(16, False), (17, True)])
 def test_more_threads_than_cores_are_used_with_a_warning(threads: int, is_warned: bool) -> None:
     settings = choose(trainer={"threads": threads})
-    warning = " on 16 cores, which is many times slower than one thread a core"
+    warning = " on 16 cores, which is many times slower than one thread per core"
     assert settings.log_lines[0] == f"device   cpu, {threads} threads{warning if is_warned else ''}"
 
 

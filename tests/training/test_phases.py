@@ -209,7 +209,7 @@ def test_terminal_report_and_tensorboard_say_what_each_phase_trains(train: Train
     assert [line.split()[0] for line in lines] == ["phase", "epoch", "phase", "epoch", "epoch"]
     trained = sum(p.numel() for p in CustomCNN(3, 3, 8, [4, 8], hidden=[16]).parameters())
     head = "phase    head, epoch 1: head, 51 parameters, lr 0.001"
-    rest = f"phase    fine_tune, epochs 2 to 3: all, {trained:,} parameters, lr 0.0001, times 0.5 a block"
+    rest = f"phase    fine_tune, epochs 2 to 3: all, {trained:,} parameters, lr 0.0001, times 0.5 per block"
     blocks = re.findall(r"^phase .*(?:\n {9}.*)*", "\n".join(said), flags=re.M)
     assert [re.sub(r"\n +", " ", block) for block in blocks] == [head, rest]
     assert max(len(line) for line in said if str(tmp_path.parent.parent) not in line) <= 80  # but for places

@@ -30,9 +30,9 @@ class Classifier(pl.LightningModule):
         make_schedule: called with the optimizer and the number of optimizer steps; returns Lightning's
             lr_scheduler_config. None for a constant learning rate.
         seed: seed of dropout's random numbers, together with epoch and batch.
-        seed_step: called before each training step with seed, "step", epoch and batch.
-        phases: phases of training; None for a single one. Each phase has its own optimizer, which takes over the state
-            of the parameters that the previous one trained, and its own schedule.
+        seed_step: called before each training step with (seed, "step", epoch, batch).
+        phases: phases of training; None for a single phase. Each phase has its own schedule and its own optimizer,
+            which takes over the state of the parameters that the previous phase trained.
 
     `loop` runs the training steps; the trainer replaces it by its own.
     """
@@ -59,7 +59,7 @@ class Classifier(pl.LightningModule):
         self.losses: list[Tensor] = []
         """losses of the epoch's training batches so far, each summed over its images; (n,) float32 for n batches"""
         self.correct, self.count = torch.zeros((), dtype=torch.int64), 0
-        """number of the epoch's training images so far that were classified correctly, and of all of them"""
+        """numbers of the epoch's training images so far: classified correctly, and all"""
         self.predictions: dict[str, Predictions] = {}
         """predictions of the last evaluation of each split"""
 
@@ -82,12 +82,12 @@ class Classifier(pl.LightningModule):
 
     def accumulate_metrics(self) -> None:
         """Add the metrics of the last steps to those of the epoch."""
-        # Once a chunk, because between two steps it lets torch's threads fall asleep; and without waiting for a GPU.
+        # Once per chunk, because torch's threads fall asleep meanwhile, and without waiting for a GPU.
         if not self.outputs["train"]:
             return
         losses, logits, labels = zip(*self.outputs["train"], strict=True)
         is_correct = torch.cat(logits).argmax(1) == torch.cat(labels)
-        sizes = itertools.groupby(map(len, labels))  # few, and each becomes a number on the GPU without a copy
+        sizes = itertools.groupby(map(len, labels))  # runs of equal sizes, few enough to fill one by one
         counts = [torch.full((len([*equal]),), size, device=is_correct.device) for size, equal in sizes]
         self.losses.append(torch.stack(losses).flatten() * torch.cat(counts))
         self.correct = self.correct.to(is_correct.device) + is_correct.sum()
@@ -185,9 +185,8 @@ class Classifier(pl.LightningModule):
             return
         (previous,), strategy = self.trainer.optimizers, self.trainer.strategy
         strategy.setup_optimizers(self.trainer)
-        if isinstance(
-            strategy, DDPStrategy
-        ):  # averages gradients of the parameters that were trainable when it was configured
+        if isinstance(strategy, DDPStrategy):
+            # It averages the gradients of the parameters that were trainable when it was configured.
             strategy.model = self
             strategy.configure_ddp()
         (optimizer,) = self.trainer.optimizers

@@ -34,7 +34,7 @@ def cuda_graph_blocker(
         "trainer.deterministic is set": trainer.get("deterministic"),
         "several devices train": trainer.get("devices", 1) != 1,
     }
-    if blocker := next((text for text, holds in blockers.items() if holds), None):
+    if blocker := next((text for text, applies in blockers.items() if applies), None):
         return blocker if mode == "always" else None
     if trainer.get("accumulate_grad_batches", 1) > 1:
         return "gradients are accumulated"
@@ -139,7 +139,7 @@ def capture(work: Callable[[], Result], gpu: torch.device) -> tuple[torch.cuda.C
     The graph keeps the memory of its operations.
 
     Raises:
-        RuntimeError: if the capture fails, or the graph takes more memory than stays free.
+        RuntimeError: if the capture fails, or the graph takes more memory than remains free.
     """
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(gpu)
     try:
@@ -154,9 +154,9 @@ def capture(work: Callable[[], Result], gpu: torch.device) -> tuple[torch.cuda.C
         cause = error.__context__ or error  # torch reports the failed capture after its cause
         message = str(cause).partition("\n")[0]
         raise RuntimeError(f"{type(cause).__name__}: {message}") from error
-    held, free = torch.cuda.memory_reserved(gpu) - before, torch.cuda.mem_get_info(gpu)[0]
-    if held > free:  # a batch of another size may need as much, and so may evaluation
-        raise RuntimeError(f"it would hold {format_size(held)} of memory, and {format_size(free)} are free")
+    taken_bytes, free = torch.cuda.memory_reserved(gpu) - before, torch.cuda.mem_get_info(gpu)[0]
+    if taken_bytes > free:  # a batch of another size may need as much, and so may evaluation
+        raise RuntimeError(f"it would hold {format_size(taken_bytes)} of memory, and {format_size(free)} are free")
     return graph, result
 
 

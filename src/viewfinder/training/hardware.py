@@ -14,14 +14,16 @@ from viewfinder.training.precision import EXACT, choose_precision
 DEFAULT_THREADS = torch.get_num_threads()
 """Torch's own number of threads, one for each core."""
 MAX_THREADS = 256
-"""Upper limit for the number of threads that a run folder asks for; OpenMP crashes with far more."""
+"""Upper limit for the number of threads in a run folder's settings; OpenMP crashes with far more."""
 
 
 class HardwareSettings(NamedTuple):
+    """Device, threads, precision and CUDA graph of a training."""
+
     device: str
     """such as 'cpu, 2 threads' or 'cuda, NVIDIA H200'"""
     threads: int
-    """of torch on the CPU"""
+    """torch's threads on the CPU"""
     precision: str
     """a value of `trainer.precision` other than "auto\""""
     is_graphed: bool
@@ -38,13 +40,13 @@ def choose_settings(
     resumed: Mapping[str, Any] | None = None,
     trains_head_only: bool = False,
 ) -> HardwareSettings:
-    """Return what a training uses of the hardware, so that equal commands on equal machines choose equally.
+    """Choose the hardware settings of a training; equal commands on equal machines get equal settings.
 
     Args:
-        loss: part of a CUDA graph.
+        loss: the loss function, which is part of a CUDA graph.
         trainer: the trainer group's settings; "auto" precision and `threads=None` are resolved here.
-        resumed: run.json of the run that is resumed; its threads and precision are kept.
-        trains_head_only: whether only the head trains, on cached features; so small a network stays in float32.
+        resumed: run.json of a resumed run, which keeps its threads and precision; None for a new run.
+        trains_head_only: whether only the head trains, on cached features; it is small and stays in float32.
     """
     precision, reason = trainer.get("precision", "auto"), "trainer.precision"
     threads, devices = trainer.get("threads"), trainer.get("devices", 1)
@@ -85,7 +87,7 @@ def _count_threads(threads: int) -> str:
 
 def _warn_of_oversubscription(threads: int) -> str:
     cores = max(DEFAULT_THREADS, os.cpu_count() or 1)
-    return f" on {cores} cores, which is many times slower than one thread a core" if threads > cores else ""
+    return f" on {cores} cores, which is many times slower than one thread per core" if threads > cores else ""
 
 
 def set_threads(threads: int, devices: int | str = 1) -> None:

@@ -15,7 +15,7 @@ def count_optimizer_step(trainer: pl.Trainer, is_completed: bool) -> None:
 
 
 def get_finished_epochs(trainer: pl.Trainer) -> int:
-    """Return the number of epochs whose training batches are done, also while their callbacks still run."""
+    """Return the number of epochs whose training batches are finished, even if callbacks still run."""
     return _epochs(trainer).processed
 
 

@@ -21,14 +21,14 @@ from viewfinder.training.precision import EXACT, HALF, forward_context, step_con
 class TrainingLoop(Callback):
     """Optimizer steps over a chunk of batches, equal to Lightning's single steps bit for bit.
 
-    Lightning calls the Classifier's `training_step` once a chunk, and the Classifier calls this loop. Precision,
+    Lightning calls the Classifier's `training_step` once per chunk, and the Classifier calls this loop. Precision,
     clipping, accumulation and schedules are applied here, because Lightning would apply them to a whole chunk.
 
     Args:
         precision: precision of training, or "auto" until `run_experiment` has chosen one.
         gradient_clip_val: maximum norm of all gradients together.
         accumulate_grad_batches: batches per optimizer step; the epoch's last step may have fewer.
-        progress: progress bar, advanced once a batch.
+        progress: progress bar, advanced once per batch.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TrainingLoop(Callback):
         self.lr = 0.0
         """learning rate of the last step"""
         self.batches = 0
-        """batches of this process and epoch whose optimizer step is done"""
+        """number of this process's batches in the epoch whose optimizer step is finished"""
         self.after_step: Callable[[], None] | None = None
         """called after every optimizer step and every validation batch"""
         self.is_shared = False
@@ -187,7 +187,7 @@ class TrainingLoop(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let Lightning begin the epoch anew; its finished batches become empty chunks."""
+        """Let Lightning restart the epoch, in which finished batches become empty chunks."""
         state = checkpoint["loop"]
         self.batches, self.lr = state["batches"], state["lr"]
         self.scaler.load_state_dict(state["scaler"])

@@ -45,7 +45,7 @@ class Phases:
         network.freeze_except([*itertools.chain(*self.parts.values())])
 
     def at(self, epoch: int) -> str:
-        """Return the name of an epoch's phase; after training, that of the last."""
+        """Return the name of an epoch's phase; after training, the name of the last phase."""
         return self.names[bisect.bisect_right(self.starts, epoch) - 1]
 
     def is_phase_start(self, epoch: int) -> bool:
@@ -53,7 +53,7 @@ class Phases:
         return epoch in self.starts
 
     def is_backbone_unchanged(self, epoch: int) -> bool:
-        """Return whether up to an epoch, and in it, only the head trains."""
+        """Return whether only the head trains up to and including an epoch."""
         names = self.names[: self.names.index(self.at(epoch)) + 1]
         return all(self.network.is_in_head(part) for name in names for part in self.parts[name])
 
@@ -99,7 +99,7 @@ class Phases:
         train = join_names(phase.train) if isinstance(phase.train, list) else phase.train
         if isinstance(train, int):
             train = f"head and the last {train} blocks" if train > 1 else "head and the last block"
-        decay = f", times {phase.layer_decay:g} a block" if phase.layer_decay != 1 else ""
+        decay = f", times {phase.layer_decay:g} per block" if phase.layer_decay != 1 else ""
         first, last = epochs[0] + 1, epochs[-1] + 1
         when = f"epochs {first} to {last}" if last > first else f"epoch {first}"
         return f"{printable(name)}, {when}: {train}, {trained:,} parameters, lr {self.rates[name]:g}{decay}"
@@ -110,7 +110,7 @@ class Phases:
 
     def _check_rate(self, name: str, lr: float | None) -> float:
         if lr is None:
-            rule, remedy = "is missing, and there is no optimizer.lr", f"Add, for example, phases.{name}.lr=1e-3."
+            rule, remedy = "is missing, and optimizer.lr is not set", f"Add, for example, phases.{name}.lr=1e-3."
             raise UserError(STAGE, [Problem(f"phases.{name}.lr", rule, "null", remedy)])
         return lr
 
@@ -139,11 +139,11 @@ class Phases:
         for candidate in (part, f"backbone.{part}"):  # the latter completes torchvision's names
             if any(is_within(key, [candidate]) for key in parameters):
                 return candidate
-        known = [module for module, _ in network.named_modules()]
+        modules = [module for module, _ in network.named_modules()]
         top = [child for child, _ in network.named_children()]
-        rule = "has no parameters" if part in known else did_you_mean(part, [*special, *known])
+        rule = "has no parameters" if part in modules else did_you_mean(part, [*special, *modules])
         remedy = f"Use all, head, a number of blocks, or names of parts, such as {join_names(top)}."
-        raise self._invalid_train(name, rule or f"{network.architecture} has no such part", part, remedy)
+        raise self._invalid_train(name, rule or f"{network.architecture} has no such module or parameter", part, remedy)
 
     def _invalid_train(self, name: str, rule: str, received: str, remedy: str) -> UserError:
         return UserError(STAGE, [Problem(f"phases.{name}.train", rule, received, remedy)])

@@ -52,18 +52,18 @@ def choose_precision(network: nn.Module, device: torch.device) -> tuple[str, str
     name = get_architecture(network)
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
-        has = f"GPU has compute capability {major}.{minor}"
+        capability = f"GPU has compute capability {major}.{minor}"
         if (major, minor) < AMPERE:
-            return EXACT, has
-        return (TF32 if list_foreign_layers([network]) else FAST), has
+            return EXACT, capability
+        return (TF32 if list_foreign_layers([network]) else FAST), capability
     if device.type != "cpu" or not (has_avx512_bf16() or has_amx()):
         return EXACT, "CPU has neither AVX512-BF16 nor AMX"
-    has = "CPU has AVX512-BF16" if has_avx512_bf16() else "CPU has AMX"
+    capability = "CPU has AVX512-BF16" if has_avx512_bf16() else "CPU has AMX"
     if name not in CPU_SPEEDUPS:
         return EXACT, f"no measurement of {name} in {FAST}"
     if CPU_SPEEDUPS[name] < MIN_SPEEDUP:
         return EXACT, f"{name} gains little from {FAST}"
-    return FAST, has
+    return FAST, capability
 
 
 def list_foreign_layers(parts: Iterable[nn.Module | None]) -> list[str]:
@@ -73,7 +73,7 @@ def list_foreign_layers(parts: Iterable[nn.Module | None]) -> list[str]:
 
 
 def get_architecture(network: nn.Module) -> str:
-    """Return torchvision's name of a pre-trained network, the class name of any other."""
+    """Return torchvision's name of a Pretrained network, or the class name of another network."""
     return getattr(network, "architecture", type(network).__name__)
 
 

@@ -60,7 +60,7 @@ class _LazySignal(ModuleType):
     hamming = None
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # the import system asks for these
+        if name.startswith("__"):  # requested by the import system
             raise AttributeError(name)
         self.remove()
         return getattr(importlib.import_module(SIGNAL), name)

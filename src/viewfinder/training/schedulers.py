@@ -37,13 +37,13 @@ class Schedule(TypedDict):
 def cosine(optimizer: Optimizer, total_steps: int, warmup_fraction: Share = 0.0, min_lr: NotNegative = 0.0) -> Schedule:
     """Warm up linearly, then decay along half a cosine to `min_lr` (Loshchilov and Hutter 2017).
 
-    Parameter groups whose learning rate is below `min_lr` from the beginning keep theirs.
+    A parameter group whose learning rate is below `min_lr` from the start keeps it constant.
 
     Args:
         warmup_fraction: share of the steps that warm up.
 
     Raises:
-        ValueError: if that holds for all groups.
+        ValueError: if `min_lr` is above the learning rate of every group.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     if min_lr > max(rates):

@@ -50,7 +50,7 @@ def score_best_and_last(
     """Return the contents of scores.json; the classifier ends with the best weights and their predictions.
 
     Args:
-        epochs: the best epoch and the last, from 1.
+        epochs: the best epoch and the last epoch, counted from 1.
     """
     best, last = epochs
     scores = {"last": {"epoch": last, **score_splits(trainer, classifier, data)}}

@@ -74,7 +74,7 @@ def build_trainer(
         deterministic: let torch reject or replace operations whose result varies from run to run.
         progress_bar: draw a progress bar, if the output is a terminal.
         limit_batches: maximum number of batches of each split per epoch*.
-        threads: torch's threads on a CPU*; None uses one a core.
+        threads: torch's threads on a CPU*; None uses one per core.
         keep_freed_memory: with glibc, keep freed memory for the next step*.
         checkpoint_every: interval of checkpoints within an epoch*: steps, or minutes as in "10min".
         embeddings: maximum number of test images in TensorBoard's projector*.
@@ -110,7 +110,7 @@ def check_device(accelerator: str, devices: int | str, precision: str) -> None:
     """Check that this machine has the devices, and that they support the precision.
 
     Raises:
-        UserError: if not.
+        UserError: if a device is missing or does not support the precision.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if accelerator == "gpu" and not gpus:
@@ -145,7 +145,7 @@ def quiet_lightning() -> None:
         "GPU available but not used",  # trainer=cpu is explicit
         "Trying to infer the `batch_size`",
         "You are trying to `self.log..` but the `trainer` reference is not registered",
-        "Found .* module.* in eval mode at the start of training",  # expected of a frozen network
+        "Found .* module.* in eval mode at the start of training",  # expected for a frozen network
         "It is recommended to use .self.log.*sync_dist=True",  # logged values are reduced already
         ".*`isinstance.treespec, LeafSpec.` is deprecated",  # inside Lightning
     ):

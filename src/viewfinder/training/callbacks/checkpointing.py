@@ -1,4 +1,4 @@
-"""Checkpoints of a run: at each epoch's end, in between when due, and when a signal asks the run to stop."""
+"""Checkpoints of a run: after each epoch, at intervals within it, and when a signal stops the run."""
 
 import functools
 import logging
@@ -28,16 +28,17 @@ AfterEpoch = Callable[[Sequence[Mapping[str, Any]]], bool]
 
 
 class Checkpointing(Checkpoint):
-    """Saves last.ckpt and best.ckpt, and records each epoch with them.
+    """Callback that saves last.ckpt and best.ckpt, and records each epoch with them.
 
     Lightning calls a Checkpoint after the Classifier has logged the epoch's metrics.
 
     Args:
-        folder: the run.
-        board: its TensorBoard; None in a helper process.
+        folder: run folder.
+        board: the run's TensorBoard; None in a helper process.
         signals: requests to stop the run.
-        every: interval of checkpoints within an epoch: steps, or minutes as in "10min"; None for none. With several
-            processes there are none, because each process knows the metrics of its own batches alone.
+        every: interval of checkpoints within an epoch: steps, or minutes as in "10min"; None for no such
+            checkpoints. With several processes there are none, because each process knows the metrics of its own
+            batches alone.
         after_epoch: called after each epoch's checkpoint, and once when a run is resumed.
     """
 
@@ -98,7 +99,7 @@ class Checkpointing(Checkpoint):
         is_best = self.epochs.end_epoch(row, trainer.should_stop)
         if self.board is not None:  # before the checkpoint, because events can be truncated and a checkpoint cannot
             self.board.write_epoch(row, pl_module.predictions["val"])
-        self._save(trainer)  # every process takes part, one writes
+        self._save(trainer)  # all processes take part; one writes
         if trainer.is_global_zero:
             if is_best:
                 copy_file(self.folder.last, self.folder.best)
@@ -125,7 +126,7 @@ class Checkpointing(Checkpoint):
             raise pruned
 
     def _after_step(self, trainer: pl.Trainer) -> None:
-        """Save and stop where that is due after an optimizer step or a validation batch."""
+        """Save a checkpoint if one is due after an optimizer step or a validation batch, and stop if requested."""
         is_requested = self.signals.requested is not None
         is_due = self.every_steps is not None and trainer.global_step - self.saved_step >= self.every_steps
         if not (is_requested or is_due or time.monotonic() - self.saved_at >= self.every_seconds):
@@ -152,11 +153,11 @@ class Checkpointing(Checkpoint):
                 shutil.copyfile(self.folder.last, temporary)
 
     def _is_stop_requested(self, trainer: pl.Trainer) -> bool:
-        """Return whether to stop; all processes agree, since one that continued would wait for the others."""
+        """Return whether to stop, equally in all processes: one that continued would wait for the others."""
         if trainer.world_size > 1:
             requested = torch.tensor(self.signals.requested or 0, device=trainer.strategy.root_device)
             torch.distributed.all_reduce(requested, torch.distributed.ReduceOp.MAX)
-            if not int(requested):  # a signal that has arrived since waits for the next call
+            if not int(requested):  # a later signal waits for the next call
                 return False
             self.signals.requested = int(requested)
         return self.signals.requested is not None
@@ -175,5 +176,5 @@ class Checkpointing(Checkpoint):
         raise stopped
 
     def best_and_last_epoch(self) -> tuple[int, int]:
-        """Return the best epoch and the last, from 1."""
+        """Return the best epoch and the last epoch, counted from 1."""
         return self.epochs.best_epoch, self.epochs.rows[-1]["epoch"]

@@ -1,4 +1,4 @@
-"""Stop of a training whose loss or metrics are NaN or infinite."""
+"""Checks that end training if its loss or metrics are NaN or infinite."""
 
 import math
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from viewfinder.errors import Problem, UserError, join_names
 
-REMEDY = "Try a smaller optimizer.lr or trainer.gradient_clip_val=1. The last checkpoint is from before this."
+REMEDY = "Try a smaller optimizer.lr or trainer.gradient_clip_val=1. The last checkpoint was saved before this."
 
 
 def check_losses(trainer: pl.Trainer, losses: Tensor, first: int = 0) -> None:
     """Check that losses of training batches, (n,), are finite; this waits for a GPU.
 
     Args:
-        first: number of the epoch's batches in this process before these.
+        first: number of this process's batches in the epoch before these.
 
     Raises:
-        UserError: if one is NaN or infinite, with step, batch and images.
+        UserError: if a loss is NaN or infinite, with its step, batch and images.
     """
     invalid = (~torch.isfinite(losses)).nonzero()
     if not len(invalid):
@@ -42,7 +42,7 @@ def check_row(row: Mapping[str, Any]) -> None:
     """Check that an epoch's metrics are finite; NaN weights give NaN metrics.
 
     Raises:
-        UserError: if one is not.
+        UserError: if a metric is NaN or infinite.
     """
     for name, value in row.items():
         if not math.isfinite(value):

@@ -60,7 +60,7 @@ class EpochLog:
         return round(time.perf_counter() - self.started, 3)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint holds; the names are part of its format."""
+        """Return the state for a checkpoint; its keys are part of the checkpoint's format."""
         return {
             "best_epoch": self.best_epoch,
             "best_accuracy": self.best_accuracy,

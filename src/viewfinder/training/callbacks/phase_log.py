@@ -10,7 +10,7 @@ from viewfinder.runs.logging import log_wrapped
 
 
 class PhaseLog(Callback):
-    """Logs each phase when it begins, or when a run is resumed within it.
+    """Callback that logs each phase when it begins, or when a run is resumed within it.
 
     Args:
         board: the run's TensorBoard; None in a helper process.

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 
 class Progress(Callback):
-    """Counts batches by calls of `advance`; Lightning's own bar counts chunks of batches.
+    """Progress bar that counts batches by calls of `advance`; Lightning's own bar counts chunks of batches.
 
     Args:
         is_enabled: draw the bar, if the output is a terminal.

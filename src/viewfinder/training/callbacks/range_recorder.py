@@ -16,7 +16,7 @@ from viewfinder.training.schedulers import Schedule
 
 
 class RangeRecorder(Callback):
-    """Record the loss of each step, and stop training after the last rate or when the loss diverges.
+    """Callback that records the loss of each step, and stops training after the last rate or when the loss diverges.
 
     Args:
         rates: (n,) learning rates, one per step.
@@ -56,7 +56,9 @@ class RangeRecorder(Callback):
         count = int(np.isfinite(self.losses).sum())  # all, or all but the last
         if not count:
             rule = f"is {self.losses[0]} at the first step, before any weight has changed"
-            remedy = "Check the loss and the network, or try trainer.precision=32-true; no learning rate helps."
+            remedy = (
+                "Check the loss and the network, or try trainer.precision=32-true; the learning rate is not the cause."
+            )
             raise UserError("the training", [Problem("train/loss", rule, remedy=remedy)])
         planned, losses = len(self.rates), np.array(self.losses[:count])
         diverged = float(self.rates[len(self.losses) - 1]) if is_diverged(self.losses, planned) else None
@@ -71,6 +73,6 @@ class RangeRecorder(Callback):
 
 def scale_rates(optimizer: Optimizer, factors: np.ndarray) -> Schedule:
     """Return a schedule that multiplies the learning rate of each parameter group by a factor per step, (n,)."""
-    # A schedule is also asked for the step after the last.
+    # LambdaLR also evaluates the step after the last.
     schedule = LambdaLR(optimizer, lambda step: float(factors[min(step, len(factors) - 1)]))
     return {"scheduler": schedule, "interval": "step"}

@@ -1,4 +1,4 @@
-"""Signals that stop a run: the first one after the current step is saved, a second Ctrl-C at once."""
+"""Handling of signals that stop a run: the first one after the current step is saved, a second Ctrl-C at once."""
 
 import contextlib
 import logging
@@ -12,7 +12,7 @@ from viewfinder.errors import Stopped
 
 log = logging.getLogger("viewfinder")
 NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""Ctrl-C, a polite kill, and the warning before SLURM's time limit (sbatch --signal=USR1@60)."""
+"""Ctrl-C, kill, and the warning before SLURM's time limit (sbatch --signal=USR1@60)."""
 
 
 class Signals:
@@ -55,7 +55,7 @@ class Signals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         is_first, self.requested = self.requested is None, self.requested or number
-        # Recorded in any case, because an exception in a garbage collector's callback would be swallowed.
+        # Recorded in any case, because an exception within garbage collection is swallowed.
         if not self.is_holding or (not is_first and number == signal.SIGINT):
             raise Stopped(number)
         if is_first:

@@ -1,6 +1,6 @@
 """Training of a head on cached features of a frozen backbone.
 
-Features are computed once and stored in the user's cache folder, which may be deleted, under a key of everything that
+Features are computed once and stored in the user's cache folder, which may be deleted. Their key covers everything that
 they depend on.
 """
 
@@ -30,7 +30,7 @@ def has_frozen_backbone(network: nn.Module) -> TypeGuard[Transferable]:
 
 
 def feature_cache_blocker(augment: str | None, limit_batches: int | None) -> str:
-    """Return the setting that makes cached features useless, or ''.
+    """Return why cached features would be useless under these settings, or ''.
 
     Args:
         augment: `augment._target_`; None for no augmentation.
@@ -56,13 +56,13 @@ def use_features(
     Args:
         data: loaded; `data.features` is filled.
         network: with its final weights.
-        fingerprints: maps each split to use to its fingerprint in data.json.
-        blocker: reason not to, as from `feature_cache_blocker`.
+        fingerprints: split -> fingerprint in data.json, for each split to replace.
+        blocker: reason not to replace them, from `feature_cache_blocker`; '' for none.
         show_progress: draw a progress bar, if the output is a terminal.
 
     Returns:
-        For run.json: how many features were computed and found, in how many seconds, and where they are stored. None
-        if images pass through the whole network.
+        The entry `features` of run.json: numbers of computed and of cached features, seconds, and location. None if
+        images pass through the whole network.
     """
     if not has_frozen_backbone(network):
         return None
@@ -144,13 +144,12 @@ def _log_no_cache(reason: str) -> None:
 
 
 def _log_features(facts: dict[str, Any]) -> dict[str, Any]:
-    computed, found = facts["computed"], facts["found"]
-    counts = [f"{found:,} found"] * (found > 0)
+    computed, cached = facts["computed"], facts["found"]
+    counts = [f"{cached:,} cached"] * (cached > 0)
     if computed:
         counts.append(f"{computed:,} computed in {facts['seconds']:.1f} s, {facts['pictures_per_second']:.1f} images/s")
-    log_wrapped(
-        f"features {facts['width']:,} an image: {join_names(counts)}; {facts['where']}; used while only the head trains"
-    )
+    summary = f"{facts['width']:,} per image: {join_names(counts)}; {facts['where']}"
+    log_wrapped(f"features {summary}; used while only the head trains")
     return facts
 
 

@@ -36,7 +36,7 @@ def collect_network_facts(
     """Return the components of the key that do not depend on the images.
 
     Args:
-        network: the network; its head does not count.
+        network: the network; its head is ignored.
         probe: images (N, C, H, W) uint8 of the data's shape; preprocessing is identified by its result on them.
         features: features of the probe, (N, D) float32; they identify differences that modules and weights do not show.
         device: device of the extraction.
@@ -64,10 +64,10 @@ def collect_network_facts(
 
 def collect_image_facts(data: ImageData, split: str, fingerprint: str) -> dict[str, Any]:
     """Return the components of the key that identify a split's images; `fingerprint` is that of data.json."""
-    pictures = data.images[split]
-    facts = {"pictures": fingerprint, "picture_shape": tuple(pictures.shape)}
-    if isinstance(pictures, StreamedImages):  # its fingerprint holds only the sizes of the files
-        facts["files"] = _hash(path.read_bytes() for path in pictures.paths)
+    images = data.images[split]
+    facts = {"pictures": fingerprint, "picture_shape": tuple(images.shape)}
+    if isinstance(images, StreamedImages):  # its fingerprint holds only the sizes of the files
+        facts["files"] = _hash(path.read_bytes() for path in images.paths)
         facts["decoding"] = (
             _hash(_read_sources(DECODING_CODE)),
             read_versions().get("pillow"),

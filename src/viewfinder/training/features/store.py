@@ -1,4 +1,4 @@
-"""File of a split's features that grows block by block; memory, if no file can be written."""
+"""File of a split's features that grows block by block, or memory if no file can be written."""
 
 import contextlib
 import json
@@ -201,7 +201,7 @@ def evict(folder: Path, used: set[str]) -> int:
     """Remove the least recently used features until the folder fits MAX_FOLDER_BYTES; return the bytes freed.
 
     Args:
-        used: keys that this run uses. They stay, and so do features that another process computes.
+        used: keys that this run uses; they stay, as do features that another process is computing.
     """
     entries = sorted((path.stat().st_mtime, path.stem) for path in folder.glob("*.blocks"))
     sizes = {key: _get_size(folder / f"{key}.rows") for _, key in entries}

@@ -20,7 +20,7 @@ def test_the_worst_mistakes_are_the_wrong_ones_with_the_least_probability_of_the
     of_truth = softmax(logits)[np.arange(80), labels]
     wrong = np.flatnonzero(logits.argmax(1) != labels)
     expected = sorted(wrong, key=lambda place: of_truth[place])
-    assert find_worst_mistakes(predictions, most=1000).tolist() == expected
+    assert find_worst_mistakes(predictions, max_mistakes=1000).tolist() == expected
     assert find_worst_mistakes(predictions).tolist() == expected[:12]
     perfect = Predictions(torch.eye(3).double(), torch.arange(3))
     assert find_worst_mistakes(perfect).tolist() == []

@@ -35,14 +35,14 @@ def test_the_most_confused_pairs_are_those_that_pandas_counts() -> None:
     frame = pd.DataFrame({"true": predictions.labels, "predicted": predictions.logits.argmax(1)})
     counts = frame[frame["true"] != frame["predicted"]].value_counts()
     totals = frame["true"].value_counts()
-    found = find_most_confused(count_confusion(predictions).numpy(), names, most=20)
+    found = find_most_confused(count_confusion(predictions).numpy(), names, max_pairs=20)
     assert len(found) == len(counts)
     assert [pair["pictures"] for pair in found] == sorted(counts, reverse=True)
     for pair in found:
         i, j = names.index(pair["true"]), names.index(pair["predicted"])
         assert pair["pictures"] == counts[(i, j)]
         assert pair["share"] == pytest.approx(counts[(i, j)] / totals[i])
-    assert find_most_confused(count_confusion(predictions).numpy(), names, most=3) == found[:3]
+    assert find_most_confused(count_confusion(predictions).numpy(), names, max_pairs=3) == found[:3]
     assert find_most_confused(np.diag([3, 4]), ["a", "b"]) == []
 
 

@@ -29,9 +29,9 @@ from viewfinder.evaluation.metrics import Predictions
 from viewfinder.experiment.resume import resume_experiment
 from viewfinder.experiment.run import run_experiment
 from viewfinder.models.simple_cnn import SimpleCNN
-from viewfinder.reporting.charts.thumbnails import SHEET, compute_side, draw_sheet, draw_thumbnail
+from viewfinder.reporting.charts.thumbnails import MAX_SHEET_SIDE, compute_side, draw_sheet, draw_thumbnail
 from viewfinder.reporting.tensorboard.projector import (
-    MOST_FEATURES,
+    MAX_FEATURES,
     compute_principal_components,
     format_metadata,
     write_projector,
@@ -144,9 +144,9 @@ def test_many_features_are_shown_as_their_principal_components(finished: RunFold
 def test_principal_components_are_numpys() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(3, np.linspace(2, 0.1, 300), (200, 300)).astype(np.float32)
-    ours = compute_principal_components(torch.from_numpy(features), MOST_FEATURES)
-    assert ours.shape == (200, MOST_FEATURES)
-    assert torch.equal(ours, compute_principal_components(torch.from_numpy(features), MOST_FEATURES))
+    ours = compute_principal_components(torch.from_numpy(features), MAX_FEATURES)
+    assert ours.shape == (200, MAX_FEATURES)
+    assert torch.equal(ours, compute_principal_components(torch.from_numpy(features), MAX_FEATURES))
     assert_principal(ours.numpy(), features)
 
 
@@ -187,7 +187,7 @@ def test_large_and_oblong_pictures_fit_into_their_thumbnails() -> None:
         side = compute_side((3, 224, 224), count)
         columns = next(n for n in range(1, count + 1) if n * n >= count)
         assert 16 <= side <= 64
-        assert columns * side <= SHEET
+        assert columns * side <= MAX_SHEET_SIDE
     assert draw_sheet([square] * 5).size == (3 * 64, 3 * 64)
 
 

@@ -23,7 +23,7 @@ class Comparison(NamedTuple):
     table: pd.DataFrame
     """a row for each run: run (its path), setting, seed, best_epoch, and its accuracies and F1"""
     varied: list[dict[str, Any]]
-    """for each row the keys in which its setting differs from another, with their values"""
+    """for each row, the keys in which its setting differs from others, and their values"""
     skipped: list[tuple[Path, str]]
     """unfinished or unreadable runs, with the reason"""
     notes: Sequence[str] = ()
@@ -89,7 +89,7 @@ def require_finished(comparison: Comparison) -> None:
     """Raise UserError with the reason for each run if none has finished."""
     if comparison.table.empty:
         problems = [Problem(str(path), f"left out: {reason}") for path, reason in comparison.skipped]
-        raise UserError("the runs: none has finished", problems)
+        raise UserError("the runs", problems, headline="no run has finished")
 
 
 def summarise_settings(table: pd.DataFrame) -> pd.DataFrame:

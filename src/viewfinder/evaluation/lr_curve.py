@@ -62,7 +62,7 @@ def smooth_losses(losses: Sequence[float] | np.ndarray, planned: int) -> np.ndar
 
 
 def is_diverged(losses: Sequence[float], planned: int) -> bool:
-    """Tell whether the last loss is not finite, or the smoothed loss is far above its minimum and its start."""
+    """Return whether the last loss is not finite, or the smoothed loss is far above its minimum and its start."""
     if not np.isfinite(losses[-1]):
         return True
     smoothed = smooth_losses(losses, planned)

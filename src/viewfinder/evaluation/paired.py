@@ -9,7 +9,7 @@ from scipy import stats
 
 LEVEL = 0.95
 """Confidence level of the interval."""
-MOST_SEEDS = 100
+MAX_SEEDS = 100
 """Largest number of seeds that is recommended."""
 FEW_SEEDS = 3
 """With fewer seeds the spread is hardly known, and no number of seeds is recommended."""
@@ -25,11 +25,11 @@ class Difference(NamedTuple):
     high: float
     """ends of the interval; NaN if the difference is the same for each seed"""
     seeds_needed: int | None
-    """seeds whose interval would exclude 0; None if that takes more than MOST_SEEDS, or the spread is 0"""
+    """seeds whose interval would exclude 0; None if that takes more than MAX_SEEDS, or the spread is 0"""
 
     @property
     def is_conclusive(self) -> bool:
-        """Tell whether the interval excludes 0."""
+        """Return whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -49,7 +49,7 @@ def compute_difference(first: np.ndarray, second: np.ndarray) -> Difference:
     if deviation == 0:
         return Difference(count, mean, math.nan, math.nan, None)
     half = _half_width(count, deviation)
-    needed = next((n for n in range(2, MOST_SEEDS + 1) if _half_width(n, deviation) < abs(mean)), None)
+    needed = next((n for n in range(2, MAX_SEEDS + 1) if _half_width(n, deviation) < abs(mean)), None)
     return Difference(count, mean, mean - half, mean + half, needed)
 
 
@@ -93,5 +93,5 @@ def _describe_split(difference: Difference) -> str:
         return f"{size}: the seeds suffice"
     if seeds < FEW_SEEDS:
         return f"{size}: undecided, {seeds} seeds are too few"
-    needed = f"about {difference.seeds_needed}" if difference.seeds_needed else f"more than {MOST_SEEDS}"
+    needed = f"about {difference.seeds_needed}" if difference.seeds_needed else f"more than {MAX_SEEDS}"
     return f"{size}: undecided, {needed} seeds may decide"

@@ -30,9 +30,9 @@ def build_prediction_table(
     return table
 
 
-def find_worst_mistakes(predictions: Predictions, most: int = 12) -> np.ndarray:
+def find_worst_mistakes(predictions: Predictions, max_mistakes: int = 12) -> np.ndarray:
     """Return positions of wrong predictions, sorted by the probability of the true class, lowest first."""
     probabilities = predictions.probabilities()
     wrong = (predictions.logits.argmax(1) != predictions.labels).nonzero()[:, 0]
     true_probabilities = probabilities[wrong, predictions.labels[wrong]]
-    return wrong[true_probabilities.argsort(stable=True)][:most].numpy()
+    return wrong[true_probabilities.argsort(stable=True)][:max_mistakes].numpy()

@@ -34,19 +34,19 @@ def format_repeat_command(runs: Sequence[RunFolder], seeds: Iterable[int]) -> st
             continue  # an option of Hydra, which may run code from a file
         program = next((name for name in PROGRAMS if command.startswith(f"{name} ")), PROGRAMS[0])
         unique = sorted(set(seeds))
-        words = [override for override in overrides if not OMITTED.fullmatch(override)]
+        repeated = [override for override in overrides if not OMITTED.fullmatch(override)]
         if len(unique) > 1 or any(override.startswith("seed=") for override in overrides):
-            words.append(f"seed={','.join(map(str, unique))}")
+            repeated.append(f"seed={','.join(map(str, unique))}")
         # A run folder may come from a stranger, whose control characters must not reach the terminal.
-        return printable(shlex.join([*program.split(), *["-m"] * (len(unique) > 1), *words]))
+        return printable(shlex.join([*program.split(), *["-m"] * (len(unique) > 1), *repeated]))
     return None
 
 
 def _update_overrides(overrides: Iterable[str], resumed: Iterable[str]) -> list[str]:
     """Return overrides with the values that were given when the run was resumed."""
-    words = {override.partition("=")[0].lstrip("+"): override for override in overrides}
+    by_key = {override.partition("=")[0].lstrip("+"): override for override in overrides}
     for override in resumed:
         key, _, value = override.partition("=")
         if key not in NEUTRAL_KEYS:
-            words[key] = f"{words.get(key, override).partition('=')[0]}={value}"
-    return [*words.values()]
+            by_key[key] = f"{by_key.get(key, override).partition('=')[0]}={value}"
+    return [*by_key.values()]

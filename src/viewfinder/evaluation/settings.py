@@ -24,10 +24,10 @@ def name_phases(configs: Sequence[dict[str, Any]], overrides: Sequence[Sequence[
         configs: flat configurations.
         overrides: overrides of each run.
     """
-    names = [tuple(dict.fromkeys(key.split(".")[1] for key in config if _is_of_phases(key))) for config in configs]
+    names = [tuple(dict.fromkeys(key.split(".")[1] for key in config if _is_phase_key(key))) for config in configs]
     options: dict[tuple[str, ...], set[str]] = {(): {"none"}}
-    for phases, words in zip(names, overrides, strict=True):
-        chosen = [word.removeprefix("phases=") for word in words if word.startswith("phases=")]
+    for phases, run_overrides in zip(names, overrides, strict=True):
+        chosen = [override.removeprefix("phases=") for override in run_overrides if override.startswith("phases=")]
         options.setdefault(phases, set()).update(chosen[-1:] if phases else [])
     counts = Counter(option for group in options.values() for option in group)
     labels = {
@@ -37,7 +37,7 @@ def name_phases(configs: Sequence[dict[str, Any]], overrides: Sequence[Sequence[
     return [{**config, PHASES: labels[phases]} for config, phases in zip(configs, names, strict=True)]
 
 
-def _is_of_phases(key: str) -> bool:
+def _is_phase_key(key: str) -> bool:
     return key.startswith(f"{PHASES}.")
 
 
@@ -50,7 +50,7 @@ def find_differences(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for key in sorted({key for config in configs for key in config}):
         if key in NOT_SETTINGS:
             continue
-        group = PHASES if _is_of_phases(key) else f"{key.partition('.')[0]}{CLASS}"
+        group = PHASES if _is_phase_key(key) else f"{key.partition('.')[0]}{CLASS}"
         values: dict[str, set[str]] = {}
         for config in configs:
             peers = "" if key == group else str(config.get(group))
@@ -87,12 +87,12 @@ def shorten_keys(keys: set[str]) -> dict[str, str]:
 
     The key of a class becomes its group. The key of a phase keeps the phase's name: its `lr` is not the optimizer's.
     """
-    counts = Counter(key.rpartition(".")[2] for key in keys if not _is_of_phases(key))
+    counts = Counter(key.rpartition(".")[2] for key in keys if not _is_phase_key(key))
 
     def shorten(key: str) -> str:
         if key.endswith(CLASS):
             return key.removesuffix(CLASS)
-        if _is_of_phases(key):
+        if _is_phase_key(key):
             return key.removeprefix(f"{PHASES}.")
         last = key.rpartition(".")[2]
         return last if counts[last] == 1 else key
@@ -110,7 +110,7 @@ def format_value(value: Any, key: str = "") -> str:
 
 
 def _is_plain_text(value: str) -> bool:
-    """Tell whether YAML reads the bare text back unchanged, and not as a number, for example."""
+    """Return whether YAML reads the bare text back unchanged, and not as a number, for example."""
     try:
         return yaml.safe_load(value) == value
     except yaml.YAMLError:
@@ -118,5 +118,5 @@ def _is_plain_text(value: str) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value can be drawn on a numeric axis."""
+    """Return whether a value can be drawn on a numeric axis."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

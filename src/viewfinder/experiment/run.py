@@ -170,7 +170,7 @@ def write_embeddings(
         run, classifier, classifier.network, data.images["test"], classifier.predictions["test"],
         names=data.splits["test"].names,
         class_names=data.class_names,
-        most=count,
+        max_images=count,
         batch_size=EVALUATION_BATCH_FACTOR * data.batch_size,
         device=trainer.strategy.root_device,
         cached_features=data.features.get("test"),

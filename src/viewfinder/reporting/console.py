@@ -13,23 +13,23 @@ from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.logging import ONLY_IN_FILE, log_wrapped
 
 log = logging.getLogger("viewfinder")
-MOST_CLASSES = 20
+MAX_CLASSES = 20
 """Class names listed on the terminal."""
-MOST_SKIPPED = 5
+MAX_SKIPPED = 5
 """Skipped images listed on the terminal; train.log and data.json list all of them."""
 
 
 def log_data_summary(data: ImageData) -> None:
     """Log class names, split sizes, skipped images and the shape of a batch."""
     names = data.class_names
-    more = f", ... ({len(names)} in all)" if len(names) > MOST_CLASSES else ""
-    log_wrapped(f"classes  {printable(join_names(names[:MOST_CLASSES]))}{more}")
+    more = f", ... ({len(names)} in all)" if len(names) > MAX_CLASSES else ""
+    log_wrapped(f"classes  {printable(join_names(names[:MAX_CLASSES]))}{more}")
     log.info(f"pictures {join_names(f'{name} {len(split):,}' for name, split in data.splits.items())}")
     _log_small_classes(data)
     log_wrapped(f"         {data.stored.location}")
     for line in describe_skipped(data):
         log.info(line)
-    for name, reason in data.skipped[MOST_SKIPPED:]:
+    for name, reason in data.skipped[MAX_SKIPPED:]:
         log.info(f"skipped  {printable(name)}: {reason}", extra=ONLY_IN_FILE)
     pixels, labels = data.images["train"].gather(torch.arange(min(data.batch_size, len(data.images["train"]))))
     dtype = str(pixels.dtype).removeprefix("torch.")
@@ -43,8 +43,8 @@ def _log_small_classes(data: ImageData) -> None:
     counts = np.bincount(data.splits["train"].labels, minlength=len(data.class_names))
     if small := np.count_nonzero(counts < data.per_class):
         smallest = f"the smallest, {printable(data.class_names[counts.argmin()])}, has {counts.min():,}"
-        of_all = f"{small} of {len(data.class_names)} classes"
-        log_wrapped(f"         fewer than data.per_class={data.per_class} in {of_all}; {smallest}")
+        share = f"{small} of {len(data.class_names)} classes"
+        log_wrapped(f"         fewer than data.per_class={data.per_class} in {share}; {smallest}")
 
 
 def describe_skipped(data: ImageData) -> list[str]:
@@ -52,9 +52,9 @@ def describe_skipped(data: ImageData) -> list[str]:
     if not data.skipped:
         return []
     lines = [f"skipped  {len(data.skipped):,} unreadable images (data.on_error=skip)"]
-    lines += [f"skipped  {printable(name)}: {reason}" for name, reason in data.skipped[:MOST_SKIPPED]]
-    if len(data.skipped) > MOST_SKIPPED:
-        lines.append(f"         ... and {len(data.skipped) - MOST_SKIPPED:,} more; data.json lists all of them")
+    lines += [f"skipped  {printable(name)}: {reason}" for name, reason in data.skipped[:MAX_SKIPPED]]
+    if len(data.skipped) > MAX_SKIPPED:
+        lines.append(f"         ... and {len(data.skipped) - MAX_SKIPPED:,} more; data.json lists all of them")
     return lines
 
 

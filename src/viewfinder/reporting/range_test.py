@@ -37,7 +37,9 @@ def log_finding(curve: Curve, finding: Finding, folder: Path, overrides: Sequenc
 def format_train_command(overrides: Sequence[str], rates: Sequence[float]) -> str:
     """Return the command that trains with one learning rate, or sweeps over several."""
     keys = [override.partition("=")[0] for override in overrides]
-    words = [word for word, key in zip(overrides, keys, strict=True) if key.lstrip("+") not in (KEY, "run_dir")]
+    others = [
+        override for override, key in zip(overrides, keys, strict=True) if key.lstrip("+") not in (KEY, "run_dir")
+    ]
     key = f"+{KEY}" if f"+{KEY}" in keys else KEY  # the optimizer's YAML may have no lr
     sweep = ["-m"] * (len(rates) > 1)
-    return shlex.join(["viewfinder", "train", *sweep, *words, f"{key}={','.join(f'{rate:.2g}' for rate in rates)}"])
+    return shlex.join(["viewfinder", "train", *sweep, *others, f"{key}={','.join(f'{rate:.2g}' for rate in rates)}"])

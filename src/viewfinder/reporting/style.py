@@ -19,10 +19,10 @@ def style_axes(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def shorten_label(label: str, longest: int = 24) -> str:
-    """Cut a label to one line of at most `longest` characters; characters that the font lacks become squares."""
+def shorten_label(label: str, max_length: int = 24) -> str:
+    """Cut a label to one line of at most `max_length` characters; characters that the font lacks become squares."""
     label = "".join(character if ord(character) in _font_code_points() else "□" for character in printable(label))
-    return label if len(label) <= longest else f"{label[: longest - 1]}…"
+    return label if len(label) <= max_length else f"{label[: max_length - 1]}…"
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from PIL import Image
 
 from viewfinder.reporting.style import shorten_label
 
-MOST_NUMBERED = 20
+MAX_NUMBERED = 20
 """Classes up to which cells show their share; shares that round to 0.00 are left out."""
 
 
@@ -43,7 +43,7 @@ def draw_confusion(counts: np.ndarray, class_names: list[str], split: str, numbe
     axes.set_yticks(ticks, names, parse_math=False)
     axes.set(title=f"Confusion matrix, {split}", xlabel="predicted class", ylabel="true class")
     figure.colorbar(image, cax=colour_axes, label="share of the true class")
-    if numbers and classes <= MOST_NUMBERED:
+    if numbers and classes <= MAX_NUMBERED:
         for row, column in np.ndindex(classes, classes):
             share = shares[row, column]
             if share < 0.005:
@@ -87,12 +87,14 @@ class ConfusionFrames:
         return Image.fromarray(frame)
 
 
-def find_most_confused(counts: np.ndarray, class_names: list[str], most: int = 8) -> list[dict[str, str | int | float]]:
+def find_most_confused(
+    counts: np.ndarray, class_names: list[str], max_pairs: int = 8
+) -> list[dict[str, str | int | float]]:
     """Return the pairs of a true and a predicted class with the most images: true, predicted, pictures, share."""
     shares = normalise_rows(counts)
     wrong = [(int(counts[i, j]), i, j) for i, j in np.ndindex(counts.shape) if i != j and counts[i, j]]
     wrong.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
     return [
         {"true": class_names[i], "predicted": class_names[j], "pictures": count, "share": float(shares[i, j])}
-        for count, i, j in wrong[:most]
+        for count, i, j in wrong[:max_pairs]
     ]

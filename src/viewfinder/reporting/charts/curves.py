@@ -52,7 +52,7 @@ def draw_curves(metrics: pd.DataFrame, best_epoch: int, phases: Mapping[str, int
 
 
 def _has_room(names: Sequence[str], starts: Sequence[float], epochs: int) -> bool:
-    """Tell whether each name fits between the start and the end of its phase."""
+    """Return whether each name fits between the start and the end of its phase."""
     ends, scale = [*starts, epochs][1:], CHART_WIDTH / max(epochs - 1, 1)
     return all(
         LETTER_WIDTH * (len(name) + 1) <= scale * (end - start)

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from viewfinder.evaluation.settings import format_value, is_number
 from viewfinder.reporting.style import SOFT, shorten_label
 
-MOST_NUMBERED = 15
+MAX_NUMBERED = 15
 """Rows and columns up to which cells show their accuracy."""
 
 
@@ -72,7 +72,7 @@ def draw_heat_map(grid: pd.DataFrame, row_name: str, column_name: str) -> Figure
     axes.grid(which="minor", color="white", lw=2)
     axes.tick_params(which="both", length=0)
     figure.colorbar(image, label="validation accuracy, %")
-    if max(rows, columns) <= MOST_NUMBERED:
+    if max(rows, columns) <= MAX_NUMBERED:
         for row, column in zip(*np.nonzero(~np.isnan(percent)), strict=True):
             value = percent[row, column]
             colour = "white" if value > (floor + highest) / 2 else "#1d2430"

@@ -59,10 +59,10 @@ def format_captions(predictions: Predictions, class_names: list[str]) -> list[tu
 def resize_to_side(image: Tensor, side: int = SIDE) -> Image.Image:
     """Resize an image, (C, H, W) uint8, until its longer side has `side` pixels; enlarged pixels become squares."""
     height, width = image.shape[1:]
-    picture = to_pil_image(image)
+    pil_image = to_pil_image(image)
     scale = side / max(height, width)
     size = max(1, round(scale * width)), max(1, round(scale * height))
-    return picture.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX)
+    return pil_image.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from viewfinder.reporting.style import SOFT, SPLITS, shorten_label, style_axes
 
-MOST_SETTINGS = 30
+MAX_SETTINGS = 30
 
 
 def draw_points(summary: pd.DataFrame, rows: pd.DataFrame) -> Figure:
@@ -16,7 +16,7 @@ def draw_points(summary: pd.DataFrame, rows: pd.DataFrame) -> Figure:
         summary: a row for each setting, the best first, from `summarise_settings`.
         rows: a row for each setting and seed: setting, best_val, best_test, as shares.
     """
-    shown = summary.head(MOST_SETTINGS)
+    shown = summary.head(MAX_SETTINGS)
     figure = Figure(figsize=(9, 1.6 + 0.36 * len(shown)), layout="constrained")
     axes = figure.subplots()
     positions = np.arange(len(shown))
@@ -33,8 +33,8 @@ def draw_points(summary: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     axes.set_yticks(positions, [shorten_label(name, 48) for name in shown["setting"]], parse_math=False)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set(xlabel="accuracy at the best epoch, %: mean and standard deviation over seeds")
-    if len(summary) > MOST_SETTINGS:
-        axes.set_title(f"the best {MOST_SETTINGS} of {len(summary)} settings", fontsize=10, color=SOFT, loc="left")
+    if len(summary) > MAX_SETTINGS:
+        axes.set_title(f"the best {MAX_SETTINGS} of {len(summary)} settings", fontsize=10, color=SOFT, loc="left")
     axes.legend(frameon=False)
     style_axes(axes)
     return figure

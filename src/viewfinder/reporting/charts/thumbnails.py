@@ -8,16 +8,16 @@ from torch import Tensor
 
 from viewfinder.reporting.charts.images import resize_to_side
 
-SMALLEST, LARGEST = 32, 64
+MIN_SIDE, MAX_SIDE = 32, 64
 """Side of a thumbnail in pixels; smaller images are enlarged by a whole factor."""
-SHEET = 8192
+MAX_SHEET_SIDE = 8192
 """Side in pixels of the largest sheet that the projector accepts."""
 
 
 def compute_side(shape: tuple[int, ...], count: int) -> int:
     """Return the side in pixels at which thumbnails of `count` images, (C, H, W), fit on one sheet."""
     longer = max(shape[1:])
-    return min(longer * -(-SMALLEST // longer), LARGEST, SHEET // _count_columns(count))
+    return min(longer * -(-MIN_SIDE // longer), MAX_SIDE, MAX_SHEET_SIDE // _count_columns(count))
 
 
 def draw_thumbnail(image: Tensor, side: int) -> Image.Image:

@@ -21,7 +21,7 @@ from viewfinder.runs.atomic import replace_file, replace_text
 from viewfinder.runs.folder import RunFolder
 
 log = logging.getLogger("viewfinder")
-MOST_FEATURES = 128
+MAX_FEATURES = 128
 """Wider features are replaced by as many principal components, which keeps the files small."""
 HEADER = ("true", "predicted", "right or wrong", "picture")
 
@@ -35,7 +35,7 @@ def write_projector(
     *,
     names: np.ndarray,
     class_names: list[str],
-    most: int,
+    max_images: int,
     batch_size: int,
     device: torch.device,
     cached_features: SplitImages | None = None,
@@ -53,7 +53,7 @@ def write_projector(
         predictions: predictions of the first test images.
         names: names of the test images.
         class_names: class names in the order of the logits.
-        most: maximum number of images; 0 writes no files.
+        max_images: maximum number of images; 0 writes no files.
         batch_size: images per forward pass.
         device: device to evaluate on.
         cached_features: features of a frozen backbone for the test images.
@@ -65,10 +65,10 @@ def write_projector(
     for path in (run.projector, run.tensors, run.metadata, run.sprite):
         path.unlink(missing_ok=True)
     count = len(predictions.labels)
-    most = min(most, count)
-    if not most:
+    shown_count = min(max_images, count)
+    if not shown_count:
         return
-    positions = torch.arange(most) * count // most
+    positions = torch.arange(shown_count) * count // shown_count
     try:
         head = find_head(network)
         if not head:
@@ -78,9 +78,9 @@ def write_projector(
             show_progress,
         )  # fmt: skip
         title = f"input of {head}"
-        if features.shape[1] > MOST_FEATURES:
+        if features.shape[1] > MAX_FEATURES:
             title += f", PCA of {features.shape[1]:,}"
-            features = compute_principal_components(features, MOST_FEATURES)
+            features = compute_principal_components(features, MAX_FEATURES)
     except Exception as error:  # a network may fail in any way, but the run has its scores
         log.info(f"projector not written: {printable(' '.join(str(error).split())[:300])}")
         return
@@ -158,10 +158,10 @@ def read_features(
     return joined, thumbnails
 
 
-def compute_principal_components(features: Tensor, most: int) -> Tensor:
-    """Project features, (n, D), onto at most `most` principal components, sorted by singular value."""
+def compute_principal_components(features: Tensor, max_components: int) -> Tensor:
+    """Project features, (n, D), onto at most `max_components` principal components, sorted by singular value."""
     left, values, _ = torch.linalg.svd(features - features.mean(0), full_matrices=False)
-    return (left * values)[:, :most]
+    return (left * values)[:, :max_components]
 
 
 def format_metadata(names: Sequence[str] | np.ndarray, predictions: Predictions, class_names: list[str]) -> str:

@@ -31,8 +31,8 @@ COUNT = 96
 """Number of images in each round of the pass."""
 
 
-def measure_pass(words: list[str], rounds: int) -> None:
-    parts = build_components(compose_config([*words, f"data.limit={COUNT}"]))
+def measure_pass(overrides: list[str], rounds: int) -> None:
+    parts = build_components(compose_config([*overrides, f"data.limit={COUNT}"]))
     network: Any = parts.classifier.network
     ours = FeatureExtractor(network, parts.data.images["train"].gather(torch.arange(1))[0], torch.device("cpu"))
     theirs = torchvision.models.resnet50(weights=None)
@@ -52,9 +52,12 @@ def measure_pass(words: list[str], rounds: int) -> None:
     features = run_plain_loop()
     largest = ((run_viewfinder() - features).abs().max() / features.abs().max()).item()
     rates = [(COUNT / measure_seconds(run_plain_loop), COUNT / measure_seconds(run_viewfinder)) for _ in range(rounds)]
-    plain, kept = (statistics.median(column) for column in zip(*rates, strict=True))
-    gain = statistics.median(two / one for one, two in rates)
-    print(f"the pass: {kept:.1f} images/s, plain loop {plain:.1f}: {gain:.2f} times; {largest:.1e} apart", flush=True)
+    plain_rate, ours_rate = (statistics.median(column) for column in zip(*rates, strict=True))
+    gain = statistics.median(ours_rate / plain_rate for plain_rate, ours_rate in rates)
+    print(
+        f"the pass: {ours_rate:.1f} images/s, plain loop {plain_rate:.1f}: {gain:.2f} times; {largest:.1e} apart",
+        flush=True,
+    )
 
 
 def measure_seconds(work: Callable[[], Any]) -> float:
@@ -63,21 +66,21 @@ def measure_seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def measure_run(words: list[str], folder: Path) -> Path:
+def measure_run(overrides: list[str], folder: Path) -> Path:
     """Run an experiment in its own process and print its time and peak memory."""
     script = "import sys; from viewfinder.cli.train import main; main()"
     started = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-c", script, *words, f"run_dir={folder}"], stdout=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, "-c", script, *overrides, f"run_dir={folder}"], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)
-    took = time.perf_counter() - started
+    seconds = time.perf_counter() - started
     assert status == 0
     facts = read_json(folder / "run.json")
     features, epoch = facts["features"], statistics.median(facts["epoch_seconds"])
-    passed = ""
+    comparison = ""
     if features and features["computed"]:
-        passed = f"{took / features['seconds']:.3f} times the pass of {features['seconds']:.1f} s, "
+        comparison = f"{seconds / features['seconds']:.3f} times the pass of {features['seconds']:.1f} s, "
     peak = usage.ru_maxrss / 2**20
-    print(f"{folder.name}: {took:.1f} s, {passed}an epoch {epoch:.2f} s, peak {peak:.2f} GiB", flush=True)
+    print(f"{folder.name}: {seconds:.1f} s, {comparison}an epoch {epoch:.2f} s, peak {peak:.2f} GiB", flush=True)
     return folder
 
 
@@ -90,13 +93,13 @@ def main() -> None:
     args = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="features-"))
     os.environ["XDG_CACHE_HOME"] = str(root / "cache")
-    words = ["model=resnet50", "data=image_folder", f"data.root={args.pictures}", "trainer=cpu"]
-    words += ["trainer.precision=32-true", f"model.weights={args.weights or 'null'}"]
+    overrides = ["model=resnet50", "data=image_folder", f"data.root={args.pictures}", "trainer=cpu"]
+    overrides += ["trainer.precision=32-true", f"model.weights={args.weights or 'null'}"]
     if args.rounds:
-        measure_pass(words, args.rounds)
+        measure_pass(overrides, args.rounds)
     long, short = (f"trainer.max_epochs={count}" for count in (args.epochs, min(args.epochs, 3)))
-    runs = [measure_run([*words, long], root / name) for name in ("computed", "found")]
-    runs.append(measure_run([*words, short, "model.cache_features=false"], root / "plain"))
+    runs = [measure_run([*overrides, long], root / name) for name in ("computed", "found")]
+    runs.append(measure_run([*overrides, short, "model.cache_features=false"], root / "plain"))
     losses = [pd.read_csv(run / "metrics.csv")["val/loss"] for run in runs]
     print(f"val/loss differs from the plain run's by up to {(losses[0] - losses[2]).abs().max():.1e}; {root}")
 

@@ -55,25 +55,25 @@ def run(pictures: Path, *runs: list[str]) -> list[dict[str, Any]]:
         A dictionary for each: "seconds" of the second of three epochs, peak "memory" in MiB, and "size" of the images
         in MiB.
     """
-    found = []
+    results = []
     with tempfile.TemporaryDirectory() as folder:
-        started = []
-        for number, typed in enumerate(runs):
+        processes = []
+        for number, overrides in enumerate(runs):
             fixed = ["data=image_folder", f"data.root={pictures}", "trainer=cpu", "trainer.max_epochs=3"]
-            words = [sys.executable, "-c", COMMAND, *fixed, f"run_dir={folder}/{number}", *typed]
+            command = [sys.executable, "-c", COMMAND, *fixed, f"run_dir={folder}/{number}", *overrides]
             with (Path(folder) / f"{number}.log").open("w") as log:
-                started.append(subprocess.Popen(words, stdout=log, stderr=log))
-        for number, process in enumerate(started):
+                processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+        for number, process in enumerate(processes):
             status, output = process.wait(), (Path(folder) / f"{number}.log").read_text()
             if status:
-                for other in started:
+                for other in processes:
                     other.kill()
                 raise SystemExit(output)
             facts, data = (json.loads((Path(folder) / f"{number}/{name}.json").read_text()) for name in ("run", "data"))
             height, width = data["picture_size"]
             size = sum(data["split_sizes"].values()) * data["channels"] * height * width / 2**20
-            found.append({"seconds": facts["epoch_seconds"][1], "memory": int(output.split()[-1]), "size": size})
-    return found
+            results.append({"seconds": facts["epoch_seconds"][1], "memory": int(output.split()[-1]), "size": size})
+    return results
 
 
 def measure_growth(pictures: Path, rounds: int) -> None:
@@ -82,14 +82,16 @@ def measure_growth(pictures: Path, rounds: int) -> None:
     whole: list[float] = []
     size = 0.0
     for _ in range(rounds):
-        (one,) = run(pictures, ["model=simple_cnn", "data.limit=1_000"])
-        few.append(one["memory"] - one["size"])
+        (result,) = run(pictures, ["model=simple_cnn", "data.limit=1_000"])
+        few.append(result["memory"] - result["size"])
         for fraction, batch in seconds:
-            (one,) = run(pictures, ["model=simple_cnn", f"data.train_fraction={fraction}", f"data.batch_size={batch}"])
-            seconds[fraction, batch].append(one["seconds"])
+            (result,) = run(
+                pictures, ["model=simple_cnn", f"data.train_fraction={fraction}", f"data.batch_size={batch}"]
+            )
+            seconds[fraction, batch].append(result["seconds"])
             if (fraction, batch) == (FRACTIONS[-1], BATCHES[0]):
-                whole.append(one["memory"])
-                size = one["size"]
+                whole.append(result["memory"])
+                size = result["size"]
     print("seconds an epoch  " + "".join(f"{f'batch {batch}':>12}" for batch in BATCHES))
     for fraction in FRACTIONS:
         cells = "".join(f"{statistics.median(seconds[fraction, batch]):12.2f}" for batch in BATCHES)
@@ -110,13 +112,13 @@ def measure_sharing(pictures: Path, rounds: int, network: str, fraction: float) 
     epochs: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, (count, threads) in ways.items():
-            typed = [f"model={network}", f"data.train_fraction={fraction}", f"trainer.threads={threads}"]
-            found = run(pictures, *[[*typed, f"seed={seed}"] for seed in range(count)])
-            epochs[way].append(3600 * sum(1 / each["seconds"] for each in found))
+            overrides = [f"model={network}", f"data.train_fraction={fraction}", f"trainer.threads={threads}"]
+            results = run(pictures, *[[*overrides, f"seed={seed}"] for seed in range(count)])
+            epochs[way].append(3600 * sum(1 / result["seconds"] for result in results))
     first = epochs["one run, a thread a core"]
-    for way, each in epochs.items():
-        times = statistics.median(mine / other for mine, other in zip(each, first, strict=True))
-        print(f"{network}: {way:28} {statistics.median(each):7.0f} epochs an hour, {times:.2f} times the first")
+    for way, rates in epochs.items():
+        times = statistics.median(mine / other for mine, other in zip(rates, first, strict=True))
+        print(f"{network}: {way:28} {statistics.median(rates):7.0f} epochs an hour, {times:.2f} times the first")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--limit", type=int, help="maximal number of training images")
+    parser.add_argument("--limit", type=int, help="maximum number of training images")
     parser.add_argument("--device", choices=PART, default="cpu")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     parser.add_argument("--one", nargs=2, metavar=("WAY", "NETWORK"), help=argparse.SUPPRESS)
@@ -76,48 +76,48 @@ def race(network: str, arrays: Path, args: argparse.Namespace) -> dict[str, Any]
 
     def run(way: str, setting: list[int] | None = None) -> dict[str, Any]:
         if ways.DEVICE != "cpu":
-            found = measure(way, network, arrays, count, setting)
+            result = measure(way, network, arrays, count, setting)
         else:
-            typed = [sys.executable, __file__, str(arrays), "--one", way, network, "--limit", str(count)]
-            typed += ["--setting", *map(str, setting)] if setting else []
-            done = subprocess.run(typed, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise SystemExit(done.stderr)
-            found = json.loads(done.stdout.splitlines()[-1])
-        return found | {"seconds": found["seconds"] * WHOLE / count}
+            command = [sys.executable, __file__, str(arrays), "--one", way, network, "--limit", str(count)]
+            command += ["--setting", *map(str, setting)] if setting else []
+            completed = subprocess.run(command, capture_output=True, text=True, check=False)
+            if completed.returncode:
+                raise SystemExit(completed.stderr)
+            result = json.loads(completed.stdout.splitlines()[-1])
+        return result | {"seconds": result["seconds"] * WHOLE / count}
 
     cores = os.cpu_count() or 1
     best = run("settings")["best"] if set(args.ways) & {"tutorial+", "lightning"} else None
     settings: dict[str, Any] = {"tutorial": [cores, cores], "tutorial+": best, "lightning": best}
-    found: dict[str, Any] = {way: {"seconds": [], "gflops": [], "setting": settings.get(way)} for way in args.ways}
+    results: dict[str, Any] = {way: {"seconds": [], "gflops": [], "setting": settings.get(way)} for way in args.ways}
     for number in range(args.rounds):
         # After the first round this process is warm, and one epoch is enough.
         ways.EPOCHS = 1 if ways.DEVICE != "cpu" and number else 2
         for way in args.ways:
-            one, known = run(way, settings.get(way)), found[way]
-            known["seconds"].append(one.pop("seconds"))
-            known["gflops"].append(one.pop("gflops"))
-            found[way] = one | known | {"memory": max(one["memory"], known.get("memory", 0))}
-            print(f"{network} round {number + 1}: {way} {known['seconds'][-1]:.2f} s", file=sys.stderr, flush=True)
+            latest, result = run(way, settings.get(way)), results[way]
+            result["seconds"].append(latest.pop("seconds"))
+            result["gflops"].append(latest.pop("gflops"))
+            results[way] = latest | result | {"memory": max(latest["memory"], result.get("memory", 0))}
+            print(f"{network} round {number + 1}: {way} {result['seconds'][-1]:.2f} s", file=sys.stderr, flush=True)
     if ways.DEVICE != "cpu":
-        for way, each in found.items():
+        for way, result in results.items():
             few = min(count, 8_000)
-            each["busy"] = busy_seconds(way, network, arrays, few, settings.get(way)) * WHOLE / few
-    return found
+            result["busy"] = busy_seconds(way, network, arrays, few, settings.get(way)) * WHOLE / few
+    return results
 
 
 def busy_seconds(way: str, network: str, arrays: Path, count: int, setting: list[int] | None) -> float:
     """Return the time of all GPU kernels in one epoch: the difference between two epochs and one."""
     import torch
 
-    taken = []
+    kernel_times = []
     for epochs in (1, 2):
         ways.EPOCHS = epochs
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
             measure(way, network, arrays, count, setting)
         events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
-        taken.append(sum(each.duration_ns() for each in events if str(each.device_type()).endswith("CUDA")))
-    return (taken[1] - taken[0]) / 1e9
+        kernel_times.append(sum(event.duration_ns() for event in events if str(event.device_type()).endswith("CUDA")))
+    return (kernel_times[1] - kernel_times[0]) / 1e9
 
 
 def decode_images(pictures: Path) -> Path:
@@ -129,7 +129,7 @@ def decode_images(pictures: Path) -> Path:
 
     folder = ImageFolder(str(pictures / "train"))
     out = Path(tempfile.mkdtemp(prefix="viewfinder-bench-"))
-    np.save(out / "train.npy", np.stack([np.asarray(picture.convert("RGB")) for picture, _ in folder]))
+    np.save(out / "train.npy", np.stack([np.asarray(image.convert("RGB")) for image, _ in folder]))
     np.save(out / "labels.npy", np.array(folder.targets))
     return out
 
@@ -152,14 +152,14 @@ def print_table(results: dict[str, Any]) -> None:
         turns = zip(ours["seconds"], ours["gflops"], strict=True)
         share = statistics.median(ours["flops"] / 1e9 / seconds / gflops for seconds, gflops in turns)
         print(f"{network}, {ours['device']}, {ours['precision']}: {share:.0%} of the float32 matrix-multiply rate")
-        for way, found in by_way.items():
-            times = [theirs / own for theirs, own in zip(found["seconds"], ours["seconds"], strict=True)]
-            setting = "{} workers, {} threads; ".format(*found["setting"]) if found["setting"] else ""
-            busy = f"GPU busy {found['busy'] / statistics.median(found['seconds']):.0%}; " if "busy" in found else ""
+        for way, result in by_way.items():
+            times = [theirs / own for theirs, own in zip(result["seconds"], ours["seconds"], strict=True)]
+            setting = "{} workers, {} threads; ".format(*result["setting"]) if result["setting"] else ""
+            busy = f"GPU busy {result['busy'] / statistics.median(result['seconds']):.0%}; " if "busy" in result else ""
             print(
                 f"  {way:11} {statistics.median(times):5.3f} times viewfinder's time (medians of turns); "
                 f"{busy}{setting}"
-                f"accuracy after {ways.EPOCHS} epochs {found['accuracy']:.3f}; {found['memory']} MB at most"
+                f"accuracy after {ways.EPOCHS} epochs {result['accuracy']:.3f}; {result['memory']} MB at most"
             )
 
 
@@ -175,15 +175,15 @@ def draw_chart(results: dict[str, Any], path: Path) -> None:
     rows = -(-len(results) // columns)
     figure = Figure(figsize=(9, 0.7 + 1.75 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, each in itertools.zip_longest(panels, results.items()):
-        if each is None:
+    for axes, item in itertools.zip_longest(panels, results.items()):
+        if item is None:
             axes.remove()
             continue
-        network, by_way = each
+        network, by_way = item
         names = list(by_way)[::-1]
         seconds = [statistics.median(by_way[name]["seconds"]) for name in names]
         bars = axes.barh(names, seconds, color=["#1f77b4" if name == "viewfinder" else "#bbbbbb" for name in names])
-        axes.bar_label(bars, [f"{each:.1f} s" if each < 100 else f"{each:.0f} s" for each in seconds], padding=3)
+        axes.bar_label(bars, [f"{value:.1f} s" if value < 100 else f"{value:.0f} s" for value in seconds], padding=3)
         axes.set_title(network)
         axes.set_xlim(0, max(seconds) * 1.25)
         axes.spines[["top", "right"]].set_visible(False)

@@ -41,20 +41,22 @@ def main() -> None:
         }
         seconds: dict[str, list[float]] = {name: [] for name in commands}
         for number in range(ROUNDS + 1):
-            for name, words in commands.items():
+            for name, arguments in commands.items():
                 started = time.perf_counter()
-                typed = [sys.executable, *map(str, words)]
+                command = [sys.executable, *map(str, arguments)]
                 environment = {**os.environ, "XDG_CACHE_HOME": folder}
-                done = subprocess.run(typed, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-                assert done.returncode == (2 if "misspelt" in name else 0), done.stderr
+                completed = subprocess.run(
+                    command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+                )
+                assert completed.returncode == (2 if "misspelt" in name else 0), completed.stderr
                 if number:  # the first round fills the file caches
                     seconds[name].append(time.perf_counter() - started)
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
     for name, median in medians.items():
         print(f"{name:26} {median:6.2f} s")
     for name in ("--help", "a misspelt override", "the first step"):
-        beside = "import pytorch_lightning" if name == "the first step" else "import hydra"
-        print(f"{name}: {medians[name] / medians[beside]:.2f} times {beside}")
+        reference = "import pytorch_lightning" if name == "the first step" else "import hydra"
+        print(f"{name}: {medians[name] / medians[reference]:.2f} times {reference}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Training speed and memory with a folder of images that is streamed rather than kept in memory.
+"""Training speed and memory with a folder of images that is streamed rather than stored in memory.
 
     python bench/stream.py --pictures 100000
 
@@ -40,7 +40,7 @@ def count_decoded(paths: list[Path]) -> int:
     from viewfinder.data.decode import decode_images
 
     torch.set_num_threads(1)
-    return sum(isinstance(found, torch.Tensor) for found in decode_images(paths, 3, (32, 32)))
+    return sum(isinstance(image, torch.Tensor) for image in decode_images(paths, 3, (32, 32)))
 
 
 def measure_decoding(paths: list[Path], cores: int) -> float:
@@ -48,7 +48,7 @@ def measure_decoding(paths: list[Path], cores: int) -> float:
     with ProcessPoolExecutor(cores) as pool:
         list(pool.map(count_decoded, [paths[:64]] * cores))  # starts the processes and their imports
         started = time.perf_counter()
-        list(pool.map(count_decoded, [paths[at : at + 500] for at in range(0, len(paths), 500)]))
+        list(pool.map(count_decoded, [paths[start : start + 500] for start in range(0, len(paths), 500)]))
         return len(paths) / (time.perf_counter() - started)
 
 
@@ -90,8 +90,8 @@ def train(root: Path, epochs: int) -> tuple[list[float], list[float]]:
     sampler.stopped.set()
     memory = []
     for number in range(epochs):
-        until = ended - sum(seconds[number + 1 :])
-        inside = [megabytes for at, megabytes in sampler.samples if until - seconds[number] <= at <= until]
+        end = ended - sum(seconds[number + 1 :])
+        inside = [megabytes for time_point, megabytes in sampler.samples if end - seconds[number] <= time_point <= end]
         memory.append(max(inside, default=0.0))
     return seconds, memory
 
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def format_memory(memory: list[float]) -> str:
-    return ", ".join(f"{each:.0f}" for each in memory) + " MB"
+    return ", ".join(f"{megabytes:.0f}" for megabytes in memory) + " MB"
 
 
 if __name__ == "__main__":

@@ -92,9 +92,9 @@ def main() -> None:
 def run_sweep(folder: Path, line: list[str], more: list[str]) -> list[RunFolder]:
     """Start or continue a sweep and return its runs."""
     place = [f"output_dir={folder.parent}", f"sweep.name={folder.name}"]
-    words = [sys.executable, str(ROOT / "train.py"), "-m", *place, *ALIKE, *line, *more]
-    print(f"\n{' '.join(words)}", flush=True)
-    if code := subprocess.run(words, check=False).returncode:
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *place, *ALIKE, *line, *more]
+    print(f"\n{' '.join(command)}", flush=True)
+    if code := subprocess.run(command, check=False).returncode:
         raise SystemExit(code)
     return find_runs(folder)
 
@@ -112,7 +112,7 @@ def read_scores(runs: Mapping[str, list[RunFolder]]) -> pd.DataFrame:
 
 def print_table(summary: pd.DataFrame) -> None:
     """Print test accuracy at the best epoch in percent, mean and standard deviation over the seeds, as Markdown."""
-    found = {
+    cells = {
         (row["way"], row["size"]): format_spread(row["best_test_mean"], row["best_test_std"])
         for row in summary.to_dict("records")
     }
@@ -120,7 +120,7 @@ def print_table(summary: pd.DataFrame) -> None:
     print("\n| test accuracy, best epoch | " + " | ".join(f"{size} images a class" for size in sizes) + " |")
     print("|---" * (len(sizes) + 1) + "|")
     for way in ways:
-        print(f"| {LOOK[way][0]} | " + " | ".join(found.get((way, size), "") for size in sizes) + " |")
+        print(f"| {LOOK[way][0]} | " + " | ".join(cells.get((way, size), "") for size in sizes) + " |")
 
 
 def draw(table: pd.DataFrame, summary: pd.DataFrame) -> Figure:

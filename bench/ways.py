@@ -29,8 +29,8 @@ def measure(way: str, network: str, arrays: Path, limit: int, setting: list[int]
 
         configure_threads()
     before = matmul_rate()
-    found = ways[way](network, arrays, limit, setting)
-    return {**found, "memory": peak_memory(), "gflops": (before + matmul_rate()) / 2}
+    result = ways[way](network, arrays, limit, setting)
+    return {**result, "memory": peak_memory(), "gflops": (before + matmul_rate()) / 2}
 
 
 def peak_memory() -> int:
@@ -115,7 +115,7 @@ def tutorial_loaders(name: str, arrays: Path, limit: int, workers: int) -> tuple
     )
 
 
-def tutorial(name: str, arrays: Path, limit: int, setting: list[int], most: int | None = None) -> dict[str, Any]:
+def tutorial(name: str, arrays: Path, limit: int, setting: list[int], max_steps: int | None = None) -> dict[str, Any]:
     import torch
 
     workers, threads = setting
@@ -129,22 +129,22 @@ def tutorial(name: str, arrays: Path, limit: int, setting: list[int], most: int 
         started = time.perf_counter()
         network.train()
         total = 0.0
-        for number, (pictures, labels) in enumerate(train):
-            pictures, labels = pictures.to(DEVICE), labels.to(DEVICE)
+        for number, (images, labels) in enumerate(train):
+            images, labels = images.to(DEVICE), labels.to(DEVICE)
             optimizer.zero_grad()
-            logits = network(pictures)
+            logits = network(images)
             loss = loss_function(logits, labels)
             loss.backward()
             optimizer.step()
             total += loss.item()
-            if number == most:
+            if number == max_steps:
                 return {"seconds": time.perf_counter() - started}
         network.eval()
         right = 0
         with torch.no_grad():
-            for pictures, labels in val:
-                pictures, labels = pictures.to(DEVICE), labels.to(DEVICE)
-                logits = network(pictures)
+            for images, labels in val:
+                images, labels = images.to(DEVICE), labels.to(DEVICE)
+                logits = network(images)
                 total += loss_function(logits, labels).item()
                 right += (logits.argmax(1) == labels).sum().item()
     return {"seconds": time.perf_counter() - started, "accuracy": right / len(val.dataset)}
@@ -154,11 +154,14 @@ def find_setting(name: str, arrays: Path, limit: int, setting: None) -> dict[str
     """Find the fastest (workers, threads) for the tutorial's way by a few steps of each, twice."""
     cores = os.cpu_count() or 1
     options = [[workers, threads] for workers in (0, 1, cores) for threads in (1, cores)]
-    most = {"resnet50": 3, "custom_cnn": 40}.get(name, 150)
+    max_steps = {"resnet50": 3, "custom_cnn": 40}.get(name, 150)
     if DEVICE != "cpu":  # otherwise starting the workers would take most of the time
-        options, most = [[workers, cores] for workers in (0, 4, cores)], {"resnet50": 50}.get(name, 1_000)
-    seconds = {str(each): [tutorial(name, arrays, limit, each, most)["seconds"] for _ in range(2)] for each in options}
-    return {"best": min(options, key=lambda each: min(seconds[str(each)])), "tried": seconds, "seconds": 0.0}
+        options, max_steps = [[workers, cores] for workers in (0, 4, cores)], {"resnet50": 50}.get(name, 1_000)
+    seconds = {
+        str(option): [tutorial(name, arrays, limit, option, max_steps)["seconds"] for _ in range(2)]
+        for option in options
+    }
+    return {"best": min(options, key=lambda option: min(seconds[str(option)])), "tried": seconds, "seconds": 0.0}
 
 
 def lightning(name: str, arrays: Path, limit: int, setting: list[int]) -> dict[str, Any]:
@@ -180,8 +183,8 @@ def lightning(name: str, arrays: Path, limit: int, setting: list[int]) -> dict[s
             })  # fmt: skip
 
         def training_step(self, batch: Any, batch_idx: int) -> Any:
-            pictures, labels = batch
-            logits = self.network(pictures)
+            images, labels = batch
+            logits = self.network(images)
             loss = torch.nn.functional.cross_entropy(logits, labels)
             self.train_accuracy(logits, labels)
             self.log("train_loss", loss, prog_bar=True)
@@ -189,8 +192,8 @@ def lightning(name: str, arrays: Path, limit: int, setting: list[int]) -> dict[s
             return loss
 
         def validation_step(self, batch: Any, batch_idx: int) -> None:
-            pictures, labels = batch
-            logits = self.network(pictures)
+            images, labels = batch
+            logits = self.network(images)
             self.log("val_loss", torch.nn.functional.cross_entropy(logits, labels), prog_bar=True)
             for metric, value in self.val_metrics.items():
                 value(logits, labels)

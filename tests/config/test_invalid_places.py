@@ -96,7 +96,7 @@ def test_an_unusable_data_folder_is_rejected_with_the_reason(
 
 def test_an_existing_run_folder_is_rejected(working_folder: Path, cats_and_dogs: Path) -> None:
     (working_folder / "existing").mkdir()
-    assert "exists already" in str(expect_error(*FOLDER, f"data.root={cats_and_dogs}", "run_dir=existing"))
+    assert "already exists" in str(expect_error(*FOLDER, f"data.root={cats_and_dogs}", "run_dir=existing"))
 
 
 def test_an_output_folder_that_cannot_be_written_is_rejected(working_folder: Path, cats_and_dogs: Path) -> None:

@@ -336,6 +336,6 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
 
 def test_a_run_folder_is_never_overwritten(finished: RunFolder, train: Train) -> None:
     before = {path.name: path.read_bytes() for path in finished.path.iterdir()}
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         train(finished.path)
     assert {path.name: path.read_bytes() for path in finished.path.iterdir()} == before

@@ -27,7 +27,7 @@ def replace_file(path: Path, is_writer: bool = True) -> Iterator[Path]:
         path: file to replace.
         is_writer: False in all but one of several processes that save together.
     """
-    # Without the suffix, by which other programs, such as TensorBoard, would read the unfinished file.
+    # Without the suffix, from which other programs, such as TensorBoard, would recognise the unfinished file.
     temporary = path.with_name(f".{path.name.partition('.')[0]}.{os.getpid()}")
     if not is_writer:
         yield temporary
@@ -53,7 +53,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace a file with text as UTF-8; surrogates stand for bytes that are not."""
+    """Replace a file with text as UTF-8; surrogates stand for other bytes."""
     with replace_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 

@@ -33,7 +33,7 @@ class CheckpointIO(TorchCheckpointIO):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            if hasattr(os, "posix_fadvise"):  # or it would be read back from memory
+            if hasattr(os, "posix_fadvise"):  # otherwise it would be read back from memory
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             file.seek(0)
             if any(file.read(BLOCK) != content[start : start + BLOCK] for start in range(0, len(content), BLOCK)):
@@ -137,7 +137,7 @@ def read_tensors(path: Path) -> Any:
         ValueError: if it is not a file of torch.save.
         OSError: if it is missing, or cannot be opened.
     """
-    if not path.is_file():  # opening a pipe, say, might never end
+    if not path.is_file():  # opening a pipe, for example, might never end
         raise FileNotFoundError("it is missing, or not a file")
     with path.open("rb") as file:
         first = file.read(4)
@@ -160,13 +160,13 @@ def read_tensors(path: Path) -> Any:
             raise DamagedError("it is cut off") from error
         if not is_from_torch:
             raise ValueError("it is not a file of torch.save") from error
-        if named := re.search(r"GLOBAL (\S+)", str(error)):
-            raise CodeError(f"it contains a {named[1]}; only tensors are read from a file") from error
+        if match := re.search(r"GLOBAL (\S+)", str(error)):
+            raise CodeError(f"it contains a {match[1]}; only tensors are read from a file") from error
         raise DamagedError("it is cut off or damaged") from error
 
 
 def find_newest_checkpoint(candidates: tuple[Path, ...]) -> CheckpointInfo | None:
-    """Return the valid checkpoint from latest in training; None if there are no files.
+    """Return the valid checkpoint with the most training; None if there are no files.
 
     Raises:
         UserError: if there are files, and all are damaged.
@@ -181,7 +181,7 @@ def find_newest_checkpoint(candidates: tuple[Path, ...]) -> CheckpointInfo | Non
             except UserError as error:
                 damaged += error.problems
     if damaged and not valid:
-        raise UserError("the checkpoints: none can be read", damaged)
+        raise UserError("the checkpoints", damaged, headline="none of the checkpoints can be read")
     return max(valid, key=lambda info: (info.loop["epoch"], info.loop["batches"]), default=None)
 
 

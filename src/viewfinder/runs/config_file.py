@@ -1,4 +1,4 @@
-"""Reading of a run's config.yaml, whoever wrote it."""
+"""Reading and validation of a run's config.yaml, which may be from an untrusted folder."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -21,12 +21,12 @@ from viewfinder.runs.provenance import (
 
 
 def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides: Sequence[str] = ()) -> RunFolder:
-    """Create and lock a run folder with config.yaml and run.json; a helper process returns that of the first.
+    """Create and lock a run folder with config.yaml and run.json; a helper process returns the main process's.
 
     Args:
         settings: resolved configuration as plain values.
         path: the folder; by default `run_dir` of the settings, or a dated folder in `output_dir`/`name`.
-        overrides: overrides that gave the settings, for run.json.
+        overrides: overrides from which the settings were composed, for run.json.
 
     Raises:
         UserError: if the folder exists, or cannot be created.
@@ -57,17 +57,17 @@ def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides:
     except OSError as error:
         run.lock.release()
         run.clear()
-        raise make_write_error(run.path, error, "type the same line again.") from error
+        raise make_write_error(run.path, error, "run the same command again.") from error
     return run
 
 
 def write_failure(path: Path, settings: Mapping[str, Any], overrides: Sequence[str], reason: str) -> None:
-    """Record why a job failed in its folder, unless its run has recorded an end itself.
+    """Record why a job failed in its folder, unless its run has already recorded how it ended.
 
     Args:
         path: folder of the job, which is created if it is missing.
         settings: resolved configuration as plain values.
-        overrides: overrides that gave the settings.
+        overrides: overrides from which the settings were composed.
         reason: the failure, on one line.
     """
     run = RunFolder(path)

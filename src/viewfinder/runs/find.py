@@ -10,15 +10,15 @@ from viewfinder.runs.naming import RUN_FILE, SWEEP_FILE
 
 
 def find_runs(path: Path) -> list[RunFolder]:
-    """Return the run folders at or below a path, sorted by name, without jobs that have left their sweep.
+    """Return the run folders at or below a path, sorted by name, without jobs that were removed from their sweep.
 
     Raises:
         UserError: if there are none.
     """
-    left = {run for file in Path(path).rglob(SWEEP_FILE) for run in _list_left_jobs(file)}
-    runs = [RunFolder(file.parent) for file in Path(path).rglob(RUN_FILE) if file.parent not in left]
+    removed = {run for file in Path(path).rglob(SWEEP_FILE) for run in _list_removed_jobs(file)}
+    runs = [RunFolder(file.parent) for file in Path(path).rglob(RUN_FILE) if file.parent not in removed]
     if not runs:
-        remedy = "Pass a run folder, a sweep folder, or a folder above some, such as outputs/."
+        remedy = "Pass a run folder, a sweep folder, or a folder that contains some, such as outputs/."
         rule = "contains no run" if Path(path).exists() else "does not exist"
         raise UserError("the run folder", [Problem("RUN", rule, str(path), remedy)])
     return sorted(runs, key=lambda run: [(len(part), part) for part in run.path.parts])
@@ -29,8 +29,8 @@ def find_latest(runs: Sequence[RunFolder]) -> RunFolder:
     return max(runs, key=lambda run: run.run.stat().st_mtime)
 
 
-def _list_left_jobs(sweep: Path) -> list[Path]:
-    """Return the folders of jobs that have left the sweep of a sweep.json; none if the file is invalid."""
+def _list_removed_jobs(sweep: Path) -> list[Path]:
+    """Return the folders of jobs that were removed from the sweep of a sweep.json; [] if the file is invalid."""
     from viewfinder.runs.read import read_validated_json
     from viewfinder.runs.schemas import Sweep
 

@@ -37,7 +37,7 @@ class RunFolder:
         self.metrics, self.predictions = self.path / "metrics.csv", self.path / "predictions.csv"
         self.best, self.last = self.path / "best.ckpt", self.path / "last.ckpt"
         self.previous = self.path / "previous.ckpt"
-        """the last.ckpt before the present one, until the run has finished"""
+        """checkpoint before last.ckpt, until the run has finished"""
         self.curves, self.confusion = self.path / "curves.png", self.path / "confusion.png"
         self.mistakes = self.path / "mistakes.png"
         self.projector = self.path / "projector_config.pbtxt"
@@ -55,10 +55,12 @@ class RunFolder:
         """
         folder = cls(path)
         if not (folder.config.is_file() and folder.run.is_file()):
-            rule = f"is not a run folder: it has no config.yaml and {RUN_FILE}"
+            rule = f"is not a run folder: config.yaml or {RUN_FILE} is missing"
             remedy = "A run folder looks like outputs/simple_cnn/2026-01-31_12-00-00."
             if (path / SWEEP_FILE).is_file():
-                remedy = f"It is a sweep; its jobs are runs, such as {path / '0'}. Type its line again to continue it."
+                remedy = (
+                    f"It is a sweep; its jobs are runs, such as {path / '0'}. Run its command again to continue it."
+                )
             raise UserError("the run folder", [Problem("RUN", rule, str(path), remedy)])
         return folder
 
@@ -82,7 +84,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Let no other process write to the folder within this block, and remove the files it left unfinished.
+        """Lock the folder within this block, and remove unfinished files of an earlier process.
 
         Raises:
             UserError: if another process writes to the folder, or it cannot be written.
@@ -119,7 +121,7 @@ class RunFolder:
         removable = ("error", "ended")
         write_json(self.run, {key: value for key, value in facts.items() if value is not None or key not in removable})
 
-    # A file may come from anyone: reading raises UserError if it is invalid. Imported late, since pandas is slow.
+    # Files may be untrusted: reading raises UserError if they are invalid. Imports are late because pandas is slow.
 
     def read_settings(self) -> dict[str, Any]:
         """Read config.yaml as plain values."""
@@ -173,7 +175,7 @@ class RunFolder:
 
 
 def _describe_end(error: BaseException | None) -> dict[str, str | None]:
-    """Return `status` and `error` of a run that ended with an error, or without."""
+    """Return `status` and `error` of a run, given the exception that ended it, if any."""
     if error is None:
         return {"status": "finished", "error": None}
     if isinstance(error, Pruned):

@@ -14,7 +14,7 @@ PATIENCE = 10.0
 
 
 class RunLock:
-    """Lock file of a run folder; while it is held, helper processes find the folder's path.
+    """Lock file of a run folder; while it is locked, helper processes inherit the folder's path.
 
     Args:
         folder: path of the run folder.
@@ -62,7 +62,7 @@ class RunLock:
             raise UserError("the run folder", [problem]) from error
 
     def release(self) -> None:
-        """Release the lock if it is held; processes started later no longer find the folder's path."""
+        """Release the lock if it is held; processes started later no longer inherit the folder's path."""
         if self.file_lock.is_locked:
             self.file_lock.release()
             os.environ.pop(RUN_VARIABLE, None)
@@ -77,7 +77,7 @@ class RunLock:
 
 
 def refuse_links(folder: Path) -> None:
-    """Raise UserError if a folder contains links: those in someone else's folder may lead to any of the user's files.
+    """Raise UserError if a folder contains links: in an untrusted folder they may lead to any of the user's files.
 
     Args:
         folder: run folder or sweep folder.

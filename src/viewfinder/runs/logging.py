@@ -1,4 +1,4 @@
-"""Logging of a run to the terminal, and with the time to train.log."""
+"""Logging of a run to the terminal and, with times, to train.log."""
 
 import contextlib
 import logging
@@ -23,10 +23,10 @@ def log_wrapped(text: str) -> None:
 def logging_to(path: Path | None) -> Iterator[None]:
     """Log to standard output and to a file, which also gets the error that ends the block.
 
-    Helper processes of a distributed run log warnings alone.
+    Helper processes of a distributed run log only warnings.
 
     Args:
-        path: the file; None for standard output alone.
+        path: the file; None for standard output only.
     """
     terminal = logging.StreamHandler(sys.stdout)
     terminal.setFormatter(logging.Formatter("%(message)s"))

@@ -29,7 +29,7 @@ def make_folder(path: Path, key: str = "output_dir") -> Path:
     try:
         path.mkdir(parents=True)
     except OSError as error:
-        rule = "exists already" if isinstance(error, FileExistsError) else str(error.strerror)
+        rule = "already exists" if isinstance(error, FileExistsError) else str(error.strerror)
         remedy = "Choose another place with run_dir=PATH or output_dir=PATH."
         if (path / RUN_FILE).is_file():
             remedy += f"\nTo continue the run in it: viewfinder resume {shlex.quote(str(path))}"

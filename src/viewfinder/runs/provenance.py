@@ -52,7 +52,7 @@ def hash_code(targets: Iterable[str]) -> dict[str, str]:
     """Return hashes of the code behind a run, by top-level module.
 
     They cover this package, the modules of the targets, and the imported modules below the working folder; not the
-    packages whose version run.json records.
+    packages in PACKAGES, whose versions run.json records.
 
     Args:
         targets: dotted paths, such as torch.optim.Adam.
@@ -89,10 +89,10 @@ def hash_module(name: str) -> str:
     folders = [Path(folder) for folder in spec.submodule_search_locations or []]
     files = [(file.relative_to(folder), file) for folder in folders for file in sorted(folder.rglob("*.py"))]
     digest = hashlib.blake2b(digest_size=16)
-    for place, file in files or [(Path(), Path(spec.origin or ""))]:
+    for name_in_package, file in files or [(Path(), Path(spec.origin or ""))]:
         with contextlib.suppress(OSError):
             content = file.read_bytes()
-            digest.update(f"{place}\0{len(content)}\0".encode() + content)
+            digest.update(f"{name_in_package}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Reading and validation of the files of a run folder, whoever wrote them."""
+"""Reading and validation of the files of a run folder, which may be untrusted."""
 
 import json
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ def find_changed_splits(before: Mapping[str, Any], now: Mapping[str, Any]) -> li
 def describe_first_error(error: ValidationError) -> str:
     """Describe the first problem of a validation: its place and message."""
     first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+    return f"{'.'.join(map(str, first['loc'])) or 'the content'}: {first['msg']}"
 
 
 def read_metrics(path: Path) -> pd.DataFrame:

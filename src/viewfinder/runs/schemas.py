@@ -152,7 +152,7 @@ class Sweep(TypedDict):
 
 
 class Run(TypedDict):
-    """Contents of run.json; that of a job which failed before it started has little more than a status."""
+    """Contents of run.json; after a failure before the start of training, little more than a status."""
 
     __pydantic_config__ = OPEN  # type: ignore[misc]
     status: Literal["running", "finished", "interrupted", "failed", "pruned"]

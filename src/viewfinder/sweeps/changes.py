@@ -21,23 +21,23 @@ NOT_IDENTIFYING = (*NEUTRAL_KEYS, "data.root")
 """Keys that do not tell jobs apart; images are identified by their fingerprint, not their folder."""
 
 
-def match_jobs(planned: Sequence[PlannedJob], known: Sequence[SweepJob]) -> list[SweepJob | None]:
-    """Find the known job for each planned one: equal in all swept keys and in all keys that can change a score.
+def match_jobs(planned: Sequence[PlannedJob], existing: Sequence[SweepJob]) -> list[SweepJob | None]:
+    """Find the existing job for each planned job: equal in all swept keys and in all keys that can change a score.
 
     Args:
         planned: jobs of the command line.
-        known: jobs of the sweep; of several equal ones, the first is taken.
+        existing: jobs of the sweep; the first of several equal jobs is used.
     """
     swept = find_varying_keys([_flatten(job) for job in planned])
-    by_content = {_identify(job, swept): job for job in reversed(known)}
-    by_root = {_identify(job, {*swept, "data.root"}): job for job in reversed(known)}
+    by_content = {_identify(job, swept): job for job in reversed(existing)}
+    by_root = {_identify(job, {*swept, "data.root"}): job for job in reversed(existing)}
     return [
         by_root.get(_identify(job, {*swept, "data.root"}), by_content.get(_identify(job, swept))) for job in planned
     ]
 
 
 def _flatten(job: PlannedJob | SweepJob) -> dict[str, Any]:
-    """Flatten a job's configuration, whichever version of Viewfinder named its classes."""
+    """Flatten a job's configuration, with every class at its present path."""
     return flatten(update_targets(job.config))
 
 
@@ -48,12 +48,12 @@ def _identify(job: PlannedJob | SweepJob, swept: set[str]) -> str:
     )
 
 
-def describe_new_values(planned: Sequence[PlannedJob], known: Sequence[SweepJob]) -> list[str]:
+def describe_new_values(planned: Sequence[PlannedJob], existing: Sequence[SweepJob]) -> list[str]:
     """List fixed values that no job of the sweep has, such as 'optimizer.lr was 0.1, is 0.2'.
 
     Keys that the command line or the sweep varies may have any value.
     """
-    new, old = ([_flatten(job) for job in jobs] for jobs in (planned, known))
+    new, old = ([_flatten(job) for job in jobs] for jobs in (planned, existing))
     if not old:
         return []
     free = find_varying_keys(new).union(find_varying_keys(old), NOT_IDENTIFYING)
@@ -122,7 +122,7 @@ def find_data_changes(sweep: SweepFolder, started: Sequence[tuple[SweepJob, Plan
     request_of_job: dict[str, str] = {}
     for job, planned in started:
         data, facts = dict(planned.config["data"]), stored[job.folder]
-        if facts.get("storage") == "stream":  # fingerprints of streamed images differ from those of stored ones
+        if facts.get("storage") == "stream":  # fingerprints of streamed and stored images differ
             data["storage"] = "stream"
         request = DataRequest({**planned.config, "data": data}, max(facts["picture_size"]), facts.get("cropped", {}))
         key = json.dumps([data, request.side, request.cropped], sort_keys=True)
@@ -154,6 +154,6 @@ def read_data_facts(request: DataRequest) -> dict[str, Any]:
 def _require_data(answer: Mapping[str, Any], sweep: SweepFolder) -> None:
     if "error" in answer:
         rule = f"cannot be read, so finished jobs cannot be checked against them: {answer['error']}"
-        remedy = "Bring the data back, or add sweep.rerun=false to skip the check."
+        remedy = "Restore the data, or add sweep.rerun=false to skip the check."
         remedy += f"\nTo see the results so far: viewfinder compare {sweep.path}"
         raise UserError("the sweep", [Problem("the data", rule, remedy=remedy)])

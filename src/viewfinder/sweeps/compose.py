@@ -11,7 +11,7 @@ from viewfinder.config.overrides import resolve_run_config
 
 
 class Composer:
-    """Composes configurations that differ mostly in values.
+    """Composer of configurations that differ mostly in values.
 
     Hydra takes a tenth of a second for a composition. Each combination of group choices is therefore composed once;
     values are then set in a copy by Hydra's own function.

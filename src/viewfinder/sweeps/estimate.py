@@ -48,7 +48,7 @@ def describe_remaining_time(sweep: SweepFolder, jobs: Sequence[SweepJob], max_pa
 
 
 def _read_durations(sweep: SweepFolder, job: SweepJob) -> Durations:
-    """Read the durations of a finished job; those of an epoch are 0 if they are unknown."""
+    """Read the durations of a finished job; all are 0 if its epochs were not recorded."""
     facts = sweep.run_folder(job.folder).read_run()
     epochs = facts.get("epoch_seconds", [])
     if not epochs:

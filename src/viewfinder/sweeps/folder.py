@@ -16,12 +16,12 @@ from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.lock import refuse_links
 from viewfinder.runs.naming import SWEEP_FILE
 
-RETRY = "type the same line again, or choose another place with output_dir=PATH."
+RETRY = "run the same command again, or choose another place with output_dir=PATH."
 
 
 @dataclass
 class SweepJob:
-    """Job of a sweep, as sweep.json holds it."""
+    """Job of a sweep, as in sweep.json."""
 
     folder: str
     """name of its run folder, such as 3, or 3_2 for its second run"""
@@ -57,7 +57,7 @@ class SweepFolder:
         """Read sweep.json, if there is one. Classes that have moved get their present path.
 
         Raises:
-            UserError: if the file is invalid, or the folder holds something else.
+            UserError: if the file is invalid, or the folder contains something else.
         """
         from viewfinder.runs.read import read_validated_json
         from viewfinder.runs.schemas import Sweep
@@ -92,7 +92,7 @@ class SweepFolder:
         return "failed" if self.is_damaged(name) else run.status
 
     def is_damaged(self, name: str) -> bool:
-        """Tell whether a job has finished but its scores cannot be read."""
+        """Return whether a job has finished but its scores cannot be read."""
         run = self.run_folder(name)
         if run.status != "finished":
             return False
@@ -109,7 +109,7 @@ class SweepFolder:
     def next_rerun_folder(self, job: SweepJob) -> str:
         """Return an unused folder name for running a job again, such as 3_2 after 3."""
         number = job.folder.partition("_")[0]
-        runs = [known for known in (*self.jobs, *self.earlier) if known.folder.partition("_")[0] == number]
+        runs = [other for other in (*self.jobs, *self.earlier) if other.folder.partition("_")[0] == number]
         return f"{number}_{len(runs) + 1}"
 
     @contextlib.contextmanager

@@ -26,7 +26,7 @@ MAX_VALUES = 10**6
 
 
 class PlannedJob(NamedTuple):
-    """Job that a command line asks for."""
+    """Job of a command line, before it is matched with a sweep."""
 
     overrides: list[str]
     config: dict[str, Any]
@@ -58,7 +58,7 @@ class Plan(NamedTuple):
 def plan_jobs(parsed: Sequence[Override]) -> Plan:
     """Compose the configuration of every combination of values.
 
-    The order is that of Hydra's own multirun: the last key changes fastest.
+    The order is as in Hydra's own multirun: the last key changes fastest.
 
     Args:
         parsed: overrides that `parse_overrides` has accepted.
@@ -81,7 +81,7 @@ def plan_jobs(parsed: Sequence[Override]) -> Plan:
                 remedy = f"{counts}. Use fewer values, or add sweep.max_jobs={count}."
                 raise UserError(STAGE, [Problem(f"{count:,} jobs", rule, remedy=remedy)])
             combinations = itertools.product(*values.values())
-            jobs = [PlannedJob(_job_overrides(words), composer.compose_run(words)) for words in combinations]
+            jobs = [PlannedJob(_job_overrides(choice), composer.compose_run(choice)) for choice in combinations]
         except (HydraException, OmegaConfBaseException) as error:
             cause = str(error.__cause__ or error).strip().splitlines()[0]
             raise UserError(STAGE, [Problem("conf", f"these choices do not compose: {cause}")]) from error
@@ -103,12 +103,12 @@ def _check_overrides(parsed: Sequence[Override]) -> None:
     """Raise UserError naming every override that a sweep does not support."""
     keys, problems = [override.key_or_group for override in parsed], []
     for override in parsed:
-        key, typed = override.key_or_group, override.input_line or override.key_or_group
+        key, text = override.key_or_group, override.input_line or override.key_or_group
         rule, remedy = "", ""
         if key == "run_dir":
             rule, remedy = "sets the folder of a single run, but a sweep has several", "Use output_dir=PATH."
         elif key.replace("/", ".").split(".")[0] in SINGLE_VALUED and override.is_sweep_override():
-            rule = "takes one value, which holds for the whole sweep"
+            rule = "takes one value for the whole sweep"
         elif override.is_interval_sweep():
             rule = "is an interval, but a sweep tries every value"
             remedy = "To search it with Optuna, see viewfinder search --help."
@@ -125,13 +125,13 @@ def _check_overrides(parsed: Sequence[Override]) -> None:
             rule = "is unsupported; a sweep tries every combination of its values"
             remedy = "To search with Optuna, see viewfinder search --help."
         if rule:
-            problems.append(Problem(typed, rule, remedy=remedy))
+            problems.append(Problem(text, rule, remedy=remedy))
     if problems:
         raise UserError(STAGE, problems)
 
 
 def _count_values(override: Override) -> int:
-    """Count the values of an override, without listing those of a range."""
+    """Count the values of an override, without listing the values of a range."""
     value = override.value()
     if isinstance(value, RangeSweep):
         return max(0, math.ceil(((value.stop or 0) - (value.start or 0)) / value.step))

@@ -15,19 +15,19 @@ def reconcile_jobs(sweep: SweepFolder, plan: Plan) -> list[SweepJob]:
         UserError: if code, data or fixed values have changed, and `sweep.rerun` does not decide what to do.
     """
     rerun = plan.settings.rerun
-    known = match_jobs(plan.jobs, [*sweep.jobs, *reversed(sweep.earlier)])
+    matched = match_jobs(plan.jobs, [*sweep.jobs, *reversed(sweep.earlier)])
     new_values = describe_new_values(plan.jobs, sweep.jobs) if rerun is not False else []
-    changes = _find_changes(sweep, plan.jobs, known, scores_only=rerun is False)
+    changes = _find_changes(sweep, plan.jobs, matched, scores_only=rerun is False)
     undecided = {folder: changes[folder] for folder in changes if sweep.status(folder) != "failed"}
     if rerun is None and (new_values or undecided):
         raise UserError("the sweep", _describe_conflicts(sweep, new_values, undecided))
     if new_values:
-        removed = [job for job in sweep.jobs if job not in known]
+        removed = [job for job in sweep.jobs if job not in matched]
         sweep.earlier += removed
         sweep.removed_count = len(removed)
-        sweep.jobs = [job for job in sweep.jobs if job in known]
+        sweep.jobs = [job for job in sweep.jobs if job in matched]
     jobs = []
-    for planned, job in zip(plan.jobs, known, strict=True):
+    for planned, job in zip(plan.jobs, matched, strict=True):
         if job is None:
             job = SweepJob(sweep.next_folder(), planned.overrides, planned.config)
             sweep.jobs.append(job)
@@ -44,19 +44,19 @@ def reconcile_jobs(sweep: SweepFolder, plan: Plan) -> list[SweepJob]:
 
 
 def _find_changes(
-    sweep: SweepFolder, planned: Sequence[PlannedJob], known: Sequence[SweepJob | None], scores_only: bool
+    sweep: SweepFolder, planned: Sequence[PlannedJob], matched: Sequence[SweepJob | None], scores_only: bool
 ) -> dict[str, list[str]]:
     """List for each started job why it must run again: changed code, versions or images, or lost scores.
 
     Args:
         sweep: the sweep.
         planned: jobs of the command line.
-        known: their jobs in the sweep.
-        scores_only: check for lost scores alone.
+        matched: their jobs in the sweep; None for a new job.
+        scores_only: check only for lost scores.
     """
     started = [
         (job, request)
-        for job, request in zip(known, planned, strict=True)
+        for job, request in zip(matched, planned, strict=True)
         if job is not None and sweep.run_folder(job.folder).has_started()
     ]
     changes: dict[str, list[str]] = {job.folder: [] for job, _ in started}

@@ -118,7 +118,7 @@ def describe_failure(sweep: SweepFolder, job: SweepJob) -> str:
     """Return the reason in one line why a job with the status failed has failed."""
     facts = sweep.run_folder(job.folder).read_run()
     if facts["status"] == "finished":
-        return "its scores.json is missing or damaged; the same line runs it again in a new folder"
+        return "its scores.json is missing or damaged; the same command runs it again in a new folder"
     return printable(facts.get("error", "unknown reason"))
 
 
@@ -163,5 +163,5 @@ def _split_settings(table: pd.DataFrame, sweep: SweepFolder) -> pd.DataFrame:
     """Replace the column of settings by a column for each key."""
     shared = set(_find_shared_overrides(sweep))
     overrides = [[word.partition("=") for word in job.overrides if word not in shared] for job in sweep.jobs]
-    settings = pd.DataFrame([{key: value for key, _, value in words} for words in overrides], index=table.index)
+    settings = pd.DataFrame([{key: value for key, _, value in parts} for parts in overrides], index=table.index)
     return pd.concat([table[["job"]], settings, table.drop(columns=["job", "settings"])], axis=1)

@@ -47,7 +47,7 @@ class SearchFolder:
         """Create the search, or check that the existing one has the same specification.
 
         Raises:
-            UserError: if the existing search differs, or the folder holds something else.
+            UserError: if the existing search differs, or the folder contains something else.
         """
         if self.path.exists() and not self.locks.exists() and any(self.path.iterdir()):
             rule, remedy = "exists and is not a search", "Choose another --name."

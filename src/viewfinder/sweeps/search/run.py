@@ -46,7 +46,7 @@ def run_trials(search: Search, executor: Executor, objective: Objective, total: 
     def announce_trials() -> Iterator[ClaimedTrial]:
         for trial in search.claim_trials(total, lambda: executor.is_closed or executor.stop_signal is not None):
             outcome = objective.read_outcome(trial)
-            if outcome is not None:  # its process was killed before the study knew
+            if outcome is not None:  # its process was killed before it told the study
                 _release_trial(search, trial, outcome)
                 continue
             verb = " resumes" if trial.is_resumed else ""

@@ -17,12 +17,12 @@ from viewfinder.errors import Problem, UserError, join_names
 LOG_FACTOR = 100
 """Ratio of positive bounds from which the scale is logarithmic by default."""
 NOT_SEARCHABLE = ("seed", "name", "output_dir", "allow", "hydra")
-"""Keys that make no trial better than another."""
+"""Keys that cannot make one trial better than another."""
 Value = float | int | str
 
 
 class Parameter(NamedTuple):
-    """Searched key and the distribution of its values; the values of a choice are the words typed for it."""
+    """Searched key and the distribution of its values; values of a choice are text from the command line."""
 
     key: str
     """as typed, with a leading + if there is one"""
@@ -179,15 +179,15 @@ def _parse_parameter(override: Override, default: Any) -> Parameter | Problem:
         override: a searched override.
         default: value of its key in the composed configuration.
     """
-    key, typed, value = override.key_or_group, _value_text(override), override.value()
+    key, text, value = override.key_or_group, _value_text(override), override.value()
     tags = getattr(value, "tags", set())
     if tags and (not isinstance(value, IntervalSweep) or tags not in ({"log"}, {"linear"})):
         rule = f"has an unsupported tag: {join_names(sorted(tags))}"
-        return Problem(key, rule, typed, "An interval takes tag(log, ...) or tag(linear, ...).")
+        return Problem(key, rule, text, "An interval takes tag(log, ...) or tag(linear, ...).")
     if isinstance(value, ChoiceSweep):
         choices = list(dict.fromkeys(override.sweep_string_iterator()))
         if len(choices) < 2:
-            return Problem(key, "is a choice from a single value", typed, f"To fix it, use {key}={choices[0]}.")
+            return Problem(key, "is a choice from a single value", text, f"To fix it, use {key}={choices[0]}.")
         return Parameter(override.get_key_element(), CategoricalDistribution(choices))
     if isinstance(value, RangeSweep):
         return _parse_range(override, value)
@@ -195,7 +195,7 @@ def _parse_parameter(override: Override, default: Any) -> Parameter | Problem:
         is_integer = isinstance(default, int) and not isinstance(default, bool)
         return _parse_interval(override, value, is_integer)
     remedy = "A search supports interval(a,b), range(a,b,step), choice(...) and a list of values."
-    return Problem(key, "cannot be searched", typed, remedy)
+    return Problem(key, "cannot be searched", text, remedy)
 
 
 def _parse_range(override: Override, value: RangeSweep) -> Parameter | Problem:
@@ -213,17 +213,17 @@ def _parse_range(override: Override, value: RangeSweep) -> Parameter | Problem:
 
 
 def _parse_interval(override: Override, value: IntervalSweep, is_integer: bool) -> Parameter | Problem:
-    key, typed = override.key_or_group, _value_text(override)
+    key, text = override.key_or_group, _value_text(override)
     assert value.start is not None
     assert value.end is not None
     low, high = float(value.start), float(value.end)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        return Problem(key, "needs two finite bounds, the smaller one first", typed)
+        return Problem(key, "needs two finite bounds, the smaller one first", text)
     if "log" in value.tags and low <= 0:
         remedy = "Use tag(linear, ...), or other bounds."
-        return Problem(key, "has a logarithmic scale, which needs bounds above 0", typed, remedy)
+        return Problem(key, "has a logarithmic scale, which needs bounds above 0", text, remedy)
     if is_integer and not (low.is_integer() and high.is_integer()):
-        return Problem(key, "is a whole number, but its bounds are not", typed)
+        return Problem(key, "is a whole number, but its bounds are not", text)
     is_wide = low > 0 and high / low >= LOG_FACTOR
     is_log = "log" in value.tags or (is_wide and "linear" not in value.tags)
     distribution = (

@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
 
 
 class Search:
-    """Claims trials for this process, and stores their outcomes in the study.
+    """Trials of a study, which this process claims and whose outcomes it stores.
 
     The sampler of each trial is seeded by (seed, number). A search that is killed and continued therefore draws the
     values that it would have drawn, and parallel processes draw different ones.
@@ -133,7 +133,7 @@ class Search:
         return False
 
     def is_running(self, number: int) -> bool:
-        """Tell whether any process runs a trial."""
+        """Return whether any process runs a trial."""
         if number in self.claims:
             return True
         try:
@@ -153,7 +153,7 @@ class Search:
 
 
 def _read_value(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
-    """Return the value that the study holds for a parameter."""
+    """Return the value of a parameter in the study."""
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)
     suggest = trial.suggest_int if isinstance(distribution, IntDistribution) else trial.suggest_float

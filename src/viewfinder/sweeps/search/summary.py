@@ -60,8 +60,8 @@ class SearchCommand(NamedTuple):
         """Return the command for this total number of trials."""
         options = ["--sampler", self.sampler] if self.sampler != "tpe" else []
         options += [] if self.is_pruning else ["--no-prune"]
-        words = ["viewfinder", "search", *self.overrides, "--name", self.name, *options, "--trials", str(total)]
-        return shlex.join(words)
+        arguments = ["viewfinder", "search", *self.overrides, "--name", self.name, *options, "--trials", str(total)]
+        return shlex.join(arguments)
 
 
 def print_start(search: Search, search_command: SearchCommand, total: int) -> None:

@@ -27,11 +27,11 @@ def prepare_search(spec: SearchSpec, name: str | None) -> SearchFolder:
     """Create a search after checking every choice and bound, or continue the existing one.
 
     Args:
-        spec: what to search.
+        spec: space and fixed overrides.
         name: folder below output_dir; None for a dated one.
 
     Raises:
-        UserError: if a value is invalid, or the folder holds another search or something else.
+        UserError: if a value is invalid, or the folder contains another search or something else.
     """
     output_dir = Path(spec.example.output_dir)
     if name is not None and (folder := SearchFolder(output_dir / name)).spec.is_file():
@@ -106,7 +106,7 @@ class EpochReporter:
 
     def __init__(self, study: optuna.Study, trial: ClaimedTrial):
         self.trial = open_trial(study, trial.number)
-        (stored,) = (known for known in study.get_trials(deepcopy=False) if known.number == trial.number)
+        (stored,) = (candidate for candidate in study.get_trials(deepcopy=False) if candidate.number == trial.number)
         self.reported_epochs = set(stored.intermediate_values)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> bool:

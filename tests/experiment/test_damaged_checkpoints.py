@@ -59,7 +59,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_says_so_and_is_left_as_it_is(
     for path in (run.last, run.previous, run.best):
         path.write_bytes(path.read_bytes()[:1000])
     before = {path.name: path.read_bytes() for path in run.path.iterdir()}
-    with pytest.raises(UserError, match="none can be read"):
+    with pytest.raises(UserError, match="none of the checkpoints can be read"):
         resume_experiment(run)
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
 
@@ -118,7 +118,7 @@ def test_what_is_in_a_strangers_checkpoint_is_not_run(
         torch.save(content, path)
     answer = viewfinder("resume", whole.path)
     assert answer.code == 2
-    assert "none can be read" in answer.err
+    assert "none of the checkpoints can be read" in answer.err
     assert not (tmp_path / "canary").exists()
 
 

@@ -294,5 +294,5 @@ def test_ctrl_c_ends_it_with_130_and_leaves_nothing(
     monkeypatch.setattr(range_recorder, "is_diverged", interrupt)
     answer = viewfinder("lr-range", *words)
     assert (answer.code, answer.err) == (130, "")
-    assert "stopped by SIGINT after 7 of 200 steps; nothing is kept" in answer.out
+    assert "stopped by SIGINT after 7 of 200 steps; nothing is saved" in answer.out
     assert list((tmp_path / "out").rglob("*_lr_range*")) == []

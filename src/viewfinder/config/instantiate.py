@@ -119,7 +119,7 @@ def _import_targets(node: Any, recursive: Any = True) -> Any:
     recursive = node.get("_recursive_", recursive)
     if "_target_" not in node:
         return {name: _import_targets(child, recursive) for name, child in node.items()}
-    # Without _recursive_ the arguments are data, passed on as they are.
+    # Without _recursive_ the arguments are data, passed on unchanged.
     arguments = {name: _import_targets(child, recursive) for name, child in node.items()} if recursive else node
     return {**arguments, "_target_": _ImportedTarget(import_target(node["_target_"]))}
 

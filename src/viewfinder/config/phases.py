@@ -24,7 +24,7 @@ class Phase:
     Args:
         train: "all"; "head"; a number of last blocks, trained with the head; or names of modules or parameters.
         epochs: their number; None, in the last phase only, for the rest of trainer.max_epochs.
-        lr: learning rate; None for that of the optimizer.
+        lr: learning rate; None for the optimizer's.
         layer_decay: learning rate of each block relative to the block after it (ULMFiT, arXiv 1801.06146; BEiT, arXiv
             2106.08254).
     """
@@ -94,7 +94,7 @@ def _rephrase(problem: Problem, phase: str) -> Problem:
 
 
 def validate_phase_epochs(phases: Mapping[str, Mapping[str, Any]] | None, max_epochs: int | None) -> list[Problem]:
-    """Return the problems with the epochs of valid phases, which must add up to those of the trainer."""
+    """Return the problems with the epochs of valid phases, which must add up to trainer.max_epochs."""
     if not phases:
         return []
     if max_epochs is None:

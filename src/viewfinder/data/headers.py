@@ -69,7 +69,7 @@ def find_common_shape(paths: Sequence[Path]) -> tuple[int, tuple[int, int] | Non
 def read_header(path: Path) -> tuple[tuple[int, int], Literal[1, 3]]:
     """Return ((height, width), channels) of an image as `decode_image` would return it, from its header alone."""
     with open_stable(path) as file, Image.open(file) as image:
-        # Pillow applies the orientation to the size of a TIFF, but not to that of other formats.
+        # Pillow applies the orientation to the size of a TIFF, but not to the sizes of other formats.
         is_transposed = image.format != "TIFF" and image.getexif().get(EXIF_ORIENTATION, 1) >= 5
         height, width = (image.width, image.height) if is_transposed else (image.height, image.width)
         return (height, width), 1 if image.mode in GREY_MODES or image.mode.startswith("I;16") else 3

@@ -78,7 +78,7 @@ def store_splits(
     workers: int | None = None,
     skip_unreadable: bool = False,
 ) -> StoredImages:
-    """Store the images of splits; those of a tensor stay where they are.
+    """Store the images of splits; images of a tensor stay in place.
 
     Args:
         channels: 1 or 3.

@@ -42,7 +42,7 @@ def build_components(cfg: DictConfig, has_checkpoint: bool = False) -> Component
 
     Args:
         cfg: a valid configuration.
-        has_checkpoint: the weights come from a checkpoint, so that pre-trained ones are not needed.
+        has_checkpoint: whether the weights come from a checkpoint, so that pre-trained weights are not needed.
 
     Raises:
         UserError: if the data cannot be read, or the network does not fit them.
@@ -89,7 +89,7 @@ def build_network(cfg: DictConfig, channels: int, classes: int, load_weights: bo
 
     Args:
         cfg: a valid configuration.
-        channels: of the images.
+        channels: channels of the images.
         classes: number of classes.
         load_weights: passed to a network that has such an argument.
 
@@ -115,11 +115,11 @@ def _build_model(model: Mapping[str, Any], channels: int, classes: int, load_wei
 
 
 def rebuild_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
-    """Build the network of an earlier run for the weights of a checkpoint, without pre-trained ones if possible.
+    """Build the network of an earlier run for the weights of a checkpoint, without pre-trained weights if possible.
 
     Args:
         cfg: the run's configuration.
-        channels: of the images.
+        channels: channels of the images.
         classes: number of classes.
 
     Raises:
@@ -171,6 +171,6 @@ def build_classifier(cfg: DictConfig, network: nn.Module, class_counts: list[int
 
 
 def find_cache_blocker(settings: Mapping[str, Any]) -> str:
-    """Return the setting that makes cached features useless; '' if there is none."""
+    """Return why cached features would be useless under these settings, or ''."""
     augment = settings.get("augment")
     return feature_cache_blocker(augment["_target_"] if augment else None, settings["trainer"].get("limit_batches"))

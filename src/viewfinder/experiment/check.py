@@ -23,7 +23,7 @@ SUPPLIED_ARGUMENTS: dict[str, frozenset[str]] = {
     "trainer": frozenset({"callbacks"}),
     "loss": frozenset({"counts"}),
 }
-"""Arguments, by group, that the code passes to the group's class and no YAML file holds."""
+"""Arguments, by group, that the code passes to the group's class and no YAML file contains."""
 OPTIONAL_GROUPS = {"augment", "scheduler"}
 TRIAL_RATE = 0.1
 """Learning rate for schedules of an optimizer without a valid `lr`."""
@@ -45,7 +45,7 @@ def check_config(cfg: DictConfig, policy: TrustPolicy | None = None) -> None:
     """Compare all arguments with the signatures of their classes, and construct everything that is cheap.
 
     Args:
-        cfg: the configuration, of which every problem is reported at once.
+        cfg: the configuration; all its problems are reported at once.
         policy: classes it may name; by default the user's own files and the packages in its key `allow`.
 
     Raises:

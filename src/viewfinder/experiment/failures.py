@@ -43,7 +43,7 @@ def translate_failures(run: RunFolder | None = None) -> Iterator[None]:
     original_hook = threading.excepthook
 
     def ignore_full_disk(args: threading.ExceptHookArgs) -> None:
-        # TensorBoard's writer thread meets a full disk as well, and would print a traceback.
+        # TensorBoard's writer thread fails on a full disk as well, and would print a traceback.
         if getattr(args.exc_value, "errno", None) not in DISK_FULL_ERRORS:
             original_hook(args)
 
@@ -53,7 +53,9 @@ def translate_failures(run: RunFolder | None = None) -> Iterator[None]:
     except Stopped as stopped:
         if run is not None:
             if not stopped.is_logged:
-                log.info(f"{stopped}; {'the last checkpoint is kept' if run.last.exists() else 'nothing is saved yet'}")
+                log.info(
+                    f"{stopped}; {'the last checkpoint is complete' if run.last.exists() else 'nothing is saved yet'}"
+                )
             log.info(f"Resume with: {format_resume_command(run)}")
         raise
     except (MemoryError, RuntimeError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Configuration of the hardware: where the data are, threads, precision, CUDA graph and cached features."""
+"""Configuration of the hardware: location of the data, threads, precision, CUDA graph and cached features."""
 
 import logging
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ def configure_hardware(
     Args:
         settings: configuration as plain values.
         components: data and classifier.
-        trainer: gets the choices.
-        facts: run.json of a run that is resumed with its threads and precision; empty for a new run.
+        trainer: trainer to configure.
+        facts: run.json of a resumed run, whose threads and precision are used again; empty for a new run.
     """
     data, classifier, device = components.data, components.classifier, trainer.strategy.root_device
     data.move_to_device(device)
@@ -69,19 +69,19 @@ def use_cached_features(
     Args:
         settings: configuration as plain values.
         components: data and classifier.
-        device: where features are computed.
-        checkpoint: of a run that is resumed.
+        device: device that computes the features.
+        checkpoint: checkpoint of a resumed run; None for a new run.
 
     Returns:
         `features` in run.json, as `use_features` returns it.
     """
     network, phases = components.classifier.network, components.classifier.phases
     fingerprints = dict(components.data_facts["fingerprint"])
-    if not has_frozen_backbone(network):  # a later phase trains it, and images are scored
+    if not has_frozen_backbone(network):  # a later phase trains the backbone, so the test images pass through it
         del fingerprints["test"]
     if phases is not None:
         epochs = checkpoint.epochs if checkpoint else 0
-        phases.enter(epochs)  # DistributedDataParallel averages the gradients of what is trained now
+        phases.enter(epochs)  # DistributedDataParallel averages the gradients of the parameters trainable now
         if not phases.is_backbone_unchanged(epochs):
             return None
     if checkpoint and has_frozen_backbone(network):  # the checkpoint's weights make the features

@@ -29,7 +29,7 @@ class OpenedRun:
 
     Args:
         folder: the run.
-        cfg: its configuration, perhaps with another place of the data.
+        cfg: its configuration, with overrides applied.
         weights: "best" or "last".
     """
 
@@ -59,7 +59,7 @@ class OpenedRun:
         """Open the run's data and read one split.
 
         Raises:
-            UserError: if the data are missing, or have other classes.
+            UserError: if the data are missing, or their classes differ from the run's.
         """
         with explain_working_folder(self.folder), explain_download(self.cfg):
             data = open_data(self.cfg, self.stored)
@@ -69,7 +69,7 @@ class OpenedRun:
             raise UserError("the data", [Problem("data", rule, remedy=remedy)])
         data.load(self.classifier.preprocess, (split,))
         network = self.classifier.network
-        if has_frozen_backbone(network):  # scored as by the run itself, or the last bits would differ
+        if has_frozen_backbone(network):  # as in the run itself; otherwise the last bits would differ
             device, fingerprints = self.trainer.strategy.root_device, data.summarise()["fingerprint"]
             show_progress = self.settings["trainer"].get("progress_bar", True)
             use_features(data, network, device, fingerprints, find_cache_blocker(self.settings), show_progress)

@@ -1,4 +1,4 @@
-"""Learning-rate range test: train while the learning rate grows, and propose one."""
+"""Learning-rate range test: training with a growing learning rate, and the proposal of one."""
 
 import contextlib
 import logging
@@ -41,14 +41,14 @@ log = logging.getLogger("viewfinder")
 def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] = ()) -> Finding:
     """Train a new network with one learning rate after another until the loss diverges, and propose one of them.
 
-    Batches, augmentation, precision, clipping and accumulation are those of `run_experiment`, without its schedule and
+    Batches, augmentation, precision, clipping and accumulation are as in `run_experiment`, without its schedule and
     validation; the weights are not saved. From Smith 2017, "Cyclical Learning Rates for Training Neural Networks"
     (arXiv 1506.01186), section 3.3, with the exponential growth of fastai's lr_find.
 
     Args:
         cfg: resolved configuration, composed from conf/.
         rates: (n,) increasing values of `optimizer.lr`, one per step; parameter groups keep their ratios.
-        overrides: overrides that gave the configuration.
+        overrides: overrides from which the configuration was composed.
 
     Returns:
         The finding; a new folder has lr_range.png, lr_range.csv, lr_range.json and config.yaml.
@@ -75,11 +75,11 @@ def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] 
             try:
                 trainer.fit(components.classifier, datamodule=components.data)
             except Stopped as stopped:
-                log.info(f"{stopped} after {len(recorder.losses)} of {len(rates)} steps; nothing is kept")
+                log.info(f"{stopped} after {len(recorder.losses)} of {len(rates)} steps; nothing is saved")
                 raise
             curve = recorder.compute_curve()
             finding = propose_rate(curve)
-            with signals.held():
+            with signals.deferred():
                 write_range_test(folder, settings, curve, finding, {"started": started, **_describe_test(hardware)})
         log_finding(curve, finding, folder, overrides)
     return finding
@@ -163,7 +163,7 @@ def write_range_test(
         save_figure(figure, folder / "lr_range.png")
         write_json(folder / "lr_range.json", {**result, "seed": settings["seed"], **facts})
     except OSError as error:
-        raise make_write_error(folder, error, "type the same line again.") from error
+        raise make_write_error(folder, error, "run the same command again.") from error
 
 
 def _describe_test(hardware: HardwareSettings) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def find_run(run: str) -> RunFolder:
     try:
         runs = find_runs(Path("outputs"))
     except UserError as error:
-        rule, remedy = "is the latest run in outputs/, which contains none here", "Pass a run folder."
+        rule, remedy = "is the latest run in outputs/, which contains no run here", "Pass a run folder."
         raise UserError("the run folder", [Problem("RUN", rule, run, remedy)]) from error
     return find_latest(runs)
 
@@ -95,7 +95,7 @@ def _refuse_other_keys(overrides: Sequence[str]) -> None:
     for override in overrides:
         key, equals, value = override.partition("=")
         if equals and key not in (*CHANGEABLE, "allow"):
-            rule = did_you_mean(key, CHANGEABLE) or "would make another experiment of the run"
+            rule = did_you_mean(key, CHANGEABLE) or "would change the experiment"
             remedy = f"Set it in a new run. A resumed run may change: {join_names(CHANGEABLE)}."
             problems.append(Problem(key, rule, value, remedy))
     if problems:
@@ -108,7 +108,7 @@ def _check_epochs(run: RunFolder, state: ResumeState, max_epochs: int, cfg: Dict
     Args:
         run: the run.
         state: state from which it is resumed.
-        max_epochs: epochs with which it was started.
+        max_epochs: number of epochs in its config.yaml.
         cfg: configuration with overrides.
     """
     epochs, obstacle = cfg.trainer.max_epochs, _find_extension_obstacle(state, max_epochs, cfg)
@@ -181,7 +181,7 @@ def _apply_overrides(settings: Mapping[str, Any], cfg: DictConfig, overrides: Se
 
 
 def _check_best_weights(run: RunFolder, checkpoint: CheckpointInfo | None) -> None:
-    """Raise UserError if no file holds the best weights."""
+    """Raise UserError if no file contains the best weights."""
     best = checkpoint.recorder["best_epoch"] if checkpoint else 0
     if checkpoint is None or not best or _is_best(checkpoint):
         return

@@ -9,11 +9,11 @@ from viewfinder.runs.provenance import read_versions
 
 
 class ResumeState(NamedTuple):
-    """Checkpoint and facts of a run that is resumed; those of a new run are empty."""
+    """Checkpoint and facts of a resumed run; empty for a new run."""
 
     checkpoint: CheckpointInfo | None = None
     facts: Mapping[str, Any] = {}
-    """run.json, whose threads and precision are kept"""
+    """run.json, whose threads and precision are used again"""
     messages: Sequence[str] = ()
     """lines for the terminal"""
 

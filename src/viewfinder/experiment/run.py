@@ -49,7 +49,7 @@ def run_experiment(
     Args:
         cfg: resolved configuration, composed from conf/.
         folder: the run folder; by default `run_dir`, or a dated folder in `output_dir`/`name`.
-        overrides: overrides that gave the configuration, for run.json.
+        overrides: overrides from which the configuration was composed, for run.json.
         after_epoch: called after each epoch; it may prune the run.
 
     Returns:
@@ -110,7 +110,7 @@ def train_and_score(
         if state.is_trained(options.get("max_epochs")):
             restore(components, trainer, checkpointing, state)
         else:
-            with signals.held():
+            with signals.deferred():
                 checkpoint = state.checkpoint and state.checkpoint.path
                 trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         scores = score_best_and_last(run, trainer, classifier, data, checkpointing.best_and_last_epoch())
@@ -147,7 +147,7 @@ def write_results(run: RunFolder, data: ImageData, predictions: Predictions, sco
     Args:
         run: the run folder.
         data: the data.
-        predictions: of the test split, by the best weights.
+        predictions: predictions of the best weights on the test split.
         scores: contents of scores.json.
     """
     if not run.is_writer:

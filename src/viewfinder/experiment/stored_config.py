@@ -26,7 +26,7 @@ def load_config(
     trainer: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> DictConfig:
-    """Load the configuration of a run, whoever wrote it, apply overrides and validate it.
+    """Load the configuration of a run from any source, apply overrides and validate it.
 
     The run's own key `allow` has no effect, and nothing is downloaded without the override data.download=true.
 
@@ -52,7 +52,7 @@ def load_config(
     check_types(folder.config, settings, dict.fromkeys(SUPPLIED_ARGUMENTS.keys() - OPTIONAL_GROUPS, dict))
     cfg = OmegaConf.create(settings)
     _check_overrides(cfg, overrides)
-    _set_known_keys(cfg, "data", download=False, **(data or {}))
+    _set_existing_keys(cfg, "data", download=False, **(data or {}))
     try:
         cfg = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(overrides)), {"allow": list(names)})
         OmegaConf.resolve(cfg)
@@ -60,7 +60,7 @@ def load_config(
         rule = f"cannot be read: {str(error).splitlines()[0]}"
         raise UserError("the command line", [Problem(" ".join(overrides), rule)]) from error
     assert isinstance(cfg, DictConfig)
-    _set_known_keys(cfg, "trainer", **(trainer or {}))
+    _set_existing_keys(cfg, "trainer", **(trainer or {}))
     with explain_working_folder(folder):
         check_config(cfg, TrustPolicy(names))
     return cfg
@@ -76,7 +76,7 @@ def keep_streaming(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str])
         cfg.data.storage = "stream"
 
 
-def _set_known_keys(cfg: DictConfig, group: str, **values: Any) -> None:
+def _set_existing_keys(cfg: DictConfig, group: str, **values: Any) -> None:
     """Set the values of those keys that a group has."""
     cfg[group] = OmegaConf.merge(cfg[group], {key: value for key, value in values.items() if key in cfg[group]})
 
@@ -118,7 +118,7 @@ def explain_download(cfg: DictConfig) -> Iterator[None]:
     except UserError as error:
         if cfg.data.get("download") is not False:
             raise
-        rule = "is off: an existing run downloads nothing unless the command line says so"
+        rule = "is off: an existing run downloads data only if an override allows it"
         download = Problem("data.download", rule, remedy="Add data.download=true.")
         raise UserError(error.stage, [*error.problems, download]) from error
 

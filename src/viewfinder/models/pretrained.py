@@ -37,7 +37,7 @@ class Pretrained(Transferable):
         hidden: units of fully connected layers before the last one, each followed by ReLU.
         dropout: probability before each layer of the head.
         preprocess: "weights" for the resize, crop and interpolation published with the weights; "resize" for a plain
-            bilinear resize. Mean and standard deviation are those of the weights. A file or run that does not name its
+            bilinear resize. Mean and standard deviation come from the weights. A file or run that does not name its
             published weights uses the values of DEFAULT.
         image_size: side of the images in pixels; None uses the size of the weights. A resize before a crop is scaled
             in proportion.

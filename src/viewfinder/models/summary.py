@@ -13,7 +13,7 @@ from viewfinder.errors import Problem, UserError, format_exception
 def summarise_network(network: nn.Module, channels: int, classes: int) -> dict[str, Any]:
     """Run one blank image through a network and count its parameters and multiply-adds.
 
-    Lazy layers take their shapes from this image. The keys of the result are those of `network` in run.json.
+    Lazy layers take their shapes from this image. The result has the keys of `network` in run.json.
 
     Raises:
         UserError: if the network fails on an image with this many channels, or does not return one logit per class.

@@ -35,7 +35,7 @@ def read_weights(weights: str, published: "type[WeightsEnum] | None" = None) -> 
 
     Args:
         weights: a published name; a file written by torch.save; a folder that contains the file of published.DEFAULT,
-            such as TORCH_HOME; or a run, of which the best weights are read.
+            such as TORCH_HOME; or a run, whose best weights are read.
         published: torchvision's published weights of the network, downloaded on demand.
 
     Raises:

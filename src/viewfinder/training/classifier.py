@@ -81,7 +81,7 @@ class Classifier(pl.LightningModule):
         self.accumulate_metrics()
 
     def accumulate_metrics(self) -> None:
-        """Add the metrics of the last steps to those of the epoch."""
+        """Add the metrics of the last steps to the metrics of the epoch."""
         # Once per chunk, because torch's threads fall asleep meanwhile, and without waiting for a GPU.
         if not self.outputs["train"]:
             return

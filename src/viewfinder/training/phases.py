@@ -136,7 +136,7 @@ class Phases:
         if part in special:
             return special[part]
         parameters = [key for key, _ in network.named_parameters()]
-        for candidate in (part, f"backbone.{part}"):  # the latter completes torchvision's names
+        for candidate in (part, f"backbone.{part}"):  # Pretrained prefixes torchvision's names
             if any(is_within(key, [candidate]) for key in parameters):
                 return candidate
         modules = [module for module, _ in network.named_modules()]

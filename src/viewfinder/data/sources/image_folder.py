@@ -27,8 +27,8 @@ SPLIT_FOLDERS = {
 class ImageFolder(ImageData):
     """Images in <root>/<class>/*, or in <root>/train/<class>/* with optional val/ and test/ beside it.
 
-    Classes are the names of the folders in alphabetical order, which may contain subfolders. Files with other
-    extensions than those of images are ignored, and so are links to a folder above them.
+    Classes are the names of the folders in alphabetical order, which may contain subfolders. Files without an
+    image extension are ignored, as are links to a folder above them.
 
     Args:
         root: path of the folder.

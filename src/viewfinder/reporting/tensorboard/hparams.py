@@ -35,7 +35,7 @@ def flatten_settings(config: Mapping[str, Any]) -> dict[str, str | float | int]:
 def summarise_session_start(config: Mapping[str, Any]) -> Any:
     """Return the summary of a run's settings.
 
-    The experiment's summary is left out: TensorBoard would use that of the first run for all runs. Without it,
+    The experiment's summary is left out: TensorBoard would apply the first run's summary to all runs. Without it,
     TensorBoard collects the columns from every run and puts those that differ first.
     """
     _, start, _ = summarise_hparams(flatten_settings(config), {})

@@ -16,7 +16,7 @@ NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if
 
 
 class Signals:
-    """Signal handlers of a run: a signal raises Stopped, or is recorded within `held`.
+    """Signal handlers of a run: a signal raises Stopped, or is recorded within `deferred`.
 
     Outside the main thread, where Python delivers no signals, nothing is handled.
     """
@@ -24,7 +24,7 @@ class Signals:
     def __init__(self) -> None:
         self.requested: int | None = None
         """the signal that has arrived"""
-        self.is_holding = False
+        self.is_deferring = False
         self.previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
@@ -43,20 +43,20 @@ class Signals:
             signal.signal(number, self._handle)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def deferred(self) -> Iterator[None]:
         """Record signals in `requested` within this block, for a caller that saves and raises Stopped."""
-        self.is_holding = True
+        self.is_deferring = True
         try:
             yield
         finally:
-            self.is_holding = False
+            self.is_deferring = False
         if self.requested is not None:
             raise Stopped(self.requested)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         is_first, self.requested = self.requested is None, self.requested or number
         # Recorded in any case, because an exception within garbage collection is swallowed.
-        if not self.is_holding or (not is_first and number == signal.SIGINT):
+        if not self.is_deferring or (not is_first and number == signal.SIGINT):
             raise Stopped(number)
         if is_first:
             log.info(f"{signal.Signals(number).name}: finishing this step, then saving; Ctrl-C stops at once")

@@ -63,10 +63,10 @@ def collect_network_facts(
 
 
 def collect_image_facts(data: ImageData, split: str, fingerprint: str) -> dict[str, Any]:
-    """Return the components of the key that identify a split's images; `fingerprint` is that of data.json."""
+    """Return the components of the key that identify a split's images; `fingerprint` is from data.json."""
     images = data.images[split]
     facts = {"pictures": fingerprint, "picture_shape": tuple(images.shape)}
-    if isinstance(images, StreamedImages):  # its fingerprint holds only the sizes of the files
+    if isinstance(images, StreamedImages):  # its fingerprint covers only the sizes of the files
         facts["files"] = _hash(path.read_bytes() for path in images.paths)
         facts["decoding"] = (
             _hash(_read_sources(DECODING_CODE)),

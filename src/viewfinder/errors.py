@@ -100,7 +100,7 @@ def _escape(letter: str) -> str:
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """Return 'Did you mean x?' with the closest candidate or an anagram, or '' if there is none."""
+    """Return 'Did you mean x?' with the closest candidate or an anagram; '' if none is close."""
     names = list(candidates)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.65) or [n for n in names if sorted(n) == sorted(word)]
     return f"Did you mean {near[0]}?" if near else ""

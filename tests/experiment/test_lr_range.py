@@ -195,7 +195,7 @@ def test_what_it_found_is_said_with_the_commands_to_use_it(viewfinder: Type, tmp
     assert {path.name for path in folder.iterdir()} == FILES
     known = facts(folder)
     assert f"proposed optimizer.lr={known['proposal']:.2g}," in answer.out
-    assert "one_cycle is not used" in answer.out
+    assert "one_cycle is ignored: the range test sets the learning rate" in answer.out
     trained, swept = (shlex.split(line) for line in answer.out.splitlines()[-2:])
     assert trained[:3] == ["viewfinder", "train", "model=mlp"]
     assert trained[-1] == f"optimizer.lr={known['proposal']:.2g}"

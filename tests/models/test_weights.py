@@ -190,7 +190,7 @@ def test_a_file_that_is_cut_off_damaged_or_no_file_of_weights_is_refused(weights
     assert "it is empty Download or copy it again." in read_error(lambda: build_pretrained(path))
     for text in ("no weights here", "width: 3\n"):
         path.write_text(text)
-        assert "it is not a file of torch.save Save the weights with torch.save" in read_error(
+        assert "it is not a torch.save file Save the weights with torch.save" in read_error(
             lambda: build_pretrained(path)
         )
     torch.save(nn.Linear(2, 2), path)

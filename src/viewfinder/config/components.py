@@ -25,7 +25,7 @@ def _accept_no_class(cls: type) -> bool:
 
 
 class ComponentSpec(NamedTuple):
-    """A requirement on the target of a node.
+    """Requirement that a node's `_target_` must meet.
 
     Args:
         description: the requirement in words, for errors.
@@ -45,9 +45,9 @@ class ComponentSpec(NamedTuple):
 
 
 def is_subclass(cls: type, base: str) -> bool:
-    """Return whether a class is, or inherits from, the class with a dotted path.
+    """Return whether a class is the class at a dotted path, or a subclass of it.
 
-    The path stands for a class of a higher layer, which this module cannot import.
+    The base is named by its path, because this module cannot import classes of higher layers.
     """
     return any(f"{parent.__module__}.{parent.__qualname__}" == base for parent in cls.__mro__)
 
@@ -61,7 +61,7 @@ def _is_data(cls: type) -> bool:
 
 
 def _is_augmentation(cls: type) -> bool:
-    """Return whether instances can be called with (pixels, generator); from other packages, only modules qualify."""
+    """Return whether instances accept (pixels, generator); classes of trusted packages must be modules."""
     package = cls.__module__.partition(".")[0]
     if package in KNOWN_PACKAGES and package != PACKAGE and not _is_module(cls):
         return False

@@ -51,7 +51,7 @@ def accepts_argument(node: Mapping[str, Any] | None, name: str) -> bool:
 
 
 def validate_node(group: str, node: Any, supplied: Set[str], import_by_group: ImportTarget) -> list[Problem]:
-    """Return the problems with the node of a group and the nodes within it.
+    """Validate the node of a group and all nodes inside it; return the problems.
 
     Args:
         group: key of the node in the configuration.
@@ -178,7 +178,7 @@ def _validate_arguments(
 
 
 def _describe_failure(node: dict[str, Any], key: str, cause: BaseException, supplied: Mapping[str, Any]) -> Problem:
-    """Describe the failure of a constructor, at a single argument if its default would avoid the failure."""
+    """Describe why a constructor failed; name an argument if its default value would avoid the failure."""
     target = node["_target_"]
     signature = read_signature(import_target(target))
     suspects = []

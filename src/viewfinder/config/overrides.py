@@ -36,7 +36,7 @@ def find_conf() -> Path:
 
 
 def add_user_conf(parsed: Sequence[Override] = ()) -> list[str]:
-    """Return the override that adds conf/ in the working folder to the search path; [] if there is none."""
+    """Return the override that adds conf/ in the working folder to the search path; [] if it is missing."""
     user_conf = Path.cwd() / "conf"
     if not user_conf.is_dir() or user_conf.resolve() == find_conf().resolve():
         return []
@@ -62,7 +62,7 @@ def compose_config(overrides: list[str]) -> DictConfig:
 def resolve_run_config(cfg: DictConfig) -> DictConfig:
     """Resolve the configuration of a run, without the groups `hydra` and `sweep`, and clear Hydra's own state.
 
-    If Hydra seems to be running, Lightning starts its processes through Hydra's folders.
+    While Hydra's state is set, Lightning would start helper processes from Hydra's output folder.
     """
     run_cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("hydra", "sweep")])
     OmegaConf.resolve(run_cfg)
@@ -158,7 +158,7 @@ def _validate_choice(override: Override, options: list[str]) -> list[Problem]:
 
 
 def _validate_keys(keys: list[Override], choices: list[Override], searchpath: list[str]) -> list[Problem]:
-    """Compose the choices of groups alone and compare the remaining overrides with the result."""
+    """Compose only the group choices, and check all other overrides against the result."""
     first_choices = [
         f"{'+' if choice.is_add() else ''}{choice.get_key_element().lstrip('+~')}={values[0]}"
         for choice in choices
@@ -188,7 +188,7 @@ def _validate_keys(keys: list[Override], choices: list[Override], searchpath: li
 
 
 def _validate_structure(override: Override, default: Any) -> list[Problem]:
-    """Return the problems with a value that replaces a group of keys or a list by another type."""
+    """Check that a value does not replace a group of keys or a list by another type; return the problems."""
     if override.is_delete() or override.is_sweep_override():
         return []
     key, value = override.key_or_group, override.value()

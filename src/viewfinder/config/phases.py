@@ -36,7 +36,7 @@ class Phase:
 
 
 def validate_phases(phases: Any) -> list[Problem]:
-    """Return the problems with the group `phases`.
+    """Validate the group `phases`; return the problems.
 
     Args:
         phases: name of each phase to its arguments, in the order of training.
@@ -72,7 +72,7 @@ def validate_phases(phases: Any) -> list[Problem]:
 
 
 def _validate_entry(name: Any, phase: Any) -> list[Problem]:
-    """Return the problems with the name and type of an entry, whatever its arguments."""
+    """Validate the name and type of an entry, but not its arguments; return the problems."""
     key = f"phases.{name}"
     if not isinstance(name, str):
         return [Problem(key, "the name of a phase must be text", remedy=f'Quote it: "{name}".')]

@@ -118,7 +118,7 @@ def parse_allow(value: Any) -> tuple[str, ...]:
 
 
 def validate_allow(names: tuple[str, ...]) -> list[Problem]:
-    """Return the problems with allowed names: the standard library cannot be allowed."""
+    """Validate allowed names and return the problems; the standard library cannot be allowed."""
     library = [name for name in names if name.partition(".")[0] in sys.stdlib_module_names]
     return [Problem("allow", _describe_library(name.partition(".")[0]), name, "Remove it.") for name in library]
 
@@ -145,7 +145,10 @@ def _find_spec(module: str) -> ModuleSpec | None:
 
 
 def _is_own_file(module: str) -> bool:
-    """Return whether a top-level module is not installed; True for a missing one, which fails when imported."""
+    """Return whether a top-level module is the user's own file, neither installed nor in the standard library.
+
+    A missing module counts as the user's own, so that its import reports that it is missing.
+    """
     spec = _find_spec(module)
     if spec is None:
         return True

@@ -38,7 +38,7 @@ EXAMPLES = {int: "32", float: "0.001", bool: "true or false", str: "a word"}
 
 
 def validate_arguments(prefix: str, function: Callable[..., Any], values: Mapping[str, Any]) -> list[Problem]:
-    """Return the problems with values as arguments of a function; `prefix` precedes their names in errors."""
+    """Validate the arguments of a function and return the problems; errors put `prefix` before each name."""
     return [
         problem
         for name, (hint, default) in read_signature(function).items()
@@ -69,7 +69,7 @@ def accepts_any_argument(function: Callable[..., Any]) -> bool:
 
 
 def validate_value(key: str, value: Any, hint: Any, default: Any) -> list[Problem]:
-    """Return the problems with the value of a key; a node with a `_target_` is valid here, whatever it contains."""
+    """Validate the value of a key and return the problems; nodes with a `_target_` are not checked here."""
     if isinstance(value, dict) and "_target_" in value:
         return []
     try:

@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 class Chunk:
-    """Consecutive batches of an epoch, a single batch to Lightning; each is gathered when it is needed.
+    """Consecutive batches of an epoch, which Lightning treats as one batch; each is gathered when it is needed.
 
     Args:
         images: images of the split.
@@ -104,7 +104,7 @@ class SplitImages(Dataset[Chunk]):
 
     @property
     def device(self) -> torch.device:
-        """Device of the images, on which positions must be."""
+        """Device of the images; positions must be on the same device."""
         return self.labels.device
 
     def with_base(self, base: Tensor) -> "SplitImages":
@@ -159,7 +159,7 @@ def build_loader(images: SplitImages, order: EpochOrder) -> DataLoader[Chunk]:
 
 
 def _ignore_signals(worker: int) -> None:
-    """Let the parent process handle signals; a worker ends with it."""
+    """Ignore signals in a worker process; the parent handles them, and its exit ends the worker."""
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -17,7 +17,7 @@ from viewfinder.errors import Problem, UserError
 def load_through_cache(
     folder: Path, paths: Sequence[Path], channels: int, resize: Resize, description: str, skip_unreadable: bool
 ) -> tuple[Tensor, Unreadable]:
-    """Return decoded images from a file of the cache, which is written first if it is missing.
+    """Return decoded images from the disk cache; if the cache file is missing, decode the images and write it.
 
     The file's key covers the images' paths, sizes and modification times, and the settings of their decoding.
 

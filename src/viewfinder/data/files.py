@@ -75,7 +75,7 @@ def _raise_not_listed(error: OSError) -> None:
 
 
 def describe_broken_link(path: Path) -> str:
-    """Return the rule that a broken link violates; '' for any other path."""
+    """Return the error message for a broken link; '' for any other path."""
     if path.is_symlink() and not path.exists():
         return f"is a link to {escape_path(path.readlink())}, which does not exist"
     return ""

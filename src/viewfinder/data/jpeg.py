@@ -53,7 +53,7 @@ def is_plain_jpeg(content: bytes) -> bool:
 
 
 def count_jpeg_pixels(content: bytes) -> int:
-    """Return height times width from a JPEG file's frame header, for which decoders allocate memory.
+    """Return height times width from a JPEG file's frame header; decoders allocate memory for this size.
 
     The result is 0 if anything but segments of known length precedes the header (ITU-T T.81, B.1.1.3 and B.2.2).
     """

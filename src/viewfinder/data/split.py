@@ -108,7 +108,7 @@ def split_randomly(
 
 
 def _stratify(order: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Rearrange an order so that consecutive parts of these sizes contain every class's share, rounded down or up."""
+    """Reorder images so that consecutive parts of these sizes keep the class proportions, to within one image."""
     classes = [order[labels[order] == label] for label in dict.fromkeys(labels[order])]
     exact = np.outer([len(indices) for indices in classes], sizes) / len(order)
     counts = np.floor(exact + 1e-9).astype(int)

@@ -43,7 +43,7 @@ def format_repeat_command(runs: Sequence[RunFolder], seeds: Iterable[int]) -> st
 
 
 def _update_overrides(overrides: Iterable[str], resumed: Iterable[str]) -> list[str]:
-    """Return overrides with the values that were given when the run was resumed."""
+    """Update overrides with the values that were given when the run was resumed."""
     by_key = {override.partition("=")[0].lstrip("+"): override for override in overrides}
     for override in resumed:
         key, _, value = override.partition("=")

@@ -42,7 +42,7 @@ def _is_phase_key(key: str) -> bool:
 
 
 def find_differences(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return for each flat configuration the keys in which it differs from any other, with its values.
+    """List, for each flat configuration, its values of the keys that differ between configurations.
 
     Within a group, arguments are compared only among runs with the same class, or with the same name of phases.
     """

@@ -27,7 +27,7 @@ from viewfinder.training.runtime import keep_freed_memory, skip_gpu_checks
 
 
 class Components(NamedTuple):
-    """Everything a training needs, ready before anything is created on disk."""
+    """Objects needed for training; they are built before anything is created on disk."""
 
     data: ImageData
     classifier: Classifier

@@ -71,7 +71,10 @@ def check_config(cfg: DictConfig, policy: TrustPolicy | None = None) -> None:
 
 
 def _try_constructor(settings: Mapping[str, Any], group: str) -> list[Problem]:
-    """Return the problems a group's constructor reports; networks, losses and schedules of phases need the data."""
+    """Try a group's constructor and return its problems; skip networks, losses and, with phases, the schedule.
+
+    The skipped objects cannot be constructed without the data.
+    """
     if group in ("model", "loss") or not settings.get(group) or (group == "scheduler" and settings.get("phases")):
         return []
     optimizer = settings.get("optimizer")

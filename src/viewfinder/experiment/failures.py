@@ -28,7 +28,7 @@ def format_resume_command(run: RunFolder) -> str:
 
 
 def format_allow_override(settings: Mapping[str, Any]) -> list[str]:
-    """Return the override that allows the untrusted packages of a configuration; [] if there are none."""
+    """Return the override that allows the untrusted packages of a configuration; [] if all are trusted."""
     packages = untrusted_packages(settings)
     return [allow_override(packages)] if packages else []
 
@@ -65,7 +65,7 @@ def translate_failures(run: RunFolder | None = None) -> Iterator[None]:
             raise make_write_error(path, error, format_resume_command(run)) from error
         text = " ".join(str(error).split())
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in text for part in OUT_OF_MEMORY):
-            rule = f"memory is full: {text[:200] or 'the system gives no more'}"
+            rule = f"memory is full: {text[:200] or 'the system cannot allocate more'}"
             remedy = "Close other programs, or start a new run with a smaller data.batch_size."
             remedy += f"\nTo resume: {format_resume_command(run)}" if run is not None else ""
             raise UserError("the memory", [Problem("data.batch_size", rule, remedy=remedy)]) from error

@@ -68,7 +68,7 @@ def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] 
             trainer = make_endless_trainer(settings["trainer"], recorder)
             hardware = configure_hardware(settings, components, trainer, facts={})
             if schedule := settings.get("scheduler"):
-                log.info(f"schedule {schedule['_target_']} is not used: the learning rate grows")
+                log.info(f"schedule {schedule['_target_']} is ignored: the range test sets the learning rate")
             components.data.chunk_size = 1  # a signal stops training after a batch, not after a chunk of many
             factors = rates / settings["optimizer"]["lr"]
             components.classifier.make_schedule = lambda optimizer, _: scale_rates(optimizer, factors)
@@ -97,7 +97,7 @@ def check_range_test(settings: Mapping[str, Any]) -> None:
         rule, remedy = "a range test runs in a single process", "Add trainer.devices=1."
         problems.append(Problem("trainer.devices", rule, str(devices), remedy))
     if phases := settings.get("phases"):
-        rule = "have learning rates of their own, and a range test varies one"
+        rule = "set their own learning rates, but a range test varies a single learning rate"
         remedy = "Add phases=none, and model.freeze=true to train the head alone, or false to train everything."
         problems.append(Problem("phases", rule, join_names(phases), remedy))
     if problems:

@@ -151,7 +151,7 @@ def _check_data(run: RunFolder, facts: Mapping[str, Any]) -> None:
     stored = run.read_data() if run.data.is_file() else facts
     if changed := find_changed_splits(stored, facts):
         rule = f"has other images or classes than when the run started ({join_names(changed)})"
-        remedy = "Restore the old data, pass their place as data.root=PATH, or start a new run."
+        remedy = "Restore the old data, pass its folder as data.root=PATH, or start a new run."
         if facts["storage"] == "stream" != stored.get("storage"):
             rule = f"is streamed now, and was stored before ({stored.get('storage')}): the images cannot be compared"
             remedy = "Add data.storage=disk, or memory."
@@ -173,7 +173,7 @@ def _describe_resumption(
 
 
 def _apply_overrides(settings: Mapping[str, Any], cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the stored settings with the overridden values of `cfg`, and no others."""
+    """Return the stored settings; only overridden values are taken from `cfg`."""
     stored = OmegaConf.create(dict(settings))
     for key in {override.partition("=")[0] for override in overrides} & set(CHANGEABLE):
         OmegaConf.update(stored, key, OmegaConf.select(cfg, key))
@@ -192,7 +192,10 @@ def _check_best_weights(run: RunFolder, checkpoint: CheckpointInfo | None) -> No
 
 
 def _is_best(checkpoint: CheckpointInfo) -> bool:
-    """Return whether a checkpoint is of the end of the best epoch; its process may not have written best.ckpt."""
+    """Return whether a checkpoint was saved at the end of the best epoch.
+
+    The process that saved it may have ended before it wrote best.ckpt.
+    """
     return checkpoint.recorder["best_epoch"] == checkpoint.epochs > 0 and checkpoint.loop["batches"] == 0
 
 

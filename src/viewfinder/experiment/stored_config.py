@@ -112,7 +112,7 @@ def _select(cfg: DictConfig, key: str) -> Any:
 
 @contextlib.contextmanager
 def explain_download(cfg: DictConfig) -> Iterator[None]:
-    """Add to an error about missing data the override that downloads them."""
+    """Extend an error about missing data with the override that downloads the data."""
     try:
         yield
     except UserError as error:
@@ -125,7 +125,7 @@ def explain_download(cfg: DictConfig) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explain_working_folder(folder: RunFolder) -> Iterator[None]:
-    """Add to an error the folder in which the run was started, if the current one differs."""
+    """Extend an error with the folder in which the run was started, unless it is the current folder."""
     try:
         yield
     except UserError as error:

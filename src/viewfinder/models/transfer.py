@@ -16,7 +16,7 @@ REMEDY = (
 
 
 def find_head(network: nn.Module) -> str:
-    """Return the name of the last linear layer, which computes the logits, or '' if there is none."""
+    """Return the name of the last linear layer, which computes the logits; '' if the network has no linear layer."""
     return next((name for name, module in reversed([*network.named_modules()]) if isinstance(module, nn.Linear)), "")
 
 
@@ -68,7 +68,7 @@ class Transferable(nn.Module):
         return type(self).__name__
 
     def check_architecture(self, weights: str, model: Mapping[str, Any] | None) -> None:
-        """Check that the `model` group of a run's configuration, unless None, names this network.
+        """Check that a run's `model` group names this network; None is accepted.
 
         Raises:
             UserError: if it names another.

@@ -72,7 +72,7 @@ def find_trained_runs(folder: Path) -> list[RunFolder]:
 
 
 def suggest_overrides(weights: str, model: Mapping[str, Any], channels: int) -> str:
-    """Suggest overrides that give a network the shape of the network of a run; '' if there are none.
+    """Suggest overrides that make a network match the network of a run; '' if no override helps.
 
     Args:
         weights: the run's folder, or a file in it.

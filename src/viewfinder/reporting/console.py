@@ -48,7 +48,7 @@ def _log_small_classes(data: ImageData) -> None:
 
 
 def describe_skipped(data: ImageData) -> list[str]:
-    """Return lines with the number of skipped images and the first of them with reasons; empty if there are none."""
+    """Return lines with the number of skipped images and the reasons for the first ones; [] if none is skipped."""
     if not data.skipped:
         return []
     lines = [f"skipped  {len(data.skipped):,} unreadable images (data.on_error=skip)"]

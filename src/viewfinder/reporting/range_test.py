@@ -21,7 +21,7 @@ def log_finding(curve: Curve, finding: Finding, folder: Path, overrides: Sequenc
     if curve.diverged is not None:
         log.info(f"diverged at lr {curve.diverged:.2g}, step {len(curve.rates)} of {curve.planned}")
     else:
-        log.info(f"diverged nowhere up to lr {curve.rates[-1]:.2g}")
+        log.info(f"did not diverge up to lr {curve.rates[-1]:.2g}")
     if finding.proposal is None:
         log.info(f"proposed nothing: {finding.reason}")
     else:

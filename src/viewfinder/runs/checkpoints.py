@@ -101,7 +101,7 @@ class CheckpointInfo(NamedTuple):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU: tensors and plain Python alone; no code in it is run.
+    """Load a checkpoint onto the CPU; it may contain only tensors and plain Python values, and no code is run.
 
     Raises:
         UserError: if the file is missing, damaged or not a checkpoint.
@@ -117,24 +117,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 class DamagedError(ValueError):
-    """Damage to a file."""
+    """Raised when a file is damaged."""
 
 
 class CodeError(ValueError):
-    """Code in a file, which reading would run."""
+    """Raised when a file contains code that loading it would run."""
 
 
 ZIP, LEGACY = b"PK\x03\x04", b"\x80\x02\x8a\n"
-"""First bytes of a file of torch.save, and of one before torch 1.6."""
+"""First bytes of a torch.save file, and of one written before torch 1.6."""
 
 
 def read_tensors(path: Path) -> Any:
-    """Read a file of torch.save to the CPU.
+    """Load a torch.save file onto the CPU.
 
     Raises:
         DamagedError: if the file is empty, cut off or damaged.
         CodeError: if it contains more than tensors and plain Python.
-        ValueError: if it is not a file of torch.save.
+        ValueError: if it is not a torch.save file.
         OSError: if it is missing, or cannot be opened.
     """
     if not path.is_file():  # opening a pipe, for example, might never end
@@ -159,7 +159,7 @@ def read_tensors(path: Path) -> Any:
         if first == ZIP and not zipfile.is_zipfile(path):
             raise DamagedError("it is cut off") from error
         if not is_from_torch:
-            raise ValueError("it is not a file of torch.save") from error
+            raise ValueError("it is not a torch.save file") from error
         if match := re.search(r"GLOBAL (\S+)", str(error)):
             raise CodeError(f"it contains a {match[1]}; only tensors are read from a file") from error
         raise DamagedError("it is cut off or damaged") from error

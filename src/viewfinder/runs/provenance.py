@@ -69,17 +69,14 @@ def hash_code(targets: Iterable[str]) -> dict[str, str]:
 
 
 def _is_local(file: str, folder: Path) -> bool:
-    """Return whether a module's file is below a folder, but not among an environment's packages there."""
+    """Return whether a module's file is below a folder, but not in site-packages."""
     if not file.startswith(str(folder)):  # a hundred times as fast as the next line, for thousands of modules
         return False
     return Path(file).is_relative_to(folder) and "site-packages" not in Path(file).parts
 
 
 def hash_module(name: str) -> str:
-    """Return a hash of a top-level module's file or of all files of a package; '' if there is none.
-
-    The module is not imported.
-    """
+    """Hash the source of a top-level module or package without importing it; '' if the module is not found."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):

@@ -80,7 +80,7 @@ def _format_value(config: Mapping[str, Any], key: str) -> str:
 
 
 def find_code_changes(runs: Iterable[RunFolder]) -> dict[str, list[str]]:
-    """List for each run the versions and code that changed: 'torch 2.14.1, now 2.15.0', 'the code of viewfinder'."""
+    """List the versions and code that changed, by run: 'torch 2.14.1, now 2.15.0', 'the code of viewfinder'."""
     current, hash_now = read_versions(), functools.cache(hash_module)
     changes = {}
     for run in runs:
@@ -108,7 +108,7 @@ class DataRequest(NamedTuple):
 
 
 def find_data_changes(sweep: SweepFolder, started: Sequence[tuple[SweepJob, PlannedJob]]) -> dict[str, list[str]]:
-    """List for each job whose images have changed the splits in which they differ.
+    """Find the jobs whose images have changed, and list the changed splits of each.
 
     Args:
         sweep: the sweep.
@@ -139,7 +139,7 @@ def find_data_changes(sweep: SweepFolder, started: Sequence[tuple[SweepJob, Plan
 
 
 def read_data_facts(request: DataRequest) -> dict[str, Any]:
-    """Return the content of data.json under `facts`, or under `error` the reason why the data cannot be read."""
+    """Return {"facts": content of data.json}, or {"error": reason} if the data cannot be read."""
     from viewfinder.data.preprocess import Preprocess
     from viewfinder.experiment.build import open_data
 

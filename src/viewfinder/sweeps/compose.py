@@ -27,14 +27,17 @@ class Composer:
         self.composed: dict[tuple[str, ...], DictConfig] = {}
 
     def compose_groups(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose the overrides of groups and of Hydra itself, with Hydra's node."""
+        """Compose only the overrides of groups and of `hydra.*`; the result includes the key `hydra`."""
         choices = tuple(override for override in overrides if self._is_choice(override))
         if choices not in self.composed:
             self.composed[choices] = compose("config", [*self.shared, *choices], return_hydra_config=True)
         return self.composed[choices]
 
     def compose_unresolved(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose all overrides, without Hydra's node, which interpolations read until the result is resolved."""
+        """Compose all overrides, with interpolations unresolved and without the key `hydra`.
+
+        The key `hydra` is set globally instead, where interpolations find it when the result is resolved.
+        """
         composed = self.compose_groups(overrides)
         cfg = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         values = [self._parse(override) for override in overrides if not self._is_choice(override)]

@@ -85,7 +85,7 @@ class SweepFolder:
         return RunFolder(self.path / name)
 
     def status(self, name: str) -> str:
-        """Return `RunFolder.status`, or waiting for a job that has not started, or failed if its scores are lost."""
+        """Return `RunFolder.status`; 'waiting' if the job has not started, 'failed' if its scores are lost."""
         run = self.run_folder(name)
         if not run.run.is_file():
             return "waiting"

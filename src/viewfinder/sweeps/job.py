@@ -70,7 +70,7 @@ def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
 
 
 def record_failure(job: Job, reason: str) -> None:
-    """Write why a job failed to its folder, unless its run did so itself or the disk cannot be written."""
+    """Record in a job's folder why the job failed, unless its run did so itself or the disk cannot be written."""
     with contextlib.suppress(OSError):
         write_failure(job.folder, job.config, job.overrides, reason)
 

@@ -46,7 +46,7 @@ def reconcile_jobs(sweep: SweepFolder, plan: Plan) -> list[SweepJob]:
 def _find_changes(
     sweep: SweepFolder, planned: Sequence[PlannedJob], matched: Sequence[SweepJob | None], scores_only: bool
 ) -> dict[str, list[str]]:
-    """List for each started job why it must run again: changed code, versions or images, or lost scores.
+    """List the reasons to run a job again, by started job: changed code, versions or images, or lost scores.
 
     Args:
         sweep: the sweep.

@@ -115,7 +115,7 @@ def report_results(sweep: SweepFolder, jobs: Sequence[SweepJob]) -> bool:
 
 
 def describe_failure(sweep: SweepFolder, job: SweepJob) -> str:
-    """Return the reason in one line why a job with the status failed has failed."""
+    """Return, in one line, why a job with the status 'failed' has failed."""
     facts = sweep.run_folder(job.folder).read_run()
     if facts["status"] == "finished":
         return "its scores.json is missing or damaged; the same command runs it again in a new folder"

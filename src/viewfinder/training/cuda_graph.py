@@ -20,7 +20,7 @@ WARM_UP_STEPS = 3
 def cuda_graph_blocker(
     parts: Iterable[nn.Module | None], device: torch.device, trainer: Mapping[str, Any]
 ) -> str | None:
-    """Return the reason why training steps cannot be a CUDA graph; "" if they can, None if the user need not know.
+    """Return why training steps cannot run as a CUDA graph; "" if they can, None if the reason is not worth logging.
 
     Args:
         parts: network and loss.
@@ -134,7 +134,7 @@ class StepGraph:
 
 
 def capture(work: Callable[[], Result], gpu: torch.device) -> tuple[torch.cuda.CUDAGraph, Result]:
-    """Return the operations that `work` launches on a GPU as a graph, and its result.
+    """Capture the GPU operations of `work` as a graph; return the graph and the result of `work`.
 
     The graph keeps the memory of its operations.
 

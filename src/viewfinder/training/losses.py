@@ -37,7 +37,8 @@ class CrossEntropy(nn.Module):
         if weights is not None and len(weights) != len(counts):
             rule = f"must have one weight for each of the {len(counts)} classes, not {len(weights)}"
             raise UserError(
-                "the configuration", [Problem("loss.class_weights", rule, str(class_weights), "Or use balanced.")]
+                "the configuration",
+                [Problem("loss.class_weights", rule, str(class_weights), "Or set loss.class_weights=balanced.")],
             )
         self.register_buffer("weights", weights, persistent=False)
         self.weights: Tensor | None

@@ -67,12 +67,12 @@ class Phases:
         return range(self.starts[index], [*self.starts[1:], self.max_epochs][index])
 
     def enter(self, epoch: int) -> list[dict[str, Any]]:
-        """Make the parameters of an epoch's phase trainable, and no others.
+        """Make only the parameters of an epoch's phase trainable.
 
         Returns:
-            Parameter groups for an optimizer, each with its learning rate, the highest first. Parameters that the
-            previous phase trained are in groups of their own, because a fused optimizer needs state for all parameters
-            of a group or for none.
+            Parameter groups for an optimizer, sorted by learning rate, the highest first. Parameters that the previous
+            phase trained are in separate groups, because a fused optimizer needs state for all parameters of a group
+            or for none.
         """
         name = self.at(epoch)
         previous = self.parts[self.names[max(0, self.names.index(name) - 1)]]

@@ -40,7 +40,7 @@ def load_weights(classifier: Classifier, path: Path) -> None:
         classifier.load_state_dict(state)
     except Exception as error:  # an untrusted state_dict may hold anything
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        remedy = "config.yaml beside it, or an override, builds another network."
+        remedy = "Check that config.yaml in its folder and the overrides describe the network of this checkpoint."
         raise UserError("the checkpoint", [Problem(str(path), f"cannot be loaded: {reason}", remedy=remedy)]) from error
 
 

@@ -153,9 +153,9 @@ def _find_unknown_classes(
     names: list[str],
     selected: Classes | None,
 ) -> list[Problem]:
-    """Return the problems with classes of a split that training lacks.
+    """Return a problem for each class that a split has and train/ does not.
 
-    If classes are selected, only a name similar to one that the split lacks is a problem.
+    If classes are selected, other classes are ignored, unless a name looks like a misspelt selected class.
     """
     problems = []
     for split, folders in class_folders.items():
@@ -165,7 +165,7 @@ def _find_unknown_classes(
             if suggestion or selected is None:
                 remedy = suggestion or f"Classes: {join_names(names[:20])}."
                 path = escape_path(split_folders[split] / name)
-                problems.append(Problem(path, "is a class that train/ lacks", remedy=remedy))
+                problems.append(Problem(path, "is a class that is missing from train/", remedy=remedy))
     return problems
 
 

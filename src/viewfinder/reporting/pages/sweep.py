@@ -39,7 +39,7 @@ def rewrite_sweep_report(folder: Path) -> Path:
 def write_sweep_report(
     folder: Path, runs: Sequence[RunFolder], failed: Sequence[tuple[str, str]] = (), command: str | None = None
 ) -> Path:
-    """Write report.html, sweep.png and epochs.png; there are no charts until a run has finished.
+    """Write report.html and, once a run has finished, the charts sweep.png and epochs.png.
 
     Args:
         folder: folder of the sweep.
@@ -83,7 +83,7 @@ def write_sweep_report(
 
 
 def _format_title(folder: Path) -> str:
-    """Return the name of the sweep, preceded by the experiment if the name is a time."""
+    """Return the sweep's name; if it is a timestamp, the experiment's name precedes it."""
     is_dated = re.match(r"\d{4}-\d\d-\d\d_", folder.name)
     return f"{folder.parent.name} {folder.name}" if is_dated else folder.name
 

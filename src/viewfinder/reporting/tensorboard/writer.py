@@ -154,7 +154,7 @@ def start_tensorboard(
     config: Mapping[str, Any],
     epochs: int = 0,
 ) -> AbstractContextManager[TensorBoard | None]:
-    """Open the events file of a run and write the network's graph; return a context of None in a helper process.
+    """Open a run's events file and write the network's graph; in a helper process, return a context that yields None.
 
     Args:
         run: run folder of the events file.

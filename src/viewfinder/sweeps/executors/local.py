@@ -63,7 +63,7 @@ class LocalExecutor(Generic[Job]):
             process.join()
 
     def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, int]]:
-        """Yield each job when it ends, with its worker's exit code; minus a signal's number if that killed it.
+        """Yield each job when it ends, with its worker's exit code, which is -n if signal n killed the worker.
 
         Args:
             jobs: advanced only when the next job can start.

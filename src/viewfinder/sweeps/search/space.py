@@ -173,7 +173,7 @@ def _value_text(override: Override) -> str:
 
 
 def _parse_parameter(override: Override, default: Any) -> Parameter | Problem:
-    """Return the parameter that an override describes, or what is wrong with it.
+    """Parse a searched override; return a Problem if it is invalid.
 
     Args:
         override: a searched override.

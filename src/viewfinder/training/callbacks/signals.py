@@ -1,4 +1,4 @@
-"""Handling of signals that stop a run: the first one after the current step is saved, a second Ctrl-C at once."""
+"""Signal handlers of a run: the first signal stops it after the current step is saved, a second Ctrl-C at once."""
 
 import contextlib
 import logging
@@ -38,7 +38,7 @@ class Signals:
             signal.signal(number, handler)
 
     def listen(self) -> None:
-        """Install the handlers; again after Lightning has installed its own."""
+        """Install the handlers; call it again after Lightning has installed its own."""
         for number in self.previous_handlers:
             signal.signal(number, self._handle)
 

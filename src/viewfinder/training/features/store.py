@@ -125,7 +125,7 @@ class FeatureStore:
         return count
 
     def open_for_append(self, count: int) -> None:
-        """Prepare to append rows after the first `count`, which exist.
+        """Prepare to append rows after the first `count` rows, which are already stored.
 
         Raises:
             NoRoomError: if neither disk nor memory has room.

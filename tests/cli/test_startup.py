@@ -36,7 +36,7 @@ from viewfinder.training.runtime import fast_imports
 with contextlib.suppress(ImportError), fast_imports():
     print(gc.isenabled())
     import {module}
-after, objects = gc.get_freeze_count(), [[] for _ in range(1000)]
+after, objects = gc.get_freeze_count(), [[] for _ in range(100_000)]
 print(gc.isenabled(), after > 1000)
 """
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

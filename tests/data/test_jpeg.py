@@ -29,6 +29,10 @@ JPEGS: dict[str, dict[str, Any]] = {
 }
 
 
+needs_torchcodec = pytest.mark.skipif(load_jpeg_decoder() is None, reason="torchcodec cannot be loaded")
+
+
+@needs_torchcodec
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (9, 30), (40, 23)])
 def test_many_images_at_once_have_the_bits_of_each_alone(tmp_path: Path, channels: int, size: tuple[int, int]) -> None:
@@ -58,6 +62,7 @@ def test_many_images_at_once_have_the_bits_of_each_alone(tmp_path: Path, channel
         assert torch.equal(image, decode_image(path, channels, size)), path
 
 
+@needs_torchcodec
 def test_a_damaged_jpeg_is_read_or_refused_as_pillow_does(tmp_path: Path) -> None:
     whole = save_image(tmp_path, "whole.jpg", noise(24, 40, 3, top=256), quality=60).read_bytes()
     rng = np.random.default_rng(5)

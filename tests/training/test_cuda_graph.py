@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Train, Type
+from tf32 import read_tf32
 from torch import Tensor, nn
 
 from viewfinder.models.custom_cnn import CustomCNN
@@ -221,18 +222,17 @@ def test_a_step_that_cannot_be_a_graph_is_taken_without_one(
 def test_tf32_is_used_in_training_and_never_in_evaluation(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: set[tuple[bool, str, str]] = set()
+    seen: set[tuple[bool, ...]] = set()
     forward = nn.Conv2d.forward
 
     def noting(self: nn.Conv2d, pictures: Tensor) -> Tensor:
         if pictures.is_cuda:
-            kinds = torch.backends.cudnn.conv, torch.backends.cuda.matmul
-            seen.add((self.training, *(kind.fp32_precision for kind in kinds)))
+            seen.add((self.training, *read_tf32()))
         return forward(self, pictures)
 
     monkeypatch.setattr(nn.Conv2d, "forward", noting)
     train(tmp_path / "run", "trainer=gpu", "trainer.precision=tf32", "trainer.cuda_graph=never")
-    assert seen == {(True, "tf32", "tf32"), (False, "ieee", "ieee")}
+    assert seen == {(True, True, True), (False, False, False)}
 
 
 @on_gpu

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tf32 import read_tf32
 from torch import nn
 
 from viewfinder.config.overrides import compose_config, find_conf
@@ -11,7 +12,14 @@ from viewfinder.experiment.build import build_network
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.mlp import MLP
 from viewfinder.training import precision
-from viewfinder.training.precision import CPU_SPEEDUPS, MIN_SPEEDUP, choose_precision, get_architecture
+from viewfinder.training.precision import (
+    CPU_SPEEDUPS,
+    MIN_SPEEDUP,
+    TF32,
+    choose_precision,
+    get_architecture,
+    step_context,
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -64,6 +72,14 @@ def test_a_gpu_uses_what_its_compute_capability_has(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     reason = f"GPU has compute capability {capability[0]}.{capability[1]}"
     assert choose_precision(network, GPU) == (expected, reason)
+
+
+def test_tf32_is_allowed_during_training_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for precision_of_steps, is_allowed in ((TF32, True), ("32-true", False)):
+        with step_context(precision_of_steps):
+            assert read_tf32() == (is_allowed, is_allowed)
+        assert read_tf32() == (False, False)
 
 
 @pytest.mark.parametrize("yaml", sorted(find_conf().glob("model/*.yaml")), ids=lambda path: path.stem)

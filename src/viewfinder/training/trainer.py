@@ -148,5 +148,6 @@ def quiet_lightning() -> None:
         "Found .* module.* in eval mode at the start of training",  # expected for a frozen network
         "It is recommended to use .self.log.*sync_dist=True",  # logged values are reduced already
         ".*`isinstance.treespec, LeafSpec.` is deprecated",  # inside Lightning
+        "The epoch parameter in `scheduler.step",  # inside torch 2.6
     ):
         warnings.filterwarnings("ignore", message)

@@ -1,4 +1,4 @@
-"""Undocumented parts of torch and TensorBoard; tests/reporting/test_internals.py names the versions they work with."""
+"""Undocumented parts of torch and TensorBoard; test_tensorboard_internals.py names the versions they work with."""
 
 from typing import Any
 

@@ -118,7 +118,7 @@ def test_a_schedule_that_ends_with_the_run_is_not_extended(train: Train, tmp_pat
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("optimizer.lr=0.1", "cannot change when a run is resumed"),
+        ("optimizer.lr=0.1", "would change the experiment"),
         ("trainer.max_epochs=2", "must be 3 or more"),
         ("trainer.max_epoch=9", "Did you mean trainer.max_epochs?"),
         ("trainer.max_epochs=many", "must be a whole number"),

@@ -36,7 +36,7 @@ def find_conf() -> Path:
 
 
 def add_user_conf(parsed: Sequence[Override] = ()) -> list[str]:
-    """Return the override that adds conf/ in the working folder to the search path; [] if it is missing."""
+    """Return the override that adds the user's conf/ in the working folder to the search path; [] without one."""
     user_conf = Path.cwd() / "conf"
     if not user_conf.is_dir() or user_conf.resolve() == find_conf().resolve():
         return []

@@ -69,7 +69,7 @@ def read_json(path: Path) -> Any:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Replace `target` with a copy of `source`, not a hard link, so that damage to one file spares the other."""
+    """Replace `target` with a copy of `source`, not a link, so that damage to one file spares the other."""
     with replace_file(target) as temporary:
         shutil.copyfile(source, temporary)
 

@@ -153,7 +153,7 @@ class Checkpointing(Checkpoint):
                 shutil.copyfile(self.folder.last, temporary)
 
     def _is_stop_requested(self, trainer: pl.Trainer) -> bool:
-        """Return whether to stop; all processes agree, because one that continued alone would wait forever."""
+        """Return whether to stop; all processes agree, because one that continued would wait for the others."""
         if trainer.world_size > 1:
             requested = torch.tensor(self.signals.requested or 0, device=trainer.strategy.root_device)
             torch.distributed.all_reduce(requested, torch.distributed.ReduceOp.MAX)

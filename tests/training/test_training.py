@@ -51,7 +51,7 @@ WITH = {
     **{f"phases={name}": f"{PICTURES} {TWO}" for name in ("fine_tune", "transfer")},
     "experiment=transfer": f"{PICTURES} {TWO} model.weights=null",
 }
-"""What each choice is trained with; a group whose choices are not here is trained on the pictures."""
+"""Choice -> settings to train it with; by default PICTURES, and for a data source nothing."""
 ELSEWHERE = {"data=cifar10", "trainer=ddp"}
 """cifar10 is trained from an archive in the tests of the data; two processes are trained below."""
 
@@ -62,7 +62,8 @@ ELSEWHERE = {"data=cifar10", "trainer=ddp"}
 def test_every_shipped_choice_trains(choice: str, pictures: Path, resnet_weights: Path, tmp_path: Path) -> None:
     if choice == "trainer=gpu" and not torch.cuda.is_available():
         pytest.skip("this machine has no GPU")
-    words = f"{SHORT} {WITH.get(choice, PICTURES)} {choice}".split()
+    default = "" if choice.startswith("data=") else PICTURES
+    words = f"{SHORT} {WITH.get(choice, default)} {choice}".split()
     words = [word.replace("PICTURES", str(pictures)).replace("WEIGHTS", str(resnet_weights)) for word in words]
     run = train_into(tmp_path / "run", *words)
     assert run.read_run()["status"] == "finished"

@@ -1,4 +1,4 @@
-"""Fast decoding of ordinary JPEG files by torchcodec, if it is installed."""
+"""Fast decoding of small plain JPEG files by torchcodec, if it is installed; data/decode.py decodes all others."""
 
 import functools
 from collections.abc import Callable, Sequence

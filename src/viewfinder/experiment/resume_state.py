@@ -1,4 +1,4 @@
-"""State from which a run is resumed."""
+"""State from which a run is resumed; training/loop.py restores the position within an epoch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

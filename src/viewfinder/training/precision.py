@@ -1,4 +1,7 @@
-"""Precision of training: chosen from hardware and network, applied to forward passes and steps."""
+"""Precision of training: chosen from hardware and network, applied to forward passes and steps.
+
+training/hardware.py combines the choice with the user's settings.
+"""
 
 import contextlib
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,7 @@
-"""Signal handlers of a run: the first signal stops it after the current step is saved, a second Ctrl-C at once."""
+"""Signal handlers of a run: the first signal stops it after the current step is saved, a second Ctrl-C at once.
+
+Within `deferred`, callbacks/checkpointing.py saves and stops.
+"""
 
 import contextlib
 import logging

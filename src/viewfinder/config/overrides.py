@@ -62,7 +62,7 @@ def compose_config(overrides: list[str]) -> DictConfig:
 def resolve_run_config(cfg: DictConfig) -> DictConfig:
     """Resolve the configuration of a run, without the groups `hydra` and `sweep`, and clear Hydra's own state.
 
-    While Hydra's state is set, Lightning would start helper processes from Hydra's output folder.
+    While Hydra's state is set, Lightning would start helper processes with arguments of its own for Hydra.
     """
     run_cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("hydra", "sweep")])
     OmegaConf.resolve(run_cfg)

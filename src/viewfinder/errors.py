@@ -18,7 +18,7 @@ class Problem:
 
     Args:
         key: key or path.
-        rule: what is wrong, or what is expected.
+        rule: description of the error, or the rule that it breaks.
         received: the invalid value; None if nothing was received.
         remedy: what to do.
     """
@@ -71,7 +71,7 @@ class Stopped(SystemExit):
         super().__init__(128 + number)
         self.name = signal.Signals(number).name
         self.is_logged = False
-        """whether the terminal already shows what was saved"""
+        """True once the log says how much of the run is saved"""
 
     def __str__(self) -> str:
         return f"stopped by {self.name}"

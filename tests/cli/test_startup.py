@@ -31,7 +31,7 @@ def test_help_answers_without_importing_torch(words: list[str | Path], tmp_path:
 def test_garbage_is_collected_again_after_the_imports(module: str) -> None:
     script = f"""
 import atexit, contextlib, gc
-atexit.register(lambda: print(gc.get_freeze_count() > after))  # what is registered first is called last
+atexit.register(lambda: print(gc.get_freeze_count() > after))  # the first function registered is called last
 from viewfinder.training.runtime import fast_imports
 with contextlib.suppress(ImportError), fast_imports():
     print(gc.isenabled())

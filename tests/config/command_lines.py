@@ -111,7 +111,7 @@ NULL_IS_LEGAL = {"weights", "fused", "checkpoint_every", "phases.fine_tune.lr"}
 
 
 class Case(NamedTuple):
-    """Overrides of which the last is wrong, the key in its error, and the expected suggestion."""
+    """Overrides whose last one is invalid, the key in its error, and the expected suggestion."""
 
     overrides: tuple[str, ...]
     key: str
@@ -212,7 +212,7 @@ KEYS = list_keys()
 
 
 def command_lines(cases: Iterator[Case]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Parametrize a test with cases, of which a sample runs without --all-command-lines."""
+    """Parametrize a test with cases; without --all-command-lines, a sample of them runs."""
     cases_with_ids = [pytest.param(case, id=str(case), marks=pytest.mark.command_lines) for case in cases]
     return pytest.mark.parametrize("case", cases_with_ids)
 

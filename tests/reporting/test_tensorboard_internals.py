@@ -1,6 +1,6 @@
 """Undocumented parts of torch and TensorBoard behave as reporting expects.
 
-Seen with torch 2.13 to 2.14 and TensorBoard 2.20 to 2.21. If a test fails after an upgrade, adapt
+Seen with torch 2.6 to 2.14 and TensorBoard 2.18 to 2.21. If a test fails after an upgrade, adapt
 viewfinder/reporting/tensorboard/internals.py, the one module that imports them.
 """
 

@@ -1,7 +1,7 @@
 """Undocumented parts of Optuna behave as searches expect.
 
-Seen with Optuna 5.0.0. If a test fails after an upgrade, adapt viewfinder/sweeps/search/optuna_internals.py, the one
-module that uses them.
+Seen with Optuna 4.0.0 and 5.0.0. If a test fails after an upgrade, adapt viewfinder/sweeps/search/optuna_internals.py,
+the one module that uses them.
 """
 
 from pathlib import Path

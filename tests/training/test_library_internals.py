@@ -1,6 +1,6 @@
 """Undocumented parts of Lightning and torch are where training looks for them, and do what it needs.
 
-A failure here after an upgrade (last seen: pytorch-lightning 2.6, torch 2.14) names the part that has moved.
+A failure here after an upgrade (last seen: pytorch-lightning 2.6, torch 2.6 to 2.14) names the part that has moved.
 """
 
 import warnings

@@ -1,4 +1,4 @@
-"""Undocumented parts of Lightning that training uses, seen in pytorch-lightning 2.5 and 2.6."""
+"""Undocumented parts of Lightning that training uses, seen in pytorch-lightning 2.6."""
 
 from typing import Any
 

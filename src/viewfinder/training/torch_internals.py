@@ -14,6 +14,6 @@ def has_amx() -> bool:
 
 
 def abandon_capture(gpu: torch.device) -> None:
-    """Release a GPU's random generator from a failed CUDA graph capture, whose end it waits for."""
+    """Make a GPU's random generator usable again after a failed CUDA graph capture."""
     generator = torch.cuda.default_generators[gpu.index or 0]
     generator.graphsafe_set_state(generator.clone_state())

@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
 
 
 class Search:
-    """Trials of a study, which this process claims and whose outcomes it stores.
+    """Access of this process to the trials of a study: it claims trials, and stores their outcomes.
 
     The sampler of each trial is seeded by (seed, number). A search that is killed and continued therefore draws the
     values that it would have drawn, and parallel processes draw different ones.

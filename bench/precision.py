@@ -16,7 +16,8 @@ import torch
 from viewfinder.config.overrides import compose_config
 from viewfinder.data.preprocess import get_preprocess
 from viewfinder.experiment.build import build_network
-from viewfinder.training.precision import EXACT, FAST, forward_context, get_architecture, step_context
+from viewfinder.models.summary import get_architecture
+from viewfinder.training.precision import EXACT, FAST, forward_context, step_context
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "model"
 IMAGES = {32: 32, 224: 8, 299: 4}

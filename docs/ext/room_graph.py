@@ -1,15 +1,17 @@
-"""Drawing of which room of src/viewfinder imports which, as SVG."""
+"""SVG drawing of the imports between the rooms of src/viewfinder."""
 
 import ast
 import importlib.util
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOMS = (
-    "cli", "sweeps", "experiment", "training", "reporting", "evaluation", "models", "data", "runs", "config", "errors",
-)  # fmt: skip
-"""From top to bottom: a room imports from those after it."""
+PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+(ROOMS,) = (
+    contract["layers"] for contract in PROJECT["tool"]["importlinter"]["contracts"] if contract["type"] == "layers"
+)
+"""Rooms from top to bottom, as import-linter holds them; each imports from later ones."""
 STEP, ROW, BOX, HEIGHT, RADIUS = 78, 40, 74, 26, 10
 """Pixels: from column to column, from row to row, width and height of a box, radius of a dot."""
 STYLE = """

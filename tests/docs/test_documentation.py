@@ -25,7 +25,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("project")
     for folder in ("docs", "conf", "src"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("_build", "__pycache__"))
-    shutil.copy(ROOT / "README.md", copy)
+    for file in ("README.md", "pyproject.toml"):
+        shutil.copy(ROOT / file, copy)
     (command,) = re.findall(r"`(sphinx-build [^`]*)`", PAGES["README.md"])
     words = [sys.executable, "-m", "sphinx", *shlex.split(command)[1:]]
     ended = subprocess.run(words, cwd=copy, capture_output=True, text=True, check=False)

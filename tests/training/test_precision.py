@@ -9,13 +9,13 @@ from viewfinder.config.overrides import compose_config, find_conf
 from viewfinder.experiment.build import build_network
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.mlp import MLP
+from viewfinder.models.summary import get_architecture
 from viewfinder.training import precision
 from viewfinder.training.precision import (
     CPU_SPEEDUPS,
     MIN_SPEEDUP,
     TF32,
     choose_precision,
-    get_architecture,
     step_context,
 )
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
 from viewfinder.config.instantiate import validate_node
@@ -111,12 +110,6 @@ def validate_phase_epochs(phases: Mapping[str, Mapping[str, Any]] | None, max_ep
         remedy = f"Set more than {before}; or {shorter} with {len(phases)} or more."
         return [Problem("trainer.max_epochs", rule, str(max_epochs), remedy)]
     return []
-
-
-def read_phases(cfg: DictConfig) -> dict[str, dict[str, Any]]:
-    """Map the name of each phase in a configuration to its arguments; {} without phases."""
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
-    return values.get("phases") or {}
 
 
 def find_first_epochs(phases: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Settings as YAML text: a configuration of plain, resolved values."""
+"""Settings: a configuration as plain, resolved values, and its YAML text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +9,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 MAX_DEPTH = 50
 """Levels of nested lists and keys; a file with thousands takes hours to parse."""
+
+
+def to_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Return a configuration as resolved, plain values."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    return settings
 
 
 def format_settings(settings: Mapping[str, Any]) -> str:

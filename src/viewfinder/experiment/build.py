@@ -10,11 +10,12 @@ from torch import nn
 
 from viewfinder.config.instantiate import STAGE, accepts_argument, import_target, instantiate, validate_node
 from viewfinder.config.trust import untrusted_packages
+from viewfinder.config.yaml_text import to_settings
 from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything, seed_torch
 from viewfinder.errors import Problem, UserError
-from viewfinder.experiment.check import SUPPLIED_ARGUMENTS, to_settings, try_learning_rate
+from viewfinder.experiment.check import SUPPLIED_ARGUMENTS, try_learning_rate
 from viewfinder.models.state_dict import WeightsMismatchError
 from viewfinder.models.summary import summarise_network
 from viewfinder.models.weights import suggest_overrides

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from viewfinder.config.instantiate import STAGE, instantiate, validate_node
 from viewfinder.config.phases import validate_phase_epochs, validate_phases
 from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
 from viewfinder.config.validate import Text, Whole, validate_arguments
+from viewfinder.config.yaml_text import to_settings
 from viewfinder.errors import Problem, UserError
 
 SUPPLIED_ARGUMENTS: dict[str, frozenset[str]] = {
@@ -33,12 +34,6 @@ def top_level(
     seed: Whole, name: Text, output_dir: Text, run_dir: Text | None, allow: Text | list[Text] | None = None
 ) -> None:
     """Declare the types of the keys outside all groups."""
-
-
-def to_settings(cfg: DictConfig) -> dict[str, Any]:
-    """Return a configuration as resolved, plain values."""
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    return settings
 
 
 def check_config(cfg: DictConfig, policy: TrustPolicy | None = None) -> None:

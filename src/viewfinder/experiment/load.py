@@ -10,10 +10,10 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from viewfinder.config.instantiate import STAGE, instantiate
+from viewfinder.config.yaml_text import to_settings
 from viewfinder.data.module import ImageData
 from viewfinder.errors import Problem, UserError, format_exception, join_names
 from viewfinder.experiment.build import build_classifier, find_cache_blocker, open_data, rebuild_network
-from viewfinder.experiment.check import to_settings
 from viewfinder.experiment.stored_config import explain_download, explain_working_folder, keep_streaming, load_config
 from viewfinder.models.summary import summarise_network
 from viewfinder.runs.config_file import check_types

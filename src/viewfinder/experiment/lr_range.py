@@ -14,11 +14,11 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 
 from viewfinder.config.instantiate import STAGE, instantiate
-from viewfinder.config.yaml_text import format_settings
+from viewfinder.config.yaml_text import format_settings, to_settings
 from viewfinder.errors import Problem, Stopped, UserError, join_names
 from viewfinder.evaluation.lr_curve import Curve, Finding, propose_rate
 from viewfinder.experiment.build import build_components
-from viewfinder.experiment.check import check_config, to_settings
+from viewfinder.experiment.check import check_config
 from viewfinder.experiment.failures import translate_failures
 from viewfinder.experiment.hardware import configure_hardware
 from viewfinder.reporting.charts.files import save_figure
@@ -26,7 +26,7 @@ from viewfinder.reporting.charts.lr_curve import draw_lr_curve
 from viewfinder.reporting.range_test import log_finding
 from viewfinder.runs.atomic import make_write_error, replace_text, write_json
 from viewfinder.runs.logging import logging_to
-from viewfinder.runs.naming import make_dated_folder, make_folder
+from viewfinder.runs.naming import make_configured_folder
 from viewfinder.runs.provenance import describe_process, now, read_command, read_git_state, read_versions
 from viewfinder.training.callbacks.progress import Progress
 from viewfinder.training.callbacks.range_recorder import RangeRecorder, scale_rates
@@ -111,10 +111,7 @@ def create_folder(settings: Mapping[str, Any]) -> Iterator[Path]:
     Raises:
         UserError: if it exists, or cannot be created.
     """
-    if run_dir := settings.get("run_dir"):
-        folder = make_folder(Path(run_dir), "run_dir")
-    else:
-        folder = make_dated_folder(Path(settings["output_dir"]) / settings["name"], "_lr_range")
+    folder = make_configured_folder(settings, "_lr_range")
     try:
         yield folder
     except BaseException:

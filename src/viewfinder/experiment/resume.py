@@ -8,9 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.config.flatten import EXECUTION_KEYS
 from viewfinder.config.instantiate import accepts_argument, list_targets
+from viewfinder.config.yaml_text import to_settings
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 from viewfinder.experiment.build import build_components
-from viewfinder.experiment.check import to_settings
 from viewfinder.experiment.failures import format_resume_command, translate_failures
 from viewfinder.experiment.resume_state import ResumeState, read_resume_state
 from viewfinder.experiment.run import Scores, train_and_score

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from viewfinder.errors import join_names
 from viewfinder.runs.checkpoints import CheckpointInfo
-from viewfinder.runs.provenance import read_versions
+from viewfinder.runs.provenance import describe_version_changes, read_versions
 
 
 class ResumeState(NamedTuple):
@@ -54,12 +54,7 @@ def read_resume_state(checkpoint: CheckpointInfo | None, facts: Mapping[str, Any
         loop = checkpoint.loop
         within = f" and {loop['batches']:,} batches of the next" if loop["batches"] else ""
         messages.append(f"resumed  after epoch {loop['epoch']}{within}, from {checkpoint.path.name}")
-    current = read_versions()
-    changes = [
-        f"{name} {version}, now {current.get(name)}"
-        for name, version in facts.get("versions", {}).items()
-        if current.get(name) != version
-    ]
+    changes = describe_version_changes(facts.get("versions", {}), read_versions())
     if changes:
         messages.append(f"         other versions than before, so the last bits may differ: {join_names(changes)}")
     return ResumeState(checkpoint, facts, messages)

@@ -9,11 +9,12 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 
 from viewfinder.config.instantiate import instantiate
+from viewfinder.config.yaml_text import to_settings
 from viewfinder.data.module import EVALUATION_BATCH_FACTOR, ImageData
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
 from viewfinder.experiment.build import Components, build_components
-from viewfinder.experiment.check import check_config, to_settings
+from viewfinder.experiment.check import check_config
 from viewfinder.experiment.failures import translate_failures
 from viewfinder.experiment.hardware import configure_hardware, use_cached_features
 from viewfinder.experiment.resume_state import ResumeState

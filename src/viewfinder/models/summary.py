@@ -10,6 +10,11 @@ from viewfinder.data.preprocess import get_preprocess
 from viewfinder.errors import Problem, UserError, format_exception
 
 
+def get_architecture(network: nn.Module) -> str:
+    """Return torchvision's name of a Pretrained network, or the class name of another network."""
+    return getattr(network, "architecture", type(network).__name__)
+
+
 def summarise_network(network: nn.Module, channels: int, classes: int) -> dict[str, Any]:
     """Run one blank image through a network and count its parameters and multiply-adds.
 
@@ -19,7 +24,7 @@ def summarise_network(network: nn.Module, channels: int, classes: int) -> dict[s
         UserError: if the network fails on an image with this many channels, or does not return one logit per class.
     """
     size = get_preprocess(network).image_size
-    name, training = getattr(network, "architecture", type(network).__name__), network.training
+    name, training = get_architecture(network), network.training
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             logits = network.eval()(torch.zeros(1, channels, size, size))

@@ -9,7 +9,7 @@ from viewfinder.config.yaml_text import format_settings
 from viewfinder.runs.atomic import make_write_error, replace_text
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.logging import is_helper
-from viewfinder.runs.naming import make_dated_folder, make_folder, share_path
+from viewfinder.runs.naming import make_configured_folder, make_folder, share_path
 from viewfinder.runs.provenance import (
     describe_process,
     hash_code,
@@ -33,12 +33,7 @@ def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides:
     """
     if is_helper():
         return RunFolder(share_path(None))
-    run_dir = settings.get("run_dir")
-    if path is None and not run_dir:
-        path = make_dated_folder(Path(settings["output_dir"]) / settings["name"])
-    else:
-        path = make_folder(path or Path(run_dir or ""), "run_dir")
-    run = RunFolder(path)
+    run = RunFolder(make_folder(path, "run_dir") if path else make_configured_folder(settings))
     try:
         run.lock.acquire()
         run.write_settings(settings)

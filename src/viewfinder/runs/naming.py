@@ -3,8 +3,10 @@
 import itertools
 import os
 import shlex
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from viewfinder.errors import Problem, UserError
 
@@ -35,6 +37,21 @@ def make_folder(path: Path, key: str = "output_dir") -> Path:
             remedy += f"\nTo continue the run in it: viewfinder resume {shlex.quote(str(path))}"
         raise UserError("the run folder", [Problem(key, rule, str(path), remedy)]) from error
     return path
+
+
+def make_configured_folder(settings: Mapping[str, Any], suffix: str = "") -> Path:
+    """Create the folder that settings choose: `run_dir`, or a dated one in `output_dir`/`name`.
+
+    Args:
+        settings: configuration as plain values.
+        suffix: end of a dated folder's name.
+
+    Raises:
+        UserError: if the folder exists, or cannot be created.
+    """
+    if run_dir := settings.get("run_dir"):
+        return make_folder(Path(run_dir), "run_dir")
+    return make_dated_folder(Path(settings["output_dir"]) / settings["name"], suffix)
 
 
 def make_dated_folder(parent: Path, suffix: str = "") -> Path:

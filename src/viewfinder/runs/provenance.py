@@ -8,7 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -97,6 +97,15 @@ def describe_process() -> dict[str, Any]:
     """Return the machine and the process id."""
     machine = {"host": platform.node(), "system": platform.platform(), "cores": os.cpu_count()}
     return {"machine": machine, "process": os.getpid()}
+
+
+def describe_version_changes(earlier: Mapping[str, str], current: Mapping[str, str]) -> list[str]:
+    """List the packages whose version differs from an earlier one, such as 'torch 2.14.1, now 2.15.0'."""
+    return [
+        f"{name} {version}, now {current.get(name)}"
+        for name, version in earlier.items()
+        if current.get(name) != version
+    ]
 
 
 def read_versions() -> dict[str, str]:

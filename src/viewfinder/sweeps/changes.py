@@ -11,7 +11,7 @@ from viewfinder.config.flatten import NEUTRAL_KEYS, find_varying_keys, flatten
 from viewfinder.config.moved import update_targets
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.provenance import hash_module, read_versions
+from viewfinder.runs.provenance import describe_version_changes, hash_module, read_versions
 from viewfinder.runs.read import find_changed_splits
 from viewfinder.sweeps.executors.local import run_in_subprocess
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
@@ -28,11 +28,15 @@ def match_jobs(planned: Sequence[PlannedJob], existing: Sequence[SweepJob]) -> l
         planned: jobs of the command line.
         existing: jobs of the sweep; the first of several equal jobs is used.
     """
-    swept = find_varying_keys([_flatten(job) for job in planned])
-    by_content = {_identify(job, swept): job for job in reversed(existing)}
-    by_root = {_identify(job, {*swept, "data.root"}): job for job in reversed(existing)}
+    new, old = ([_flatten(job) for job in jobs] for jobs in (planned, existing))
+    swept = find_varying_keys(new)
+    by_content, by_root = (
+        {_identify(config, keys): job for config, job in zip(reversed(old), reversed(existing), strict=True)}
+        for keys in (swept, {*swept, "data.root"})
+    )
     return [
-        by_root.get(_identify(job, {*swept, "data.root"}), by_content.get(_identify(job, swept))) for job in planned
+        by_root.get(_identify(config, {*swept, "data.root"}), by_content.get(_identify(config, swept)))
+        for config in new
     ]
 
 
@@ -41,8 +45,8 @@ def _flatten(job: PlannedJob | SweepJob) -> dict[str, Any]:
     return flatten(update_targets(job.config))
 
 
-def _identify(job: PlannedJob | SweepJob, swept: set[str]) -> str:
-    config = _flatten(job)
+def _identify(config: Mapping[str, Any], swept: set[str]) -> str:
+    """Return the values of a flat configuration that tell its job from others."""
     return json.dumps(
         {key: config[key] for key in config if key not in NOT_IDENTIFYING or key in swept}, sort_keys=True
     )
@@ -86,12 +90,8 @@ def find_code_changes(runs: Iterable[RunFolder]) -> dict[str, list[str]]:
     for run in runs:
         facts, changed = run.read_run(), []
         for session in (facts, *facts.get("resumed", [])):
-            old_versions, hashes = session.get("versions", {}), session.get("code", {})
-            changed += [
-                f"{name} {old}, now {current.get(name)}"
-                for name, old in old_versions.items()
-                if old != current.get(name)
-            ]
+            changed += describe_version_changes(session.get("versions", {}), current)
+            hashes = session.get("code", {})
             changed += [f"the code of {name}" for name, old in hashes.items() if old != hash_now(name)]
         changes[run.path.name] = list(dict.fromkeys(changed))
     return changes

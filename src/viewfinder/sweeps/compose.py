@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.config.hydra_internals import Override, apply_overrides, parse_override, set_hydra_config
 from viewfinder.config.overrides import resolve_run_config
+from viewfinder.config.yaml_text import to_settings
 
 
 class Composer:
@@ -47,8 +48,7 @@ class Composer:
 
     def compose_run(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Compose the resolved configuration of a run as plain values."""
-        values: Any = OmegaConf.to_container(resolve_run_config(self.compose_unresolved(overrides)))
-        return values
+        return to_settings(resolve_run_config(self.compose_unresolved(overrides)))
 
     def _is_choice(self, override: str) -> bool:
         key = override.partition("=")[0]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from viewfinder.models.summary import get_architecture
 from viewfinder.training.torch_internals import has_amx, has_avx512_bf16
 
 EXACT, FAST, HALF = "32-true", "bf16-mixed", "16-mixed"
@@ -52,16 +53,19 @@ def choose_precision(network: nn.Module, device: torch.device) -> tuple[str, str
     On a GPU of compute capability 8.0 or higher, networks of Viewfinder and torchvision train in bf16-mixed; other
     networks, whose layers may not support autocast, train in TF32.
     """
-    name = get_architecture(network)
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
         capability = f"GPU has compute capability {major}.{minor}"
         if (major, minor) < AMPERE:
             return EXACT, capability
         return (TF32 if list_foreign_layers([network]) else FAST), capability
-    if device.type != "cpu" or not (has_avx512_bf16() or has_amx()):
+    if has_avx512_bf16():
+        capability = "CPU has AVX512-BF16"
+    elif has_amx():
+        capability = "CPU has AMX"
+    else:
         return EXACT, "CPU has neither AVX512-BF16 nor AMX"
-    capability = "CPU has AVX512-BF16" if has_avx512_bf16() else "CPU has AMX"
+    name = get_architecture(network)
     if name not in CPU_SPEEDUPS:
         return EXACT, f"no measurement of {name} in {FAST}"
     if CPU_SPEEDUPS[name] < MIN_SPEEDUP:
@@ -73,11 +77,6 @@ def list_foreign_layers(parts: Iterable[nn.Module | None]) -> list[str]:
     """Return the sorted class names of layers from packages other than torch, torchvision and Viewfinder."""
     layers = {type(layer) for part in parts if part is not None for layer in part.modules()}
     return sorted(layer.__name__ for layer in layers if layer.__module__.partition(".")[0] not in OWN_PACKAGES)
-
-
-def get_architecture(network: nn.Module) -> str:
-    """Return torchvision's name of a Pretrained network, or the class name of another network."""
-    return getattr(network, "architecture", type(network).__name__)
 
 
 def forward_context(precision: str, device: torch.device) -> AbstractContextManager[Any]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from optuna.trial import TrialState
 
 from viewfinder.config.overrides import STAGE, compose_config
+from viewfinder.config.yaml_text import to_settings
 from viewfinder.errors import FAILED, Problem, UserError
 from viewfinder.experiment.check import check_config
 from viewfinder.runs.create import write_failure
@@ -69,7 +70,7 @@ class TrainingObjective:
         try:
             # A process of this trial may still be saving after its search was killed.
             with self.folder.lock(f"{trial.number}.process"):
-                config: Any = OmegaConf.to_container(compose_config(overrides))
+                config = to_settings(compose_config(overrides))
                 reporter = EpochReporter(self.folder.load_study(self.is_pruning), trial)
                 return run_job(Job(path, config, overrides), reporter)
         except UserError as error:
@@ -91,7 +92,7 @@ class TrainingObjective:
 
     def record_failure(self, trial: ClaimedTrial, reason: str) -> None:
         """Write to run.json why the trial failed."""
-        config: Any = OmegaConf.to_container(self.spec.example)
+        config = to_settings(self.spec.example)
         path, overrides = self.folder.trial_folder(trial.number), self.spec.build_overrides(trial.values)
         write_failure(path, config, overrides, reason)
 

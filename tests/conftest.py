@@ -35,7 +35,7 @@ SIZES = {"train": 10, "val": 2, "test": 5}
 """Images of each class."""
 
 SAMPLE = 25
-"""Command lines of each test that run without --all-command-lines."""
+"""Wrong command lines of each test that run without --all."""
 
 Train = Callable[..., RunFolder]
 
@@ -50,26 +50,24 @@ Type = Callable[..., Answer]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--all-command-lines",
-        action="store_true",
-        help=f"run all wrong command lines, not {SAMPLE} drawn for each test",
-    )
+    help_text = f"also run the slow tests, and all wrong command lines, not {SAMPLE} drawn for each test"
+    parser.addoption("--all", action="store_true", help=help_text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "command_lines: one of many command lines, of which a sample runs by default")
+    config.addinivalue_line("markers", "slow: takes over eight seconds, most of them in new processes; runs with --all")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Draw the command lines of each test that run, always the same."""
-    if config.getoption("--all-command-lines"):
+    """Deselect the slow tests and draw the command lines of each test that run, always the same."""
+    if config.getoption("--all"):
         return
     tests: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("command_lines"):
             tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    dropped: set[pytest.Item] = set()
+    dropped = {item for item in items if item.get_closest_marker("slow")}
     for name, cases in tests.items():
         dropped.update(random.Random(name).sample(cases, max(len(cases) - SAMPLE, 0)))
     config.hook.pytest_deselected(items=[item for item in items if item in dropped])

@@ -212,7 +212,7 @@ KEYS = list_keys()
 
 
 def command_lines(cases: Iterator[Case]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Parametrize a test with cases; without --all-command-lines, a sample of them runs."""
+    """Parametrize a test with cases; without --all, a sample of them runs."""
     cases_with_ids = [pytest.param(case, id=str(case), marks=pytest.mark.command_lines) for case in cases]
     return pytest.mark.parametrize("case", cases_with_ids)
 

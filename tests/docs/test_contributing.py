@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 from pages import PAGES, write_files
 
@@ -30,6 +31,7 @@ def insert_after(path: Path, line: str, added: str) -> None:
     path.write_text(text.replace(line, line + added), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_examples_of_contributing_pass_their_tests_and_train_together(tmp_path: Path) -> None:
     guide = PAGES["CONTRIBUTING.md"]
     for folder in ("src", "conf"):

@@ -128,6 +128,7 @@ def test_each_command_that_only_prints_does(option: str) -> None:
     assert "custom_cnn" in ended.stdout
 
 
+@pytest.mark.slow
 def test_the_sweep_runs_each_combination(tmp_path: Path) -> None:
     sweep, dry_run = [command for command in SWEEPS if "sweep.name=lr" in command.line]
     for command, said in ((sweep, "8 jobs\n"), (dry_run, "8 jobs: 8 finished\n")):
@@ -154,6 +155,7 @@ def test_each_search_is_a_space_of_valid_trials(command: Command) -> None:
     assert {*options} <= known
 
 
+@pytest.mark.slow
 def test_the_search_ends_with_the_command_of_its_best_trial(tmp_path: Path) -> None:
     command = SEARCHES[0]
     script = Path(sys.executable).with_name("viewfinder")
@@ -165,6 +167,7 @@ def test_the_search_ends_with_the_command_of_its_best_trial(tmp_path: Path) -> N
     assert found in [OmegaConf.load(path) for path in tmp_path.glob("first/*/config.yaml")]
 
 
+@pytest.mark.slow
 def test_each_later_command_does_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     paint_classes(tmp_path / "holiday", 1)

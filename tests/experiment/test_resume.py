@@ -21,6 +21,7 @@ from viewfinder.evaluation.repeat import format_repeat_command
 from viewfinder.runs.folder import RunFolder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [["--count", "5", "--seed", "2"], ["--count", "2", "--workers", "2"], ["--count", "2", "--processes", "2"]],
@@ -152,6 +153,7 @@ def test_latest_is_the_run_that_was_written_last(
 # Others
 
 
+@pytest.mark.slow
 def test_run_after_run_leaves_no_file_thread_or_process_behind_in_a_process() -> None:
     script = [sys.executable, str(ROOT / "tests" / "stress" / "many_runs.py"), "--count", "6"]
     completed = subprocess.run(script, capture_output=True, text=True, check=False)

@@ -282,6 +282,7 @@ def test_the_best_epoch_has_the_highest_validation_accuracy_and_is_the_earlier_o
 # The same again
 
 
+@pytest.mark.slow
 def test_the_same_command_twice_gives_bit_identical_tables(tiny: list[str], tmp_path: Path) -> None:
     settings = ["model=custom_cnn", "model.image_size=16", "model.widths=[4,8]", "model.hidden=[16]", "augment=basic"]
     typed = ["train.py", *tiny, *settings, "trainer.max_epochs=2", f"output_dir={tmp_path}"]

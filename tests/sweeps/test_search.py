@@ -77,6 +77,7 @@ def test_processes_claim_different_trials_and_a_dead_ones_trial_keeps_its_values
     assert [trial.state for trial in one.trials()] == [TrialState.RUNNING] * 3
 
 
+@pytest.mark.slow
 def test_killed_searches_end_with_exactly_their_trials() -> None:
     script = [sys.executable, str(ROOT / "tests" / "stress" / "search_check.py"), "storage", "--count", "2"]
     completed = subprocess.run(script, capture_output=True, text=True, check=False)
@@ -140,6 +141,7 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> str:
     raise AssertionError(output)
 
 
+@pytest.mark.slow
 def test_a_search_continues_after_ctrl_c_a_diverged_loss_and_a_killed_trial(tiny: list[str], tmp_path: Path) -> None:
     # A learning rate of 1e30 makes the loss NaN; with this seed, the second of four trials has it.
     words = ["optimizer.lr=choice(1e-2,1e30)", "optimizer=adam,sgd", "--sampler", "random", "--trials", "4"]

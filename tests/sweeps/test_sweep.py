@@ -23,6 +23,7 @@ def sweep(tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capf
     return sweep_command(tiny, tmp_path, monkeypatch, capfd)
 
 
+@pytest.mark.slow
 def test_failed_jobs_do_not_stop_the_others_and_the_same_line_runs_them_again(sweep: Sweep, tmp_path: Path) -> None:
     line = ["optimizer=sgd", "optimizer.lr=0.1,0.2,0.3,0.4,word,1e30", "data.batch_size=16", *AT_ONCE]
     answer = sweep(*line)
@@ -54,6 +55,7 @@ def test_no_further_job_starts_after_max_failures(sweep: Sweep, tmp_path: Path) 
     assert "sweep.max_failures" in answer.out
 
 
+@pytest.mark.slow
 def test_a_killed_job_leaves_the_others_running_and_resumes_bit_identically(sweep: Sweep, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "lr" / "0")
     with act_when(run.data.exists, lambda: os.kill(json.loads(run.run.read_text())["process"], signal.SIGKILL)):
@@ -175,6 +177,7 @@ def test_a_full_or_unwritable_disk_is_reported_as_one_error(sweep: Sweep, tmp_pa
     assert sweep("seed=1").code == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_parent_is_killed_ends_like_an_undisturbed_one() -> None:
     script = [sys.executable, str(ROOT / "tests" / "stress" / "sweep_crashes.py")]
     options = ["--jobs", "2", "--kills", "1", "--seed", "1"]

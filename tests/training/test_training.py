@@ -144,6 +144,7 @@ def test_overrides_and_options_come_in_any_order(tiny: list[str], tmp_path: Path
 # Two processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "phases",
     [

@@ -17,7 +17,7 @@ from viewfinder.config.overrides import compose_config
 from viewfinder.data.preprocess import get_preprocess
 from viewfinder.experiment.build import build_network
 from viewfinder.models.summary import get_architecture
-from viewfinder.training.precision import EXACT, FAST, forward_context, step_context
+from viewfinder.training.precision import BF16, FP32, forward_context, step_context
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "model"
 IMAGES = {32: 32, 224: 8, 299: 4}
@@ -55,11 +55,11 @@ def measure_speedup(network: torch.nn.Module) -> float:
             optimizer.zero_grad()
         return time.perf_counter() - started
 
-    for precision in (EXACT, FAST):  # libraries initialise
+    for precision in (FP32, BF16):  # libraries initialise
         run_step(precision)
     pairs, started = [], time.perf_counter()
     while len(pairs) < MIN_PAIRS or time.perf_counter() - started < SECONDS:
-        pairs.append((run_step(EXACT), run_step(FAST)))
+        pairs.append((run_step(FP32), run_step(BF16)))
     exact, fast = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
     return exact / fast
 

@@ -147,7 +147,7 @@ def test_latest_is_the_run_that_was_written_last(
     assert viewfinder("resume", "outputs/net/none").code == 2
     shutil.rmtree("outputs")
     answer = viewfinder("resume", "latest")
-    assert "RUN = latest\n    is the latest run in outputs/, which contains no run here" in answer.err
+    assert "RUN = latest\n    no run found below outputs/ in this folder" in answer.err
 
 
 # Others

@@ -106,7 +106,7 @@ class InProcess:
     """Executor that runs trials in this process."""
 
     stop_signal: int | None = None
-    is_closed = False
+    is_draining = False
 
     def __init__(self, work: Callable[[ClaimedTrial], int]):
         self.work = work

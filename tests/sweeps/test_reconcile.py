@@ -10,10 +10,10 @@ from sweep_command import Sweep, plan_line, score_times, sweep_command, sweep_jo
 from viewfinder.config.moved import MOVED
 from viewfinder.errors import UserError
 from viewfinder.runs.find import find_runs
-from viewfinder.sweeps.changes import describe_new_values, match_jobs
+from viewfinder.sweeps.changes import describe_new_values
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
 from viewfinder.sweeps.plan import Plan
-from viewfinder.sweeps.reconcile import reconcile_jobs
+from viewfinder.sweeps.reconcile import match_jobs, reconcile_jobs
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_replaced_job_is_no_run_of_the_sweep_until_its_line_is_typed_again(tmp
     again = SweepFolder(tmp_path, "lr")
     again.read()
     assert [job.folder for job in again.jobs] == ["2", "3"]
-    with pytest.raises(UserError, match=r"data\.batch_size was 64, is 32"):
+    with pytest.raises(UserError, match=r"data\.batch_size\s+was\s+64,\s+is\s+32"):
         reconcile_jobs(again, plan_line("seed=1,2"))
     assert [job.folder for job in reconcile_jobs(again, plan_line("seed=1,2", "sweep.rerun=true"))] == ["0", "1"]
     assert [job.folder for job in again.earlier] == ["2", "3"]
@@ -123,7 +123,7 @@ def test_changed_code_needs_a_decision_and_reruns_only_the_jobs_it_made(
     network.write_text(network.read_text() + "\n# another\n", encoding="utf-8")
     answer = sweep(*line, "seed=1,2")
     assert answer.code == 2
-    assert "1 job of this line started before these changed: the code of own_network" in " ".join(answer.err.split())
+    assert "1 job of this command started before these changed: the code of own_network" in " ".join(answer.err.split())
     assert not (tmp_path / "lr" / "1").exists()
     assert sweep(*line, "seed=1,2", "sweep.rerun=false").code == 0
     assert sorted(score_times(tmp_path / "lr")) == ["0", "1"]
@@ -142,7 +142,7 @@ def test_changed_or_missing_images_need_a_decision(sweep: Sweep, tmp_path: Path)
     shutil.copy(next((root / "val").rglob("00.png")), next((root / "val").rglob("01.png")))
     answer = sweep(*line)
     assert answer.code == 2
-    assert "2 jobs of this line started before these changed: the images (val)" in " ".join(answer.err.split())
+    assert "2 jobs of this command started before these changed: the images (val)" in " ".join(answer.err.split())
     shutil.rmtree(root)
     answer = sweep(*line)
     assert answer.code == 2

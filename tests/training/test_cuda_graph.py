@@ -103,7 +103,7 @@ def test_a_graph_leaves_as_much_memory_as_it_keeps(pretended_gpu: list[int], kep
     if fits:
         assert capture(lambda: 7, GPU)[1] == 7
     else:
-        with pytest.raises(RuntimeError, match=r"it would hold 1\.0 GiB of memory, and 1\.0 GiB are free"):
+        with pytest.raises(RuntimeError, match=r"it needs 1\.0 GiB of memory, but only 1\.0 GiB is free"):
             capture(lambda: 7, GPU)
 
 
@@ -118,7 +118,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     take = StepGraph.replay
 
     def counting(self: StepGraph, batch: Any) -> Any:
-        taken.append(self.updates)
+        taken.append(self.includes_update)
         return take(self, batch)
 
     monkeypatch.setattr(StepGraph, "replay", counting)

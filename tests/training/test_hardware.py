@@ -12,7 +12,7 @@ from torch import nn
 
 from viewfinder.config.overrides import compose_config
 from viewfinder.models.simple_cnn import SimpleCNN
-from viewfinder.training import hardware
+from viewfinder.training import hardware, precision
 from viewfinder.training.hardware import HardwareSettings, choose_settings, set_threads
 
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend a CPU of 16 cores on which bfloat16 is fast."""
     monkeypatch.setattr(hardware, "DEFAULT_THREADS", 16)
     monkeypatch.setattr(hardware.os, "cpu_count", lambda: 16)
-    monkeypatch.setattr(hardware, "choose_precision", lambda network, device: ("bf16-mixed", "CPU has AVX512-BF16"))
+    monkeypatch.setattr(precision, "choose_precision", lambda network, device: ("bf16-mixed", "CPU has AVX512-BF16"))
 
 
 def choose(**arguments: Any) -> HardwareSettings:
@@ -49,7 +49,7 @@ def test_processes_share_the_cores_unless_threads_are_set(trainer: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("trainer", "arguments", "precision", "reason"),
+    ("trainer", "arguments", "expected", "reason"),
     [
         ({}, {}, "bf16-mixed", "CPU has AVX512-BF16"),
         ({"precision": "32-true"}, {}, "32-true", "trainer.precision"),
@@ -64,11 +64,11 @@ def test_processes_share_the_cores_unless_threads_are_set(trainer: dict[str, Any
     ],
 )
 def test_precision_is_as_set_or_as_before_or_follows_from_the_hardware(
-    trainer: dict[str, Any], arguments: dict[str, Any], precision: str, reason: str
+    trainer: dict[str, Any], arguments: dict[str, Any], expected: str, reason: str
 ) -> None:
     settings = choose(trainer=trainer, **arguments)
-    assert settings.precision == precision
-    assert settings.log_lines[1] == f"precision  {precision} ({reason})"
+    assert settings.precision == expected
+    assert settings.log_lines[1] == f"precision  {expected} ({reason})"
 
 
 @pytest.mark.parametrize(("before", "threads"), [(2, 2), (256, 256), (100_000, 256)])
@@ -84,13 +84,13 @@ def test_more_threads_than_cores_are_used_with_a_warning(threads: int, is_warned
 
 
 def test_the_shipped_trainer_settings_choose_what_their_names_promise() -> None:
-    for trainer, threads, precision in (
+    for trainer, threads, expected in (
         (["trainer=cpu"], 16, "bf16-mixed"),
         (["trainer=cpu", "trainer.deterministic=true"], 16, "32-true"),
         (["trainer=cpu", "trainer.devices=2"], 8, "32-true"),
     ):
         settings = choose(trainer=dict(compose_config(trainer).trainer))
-        assert (settings.threads, settings.precision) == (threads, precision)
+        assert (settings.threads, settings.precision) == (threads, expected)
 
 
 @pytest.mark.parametrize("devices", [1, 4])

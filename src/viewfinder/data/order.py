@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 from viewfinder.data.seeding import make_generator
 
 CHUNK_SIZE = 50
-"""Batches per call by Lightning, whose overhead is then a hundredth of their time."""
+"""Batches per call by Lightning, whose overhead is then about 1% of training time."""
 
 
 class ChunkIndices(NamedTuple):
@@ -19,7 +19,7 @@ class ChunkIndices(NamedTuple):
     batches: list[tuple[int, Tensor]]
     """(number, positions) of each batch"""
     first: int
-    """number of this process's batches in the epoch before these"""
+    """index of the first of these among this process's batches of the epoch"""
     total: int
     """number of this process's batches in the epoch"""
 

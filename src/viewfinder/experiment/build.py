@@ -62,7 +62,7 @@ def build_components(cfg: DictConfig, has_checkpoint: bool = False) -> Component
     data_facts = data.summarise()
     network_facts = summarise_network(network, channels, classes)  # before phases freeze parameters
     classifier = build_classifier(cfg, network, data_facts["class_counts"])
-    network_facts["trained"] = sum(p.numel() for p in network.parameters() if p.requires_grad)  # in all phases
+    network_facts["trained"] = sum(p.numel() for p in network.parameters() if p.requires_grad)  # in any phase
     return Components(data, classifier, data_facts, network_facts)
 
 
@@ -92,7 +92,7 @@ def build_network(cfg: DictConfig, channels: int, classes: int, load_weights: bo
         cfg: a valid configuration.
         channels: channels of the images.
         classes: number of classes.
-        load_weights: passed to a network that has such an argument.
+        load_weights: passed to the network, if it has such an argument; False skips its pre-trained weights.
 
     Raises:
         UserError: if the network cannot be constructed, or is not a module.
@@ -111,7 +111,7 @@ def _build_model(model: Mapping[str, Any], channels: int, classes: int, load_wei
         rule = f"returns a {type(network).__name__}, not a torch.nn.Module"
         remedy = "Use a subclass of torch.nn.Module."
         raise UserError(STAGE, [Problem("model._target_", rule, str(model["_target_"]), remedy)])
-    get_preprocess(network)
+    get_preprocess(network)  # raises UserError if it is missing
     return network
 
 

@@ -19,8 +19,8 @@ from viewfinder.errors import Problem, Stopped, UserError, join_names
 from viewfinder.evaluation.lr_curve import Curve, Finding, propose_rate
 from viewfinder.experiment.build import build_components
 from viewfinder.experiment.check import check_config
+from viewfinder.experiment.configure_hardware import configure_hardware
 from viewfinder.experiment.failures import translate_failures
-from viewfinder.experiment.hardware import configure_hardware
 from viewfinder.reporting.charts.files import save_figure
 from viewfinder.reporting.charts.lr_curve import draw_lr_curve
 from viewfinder.reporting.range_test import log_finding

@@ -44,7 +44,7 @@ def find_run(run: str) -> RunFolder:
     try:
         runs = find_runs(Path("outputs"))
     except UserError as error:
-        rule, remedy = "is the latest run in outputs/, which contains no run here", "Pass a run folder."
+        rule, remedy = "no run found below outputs/ in this folder", "Pass a run folder."
         raise UserError("the run folder", [Problem("RUN", rule, run, remedy)]) from error
     return find_latest(runs)
 

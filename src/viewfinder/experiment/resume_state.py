@@ -56,5 +56,7 @@ def read_resume_state(checkpoint: CheckpointInfo | None, facts: Mapping[str, Any
         messages.append(f"resumed  after epoch {loop['epoch']}{within}, from {checkpoint.path.name}")
     changes = describe_version_changes(facts.get("versions", {}), read_versions())
     if changes:
-        messages.append(f"         other versions than before, so the last bits may differ: {join_names(changes)}")
+        messages.append(
+            f"         other versions than before, so results may not be bit-identical: {join_names(changes)}"
+        )
     return ResumeState(checkpoint, facts, messages)

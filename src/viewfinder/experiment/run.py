@@ -15,8 +15,8 @@ from viewfinder.evaluation.metrics import Predictions
 from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
 from viewfinder.experiment.build import Components, build_components
 from viewfinder.experiment.check import check_config
+from viewfinder.experiment.configure_hardware import configure_hardware, use_cached_features
 from viewfinder.experiment.failures import translate_failures
-from viewfinder.experiment.hardware import configure_hardware, use_cached_features
 from viewfinder.experiment.resume_state import ResumeState
 from viewfinder.reporting.charts.files import save_image
 from viewfinder.reporting.charts.mistakes import draw_mistakes
@@ -45,7 +45,9 @@ def run_experiment(
     overrides: Sequence[str] = (),
     after_epoch: AfterEpoch | None = None,
 ) -> Scores:
-    """Train a network, score its best weights by validation on the test split, and write it all to a run folder.
+    """Train a network, score its best and its last weights, and write everything to a run folder.
+
+    The best weights are those of the epoch with the highest validation accuracy.
 
     Args:
         cfg: resolved configuration, composed from conf/.
@@ -130,7 +132,7 @@ def log_start(run: RunFolder, state: ResumeState, device: str) -> None:
     for message in state.messages:
         log.info(message)
     if state.facts.get("device", device) != device:
-        log.info(f"         on {state.facts['device']} before, so the last bits may differ")
+        log.info(f"         on {state.facts['device']} before, so results may not be bit-identical")
 
 
 def restore(components: Components, trainer: pl.Trainer, checkpointing: Checkpointing, state: ResumeState) -> None:

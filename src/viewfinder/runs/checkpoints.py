@@ -54,7 +54,7 @@ class LoopState(TypedDict):
 
 
 class RecorderState(TypedDict):
-    """State of the Recorder callback."""
+    """State of the Checkpointing callback, stored under the key Recorder."""
 
     best_epoch: Whole
     best_accuracy: float

@@ -1,4 +1,7 @@
-"""Schemas of the JSON files of a run folder and a sweep folder."""
+"""Schemas of the JSON files of a run folder and a sweep folder.
+
+Columns of metrics.csv: training/callbacks/epoch_log.py. Columns of predictions.csv: evaluation/predictions.py.
+"""
 
 from typing import Annotated, Any, Literal, NotRequired
 

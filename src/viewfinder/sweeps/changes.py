@@ -21,35 +21,9 @@ NOT_IDENTIFYING = (*NEUTRAL_KEYS, "data.root")
 """Keys that do not tell jobs apart; images are identified by their fingerprint, not their folder."""
 
 
-def match_jobs(planned: Sequence[PlannedJob], existing: Sequence[SweepJob]) -> list[SweepJob | None]:
-    """Find the existing job for each planned job: equal in all swept keys and in all keys that can change a score.
-
-    Args:
-        planned: jobs of the command line.
-        existing: jobs of the sweep; the first of several equal jobs is used.
-    """
-    new, old = ([_flatten(job) for job in jobs] for jobs in (planned, existing))
-    swept = find_varying_keys(new)
-    by_content, by_root = (
-        {_identify(config, keys): job for config, job in zip(reversed(old), reversed(existing), strict=True)}
-        for keys in (swept, {*swept, "data.root"})
-    )
-    return [
-        by_root.get(_identify(config, {*swept, "data.root"}), by_content.get(_identify(config, swept)))
-        for config in new
-    ]
-
-
-def _flatten(job: PlannedJob | SweepJob) -> dict[str, Any]:
+def flatten_job(job: PlannedJob | SweepJob) -> dict[str, Any]:
     """Flatten a job's configuration, with every class at its present path."""
     return flatten(update_targets(job.config))
-
-
-def _identify(config: Mapping[str, Any], swept: set[str]) -> str:
-    """Return the values of a flat configuration that tell its job from others."""
-    return json.dumps(
-        {key: config[key] for key in config if key not in NOT_IDENTIFYING or key in swept}, sort_keys=True
-    )
 
 
 def describe_new_values(planned: Sequence[PlannedJob], existing: Sequence[SweepJob]) -> list[str]:
@@ -57,7 +31,7 @@ def describe_new_values(planned: Sequence[PlannedJob], existing: Sequence[SweepJ
 
     Keys that the command line or the sweep varies may have any value.
     """
-    new, old = ([_flatten(job) for job in jobs] for jobs in (planned, existing))
+    new, old = ([flatten_job(job) for job in jobs] for jobs in (planned, existing))
     if not old:
         return []
     free = find_varying_keys(new).union(find_varying_keys(old), NOT_IDENTIFYING)

@@ -84,7 +84,7 @@ def plan_jobs(parsed: Sequence[Override]) -> Plan:
             jobs = [PlannedJob(_job_overrides(choice), composer.compose_run(choice)) for choice in combinations]
         except (HydraException, OmegaConfBaseException) as error:
             cause = str(error.__cause__ or error).strip().splitlines()[0]
-            raise UserError(STAGE, [Problem("conf", f"these choices do not compose: {cause}")]) from error
+            raise UserError(STAGE, [Problem("conf", f"these choices cannot be combined: {cause}")]) from error
     unique = list({json.dumps(job.config, sort_keys=True): job for job in jobs}.values())
     for job in unique:
         if (devices := job.config["trainer"].get("devices", 1)) != 1:

@@ -1,21 +1,32 @@
 """Reconciliation of a command line with the jobs of an existing sweep."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from viewfinder.config.flatten import find_varying_keys
 from viewfinder.errors import Problem, UserError, join_names
-from viewfinder.sweeps.changes import describe_new_values, find_code_changes, find_data_changes, match_jobs
+from viewfinder.sweeps.changes import (
+    NOT_IDENTIFYING,
+    describe_new_values,
+    find_code_changes,
+    find_data_changes,
+    flatten_job,
+)
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
 from viewfinder.sweeps.plan import Plan, PlannedJob
 
 
 def reconcile_jobs(sweep: SweepFolder, plan: Plan) -> list[SweepJob]:
-    """Return the sweep's jobs for a command line, adding new ones to the sweep.
+    """Match a command line with a sweep, and return the sweep's jobs for it.
+
+    Changes `sweep` in memory: adds new jobs, removes outdated ones, and gives jobs that run again new folders.
 
     Raises:
         UserError: if code, data or fixed values have changed, and `sweep.rerun` does not decide what to do.
     """
     rerun = plan.settings.rerun
-    matched = match_jobs(plan.jobs, [*sweep.jobs, *reversed(sweep.earlier)])
+    matched = match_jobs(plan.jobs, [*sweep.jobs, *reversed(sweep.earlier)])  # newest first
     new_values = describe_new_values(plan.jobs, sweep.jobs) if rerun is not False else []
     changes = _find_changes(sweep, plan.jobs, matched, scores_only=rerun is False)
     undecided = {folder: changes[folder] for folder in changes if sweep.status(folder) != "failed"}
@@ -43,6 +54,32 @@ def reconcile_jobs(sweep: SweepFolder, plan: Plan) -> list[SweepJob]:
     return jobs
 
 
+def match_jobs(planned: Sequence[PlannedJob], existing: Sequence[SweepJob]) -> list[SweepJob | None]:
+    """Find the existing job for each planned job: equal in all swept keys and in all keys that can change a score.
+
+    Args:
+        planned: jobs of the command line.
+        existing: jobs of the sweep; the first of several equal jobs is used.
+    """
+    new, old = ([flatten_job(job) for job in jobs] for jobs in (planned, existing))
+    swept = find_varying_keys(new)
+    by_values, by_values_and_root = (
+        {_identify(config, keys): job for config, job in zip(reversed(old), reversed(existing), strict=True)}
+        for keys in (swept, {*swept, "data.root"})
+    )
+    return [
+        by_values_and_root.get(_identify(config, {*swept, "data.root"}), by_values.get(_identify(config, swept)))
+        for config in new
+    ]
+
+
+def _identify(config: Mapping[str, Any], swept: set[str]) -> str:
+    """Return the values of a flat configuration that tell its job from others."""
+    return json.dumps(
+        {key: config[key] for key in config if key not in NOT_IDENTIFYING or key in swept}, sort_keys=True
+    )
+
+
 def _find_changes(
     sweep: SweepFolder, planned: Sequence[PlannedJob], matched: Sequence[SweepJob | None], scores_only: bool
 ) -> dict[str, list[str]]:
@@ -55,8 +92,8 @@ def _find_changes(
         scores_only: check only for lost scores.
     """
     started = [
-        (job, request)
-        for job, request in zip(matched, planned, strict=True)
+        (job, planned_job)
+        for job, planned_job in zip(matched, planned, strict=True)
         if job is not None and sweep.run_folder(job.folder).has_started()
     ]
     changes: dict[str, list[str]] = {job.folder: [] for job, _ in started}
@@ -75,16 +112,16 @@ def _find_changes(
 def _describe_conflicts(sweep: SweepFolder, new_values: list[str], changes: dict[str, list[str]]) -> list[Problem]:
     problems = []
     if new_values:
-        rule = f"has other values than this line: {join_names(new_values)}"
+        rule = f"was started with other values than this command: {join_names(new_values)}"
         remedy = (
             "sweep.rerun=true continues with the new values alone; the old jobs leave the sweep, but their folders "
-            "remain.\nsweep.rerun=false keeps the old jobs in it. Or give the new line its own sweep.name."
+            "remain.\nsweep.rerun=false keeps the old jobs in it. Or give the new command its own sweep.name."
         )
         problems.append(Problem(str(sweep.path), rule, remedy=remedy))
     if changes:
         reasons = join_names(dict.fromkeys(reason for reasons in changes.values() for reason in reasons))
         count = f"{len(changes)} job{'s' * (len(changes) > 1)}"
-        rule = f"{count} of this line started before these changed: {reasons}"
+        rule = f"{count} of this command started before these changed: {reasons}"
         remedy = (
             "sweep.rerun=true runs them again, in new folders.\n"
             "sweep.rerun=false keeps finished jobs as they are, and runs the rest."

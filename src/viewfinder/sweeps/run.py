@@ -96,8 +96,8 @@ def run_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], max_parallel: int, pl
                 print_job_end(sweep, unfinished[job.folder.name])
             failures += code != 0
             limit = "the disk is full" if code == DISK_FULL else _describe_failure_limit(failures, max_failures)
-            if limit and not executor.is_closed:
-                executor.is_closed = True
+            if limit and not executor.is_draining:
+                executor.is_draining = True
                 print(f"\n{limit}: no further job starts", flush=True)
     return executor.stop_signal
 

@@ -57,7 +57,7 @@ def _print_overview(sweep: SweepFolder, jobs: Sequence[SweepJob], suffix: str = 
         name = printable(shlex.quote(f"sweep.name={sweep.name}"))
         terminal.print(f"to continue it later, add {name}", soft_wrap=True)
     if others := len(sweep.jobs) - len(jobs):
-        terminal.print(f"not in this line: {others} more of the sweep's jobs")
+        terminal.print(f"not in this command: {others} more of the sweep's jobs")
     if sweep.removed_count:
         terminal.print(
             f"sweep.rerun=true: {sweep.removed_count} jobs leave the sweep; their folders remain", soft_wrap=True

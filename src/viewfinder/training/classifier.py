@@ -29,7 +29,7 @@ class Classifier(pl.LightningModule):
         make_optimizer: called with the trainable parameters, or groups of them.
         make_schedule: called with the optimizer and the number of optimizer steps; returns Lightning's
             lr_scheduler_config. None for a constant learning rate.
-        seed: seed of dropout's random numbers, together with epoch and batch.
+        seed: base seed of dropout's random numbers; each step is seeded with (seed, epoch, batch).
         seed_step: called before each training step with (seed, "step", epoch, batch).
         phases: phases of training; None for a single phase. Each phase has its own schedule and its own optimizer,
             which takes over the state of the parameters that the previous phase trained.
@@ -56,8 +56,9 @@ class Classifier(pl.LightningModule):
         self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
         self.seed, self.seed_step, self.phases = seed, seed_step, phases
         self.outputs: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {"train": [], "val": [], "test": []}
+        """(loss, logits, labels) of each training batch, (positions, logits, labels) of each other batch"""
         self.losses: list[Tensor] = []
-        """losses of the epoch's training batches so far, each summed over its images; (n,) float32 for n batches"""
+        """for each chunk of the epoch so far, each batch's mean loss times its size, (n,) float32 for n batches"""
         self.correct, self.count = torch.zeros((), dtype=torch.int64), 0
         """numbers of the epoch's training images so far: classified correctly, and all"""
         self.predictions: dict[str, Predictions] = {}
@@ -82,7 +83,7 @@ class Classifier(pl.LightningModule):
 
     def accumulate_metrics(self) -> None:
         """Add the metrics of the last steps to the metrics of the epoch."""
-        # Once per chunk, because torch's threads fall asleep meanwhile, and without waiting for a GPU.
+        # Once per chunk: between steps, idle OpenMP threads would fall asleep. No .item(), so no GPU waits.
         if not self.outputs["train"]:
             return
         losses, logits, labels = zip(*self.outputs["train"], strict=True)
@@ -118,7 +119,7 @@ class Classifier(pl.LightningModule):
             self._change_phase(self.phases)
 
     def epoch_losses(self) -> Tensor:
-        """Return the losses of the epoch's training batches so far, each summed over its images: (n,) float32."""
+        """Return each training batch's mean loss times its size, for the epoch so far: (n,) float32."""
         self.accumulate_metrics()
         return torch.cat([torch.zeros(0, device=self.device), *(losses.to(self.device) for losses in self.losses)])
 
@@ -186,7 +187,7 @@ class Classifier(pl.LightningModule):
         (previous,), strategy = self.trainer.optimizers, self.trainer.strategy
         strategy.setup_optimizers(self.trainer)
         if isinstance(strategy, DDPStrategy):
-            # It averages the gradients of the parameters that were trainable when it was configured.
+            # DDP averages only gradients of parameters that were trainable when it was configured.
             strategy.model = self
             strategy.configure_ddp()
         (optimizer,) = self.trainer.optimizers

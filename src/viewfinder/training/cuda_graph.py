@@ -9,7 +9,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from viewfinder.data.batches import Batch
 from viewfinder.data.memory import format_size
-from viewfinder.training.precision import HALF, list_foreign_layers
+from viewfinder.training.precision import FP16, list_foreign_layers
 from viewfinder.training.torch_internals import abandon_capture
 
 Result = TypeVar("Result")
@@ -38,8 +38,8 @@ def cuda_graph_blocker(
         return blocker if mode == "always" else None
     if trainer.get("accumulate_grad_batches", 1) > 1:
         return "gradients are accumulated"
-    if trainer.get("precision") == HALF:
-        return f"{HALF} skips steps depending on their gradients"
+    if trainer.get("precision") == FP16:
+        return f"{FP16} skips steps depending on their gradients"
     if mode == "auto" and (layers := list_foreign_layers(parts)):
         return f"{layers[0]} may run Python code that differs from step to step (if not, set trainer.cuda_graph=always)"
     return ""
@@ -55,7 +55,7 @@ class StepGraph:
         backward: runs forward and backward of a batch; returns loss (), logits (N, K) and labels (N,).
         update: steps the optimizer and clears the gradients.
         batch: a batch of that shape.
-        constants: `get_constants` of the optimizer when training began.
+        constants: `get_fixed_hyperparameters` of the optimizer when training began.
 
     Raises:
         RuntimeError: as `capture`; the weights are unchanged then.
@@ -71,15 +71,15 @@ class StepGraph:
     ):
         self.optimizer, self.update = optimizer, update
         self.batch = batch._replace(pixels=batch.pixels.clone(), labels=batch.labels.clone())
-        self.constants = get_constants(optimizer)
-        self.updates = _is_fused(optimizer) and self.constants == constants
+        self.constants = get_fixed_hyperparameters(optimizer)
+        self.includes_update = _is_fused(optimizer) and self.constants == constants
         self.rates = [torch.tensor(float(group["lr"]), device=batch.pixels.device) for group in optimizer.param_groups]
         self.filled_rates = [group["lr"] for group in optimizer.param_groups]
         optimizer.zero_grad()
 
         def step() -> tuple[Tensor, Tensor, Tensor]:
             result = backward(self.batch)
-            if self.updates:
+            if self.includes_update:
                 self._update_with_tensor_rates()
             return result
 
@@ -109,13 +109,13 @@ class StepGraph:
         """Return whether the captured step is valid for a batch."""
         captured, pixels = self.batch.pixels, batch.pixels
         is_alike = captured.shape == pixels.shape and captured.dtype == pixels.dtype
-        return is_alike and not (self.updates and get_constants(self.optimizer) != self.constants)
+        return is_alike and not (self.includes_update and get_fixed_hyperparameters(self.optimizer) != self.constants)
 
     def replay(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Run the step on a batch and return what `backward` returns."""
         self.batch.pixels.copy_(batch.pixels)
         self.batch.labels.copy_(batch.labels)
-        if self.updates:
+        if self.includes_update:
             self._set_rates()
             self.graph.replay()
         else:
@@ -156,11 +156,11 @@ def capture(work: Callable[[], Result], gpu: torch.device) -> tuple[torch.cuda.C
         raise RuntimeError(f"{type(cause).__name__}: {message}") from error
     taken_bytes, free = torch.cuda.memory_reserved(gpu) - before, torch.cuda.mem_get_info(gpu)[0]
     if taken_bytes > free:  # a batch of another size may need as much, and so may evaluation
-        raise RuntimeError(f"it would hold {format_size(taken_bytes)} of memory, and {format_size(free)} are free")
+        raise RuntimeError(f"it needs {format_size(taken_bytes)} of memory, but only {format_size(free)} is free")
     return graph, result
 
 
-def get_constants(optimizer: Optimizer) -> list[dict[str, Any]]:
+def get_fixed_hyperparameters(optimizer: Optimizer) -> list[dict[str, Any]]:
     """Return an optimizer's hyperparameters other than learning rates."""
     excluded = ("params", "lr", "initial_lr", "max_lr", "min_lr")
     return [{name: value for name, value in group.items() if name not in excluded} for group in optimizer.param_groups]

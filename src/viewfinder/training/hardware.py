@@ -9,7 +9,7 @@ from torch import nn
 
 from viewfinder.runs.logging import log_wrapped
 from viewfinder.training.cuda_graph import cuda_graph_blocker
-from viewfinder.training.precision import EXACT, choose_precision
+from viewfinder.training.precision import FP32, resolve_precision
 
 DEFAULT_THREADS = torch.get_num_threads()
 """Torch's own number of threads, one for each core."""
@@ -51,13 +51,13 @@ def choose_settings(
     precision, reason = trainer.get("precision", "auto"), "trainer.precision"
     threads, devices = trainer.get("threads"), trainer.get("devices", 1)
     if resumed is not None and "threads" in resumed:
-        precision, reason = resumed.get("precision", EXACT), "as before"
+        precision, reason = resumed.get("precision", FP32), "as before"
         threads = min(resumed["threads"], MAX_THREADS)
     if threads is None:
         is_shared = device.type == "cpu" and isinstance(devices, int)
         threads = max(1, DEFAULT_THREADS // devices) if is_shared else DEFAULT_THREADS
     if precision == "auto":
-        precision, reason = _resolve_precision(network, device, trainer, trains_head_only)
+        precision, reason = resolve_precision(network, device, trainer, trains_head_only)
     blocker = cuda_graph_blocker([network, loss], device, {**trainer, "precision": precision})
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _count_threads(threads)
     name = f"{device.type}, {name}"
@@ -67,18 +67,6 @@ def choose_settings(
             f"         no CUDA graph: {blocker}" if blocker else "         one CUDA graph for each training step"
         )
     return HardwareSettings(name, threads, precision, blocker == "", lines)
-
-
-def _resolve_precision(
-    network: nn.Module, device: torch.device, trainer: Mapping[str, Any], trains_head_only: bool
-) -> tuple[str, str]:
-    if trainer.get("deterministic"):
-        return EXACT, "trainer.deterministic"
-    if trainer.get("devices", 1) != 1:
-        return EXACT, "several devices"
-    if trains_head_only:
-        return EXACT, "only the head trains"
-    return choose_precision(network, device)
 
 
 def _count_threads(threads: int) -> str:

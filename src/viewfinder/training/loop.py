@@ -13,19 +13,19 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from viewfinder.data.batches import Batch, Chunk
 from viewfinder.runs.logging import log_wrapped
 from viewfinder.training.callbacks.progress import Progress
-from viewfinder.training.cuda_graph import WARM_UP_STEPS, StepGraph, get_constants
+from viewfinder.training.cuda_graph import WARM_UP_STEPS, StepGraph, get_fixed_hyperparameters
 from viewfinder.training.lightning_internals import count_optimizer_step, get_finished_epochs, restore_progress
-from viewfinder.training.precision import EXACT, HALF, forward_context, step_context
+from viewfinder.training.precision import FP16, FP32, forward_context, step_context
 
 
 class TrainingLoop(Callback):
-    """Optimizer steps over a chunk of batches, equal to Lightning's single steps bit for bit.
+    """Optimizer steps over a chunk of batches, bit-identical to Lightning's loop with one batch per call.
 
     Lightning calls the Classifier's `training_step` once per chunk, and the Classifier calls this loop. Precision,
     clipping, accumulation and schedules are applied here, because Lightning would apply them to a whole chunk.
 
     Args:
-        precision: precision of training, or "auto" until `run_experiment` has chosen one.
+        precision: precision of training, or "auto" until `configure_hardware` has chosen one.
         gradient_clip_val: maximum norm of all gradients together.
         accumulate_grad_batches: batches per optimizer step; the epoch's last step may have fewer.
         progress: progress bar, advanced once per batch.
@@ -33,7 +33,7 @@ class TrainingLoop(Callback):
 
     def __init__(
         self,
-        precision: str = EXACT,
+        precision: str = FP32,
         gradient_clip_val: float | None = None,
         accumulate_grad_batches: int = 1,
         progress: Progress | None = None,
@@ -41,16 +41,16 @@ class TrainingLoop(Callback):
         self.precision = precision
         self.gradient_clip_val, self.accumulate_grad_batches = gradient_clip_val, accumulate_grad_batches
         self.progress = progress or Progress(False)
-        self.scaler = torch.amp.GradScaler("cuda", enabled=precision == HALF)  # type: ignore[attr-defined]
+        self.scaler = torch.amp.GradScaler("cuda", enabled=precision == FP16)  # type: ignore[attr-defined]
         self.monitor = "val/loss"
         """metric that ReduceLROnPlateau follows"""
         self.lr = 0.0
         """learning rate of the last step"""
         self.batches = 0
-        """number of this process's batches in the epoch whose optimizer step is finished"""
+        """number of this process's batches in the epoch that completed optimizer steps cover"""
         self.after_step: Callable[[], None] | None = None
         """called after every optimizer step and every validation batch"""
-        self.is_shared = False
+        self.is_distributed = False
         """whether several processes train together"""
         self.is_graphed = False
         """whether steps run as a CUDA graph where possible"""
@@ -64,7 +64,7 @@ class TrainingLoop(Callback):
         return -(-batches // self.accumulate_grad_batches)
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        pl_module.loop, self.is_shared = self, trainer.world_size > 1
+        pl_module.loop, self.is_distributed = self, trainer.world_size > 1
 
     def train(self, module: "pl.LightningModule", chunk: Chunk) -> None:
         """Run forward (`module.step(batch, "train")`), backward and update for each batch of a chunk."""
@@ -102,7 +102,7 @@ class TrainingLoop(Callback):
             self.graph = None  # frees the memory of the previous phase
         if self.graph is None:
             if self.warm_up is None or self.warm_up[0] is not optimizer:
-                self.warm_up = (optimizer, get_constants(optimizer), 0)
+                self.warm_up = (optimizer, get_fixed_hyperparameters(optimizer), 0)
             _, constants, steps = self.warm_up
             self.warm_up = (optimizer, constants, steps + 1)
             if steps < WARM_UP_STEPS:
@@ -137,7 +137,7 @@ class TrainingLoop(Callback):
             loss = module.step(batch, "train")
         if self.accumulate_grad_batches > 1:
             loss = loss / self.accumulate_grad_batches
-        if self.is_shared:
+        if self.is_distributed:
             module.manual_backward(self.scaler.scale(loss))
         else:
             self.scaler.scale(loss).backward()
@@ -154,7 +154,7 @@ class TrainingLoop(Callback):
         optimizer.zero_grad()
 
     def advance_evaluation(self) -> None:
-        """Count one more batch of an evaluation."""
+        """Count one more batch of an evaluation, and call `after_step`, which may save the run and stop it."""
         self.progress.advance()
         if self.after_step is not None:
             self.after_step()
@@ -187,7 +187,7 @@ class TrainingLoop(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let Lightning restart the epoch, in which finished batches become empty chunks."""
+        """Let Lightning restart the epoch; the sampler leaves out the batches that are already trained."""
         state = checkpoint["loop"]
         self.batches, self.lr = state["batches"], state["lr"]
         self.scaler.load_state_dict(state["scaler"])

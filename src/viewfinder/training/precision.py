@@ -1,10 +1,10 @@
 """Precision of training: chosen from hardware and network, applied to forward passes and steps.
 
-training/hardware.py combines the choice with the user's settings.
+training/hardware.py adds threads, device and CUDA graph.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -14,8 +14,8 @@ from torch import nn
 from viewfinder.models.summary import get_architecture
 from viewfinder.training.torch_internals import has_amx, has_avx512_bf16
 
-EXACT, FAST, HALF = "32-true", "bf16-mixed", "16-mixed"
-AUTOCAST = {FAST: torch.bfloat16, HALF: torch.float16}
+FP32, BF16, FP16 = "32-true", "bf16-mixed", "16-mixed"
+AUTOCAST = {BF16: torch.bfloat16, FP16: torch.float16}
 TF32 = "tf32"
 """Float32 whose matrix products use a GPU's tensor cores, with 10 bits of fraction."""
 OWN_PACKAGES = ("torch", "torchvision", "viewfinder")
@@ -45,8 +45,26 @@ network expects. On a CPU, `auto` selects bf16-mixed from MIN_SPEEDUP on, and 32
 MIN_SPEEDUP = 1.2
 
 
-def choose_precision(network: nn.Module, device: torch.device) -> tuple[str, str]:
+def resolve_precision(
+    network: nn.Module, device: torch.device, trainer: Mapping[str, Any], trains_head_only: bool
+) -> tuple[str, str]:
     """Return the precision that `trainer.precision=auto` selects, and the reason in a few words.
+
+    Args:
+        trainer: the trainer group's settings.
+        trains_head_only: whether only the head trains, on cached features; it is small and stays in float32.
+    """
+    if trainer.get("deterministic"):
+        return FP32, "trainer.deterministic"
+    if trainer.get("devices", 1) != 1:
+        return FP32, "several devices"
+    if trains_head_only:
+        return FP32, "only the head trains"
+    return choose_precision(network, device)
+
+
+def choose_precision(network: nn.Module, device: torch.device) -> tuple[str, str]:
+    """Choose the precision for a whole network on one device, and return it with the reason in a few words.
 
     The choice depends on the hardware and the architecture alone, so equal machines choose equally.
 
@@ -57,20 +75,20 @@ def choose_precision(network: nn.Module, device: torch.device) -> tuple[str, str
         major, minor = torch.cuda.get_device_capability(device)
         capability = f"GPU has compute capability {major}.{minor}"
         if (major, minor) < AMPERE:
-            return EXACT, capability
-        return (TF32 if list_foreign_layers([network]) else FAST), capability
+            return FP32, capability
+        return (TF32 if list_foreign_layers([network]) else BF16), capability
     if has_avx512_bf16():
         capability = "CPU has AVX512-BF16"
     elif has_amx():
         capability = "CPU has AMX"
     else:
-        return EXACT, "CPU has neither AVX512-BF16 nor AMX"
+        return FP32, "CPU has neither AVX512-BF16 nor AMX"
     name = get_architecture(network)
     if name not in CPU_SPEEDUPS:
-        return EXACT, f"no measurement of {name} in {FAST}"
+        return FP32, f"no measurement of {name} in {BF16}"
     if CPU_SPEEDUPS[name] < MIN_SPEEDUP:
-        return EXACT, f"{name} gains little from {FAST}"
-    return FAST, capability
+        return FP32, f"{name} gains little from {BF16}"
+    return BF16, capability
 
 
 def list_foreign_layers(parts: Iterable[nn.Module | None]) -> list[str]:
@@ -80,7 +98,7 @@ def list_foreign_layers(parts: Iterable[nn.Module | None]) -> list[str]:
 
 
 def forward_context(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return the context in which a forward pass runs in a value of `trainer.precision`; weights stay float32."""
+    """Return a context for forward passes in a precision; weights stay float32."""
     # Entered for each step: autocast caches its copies of the weights until it exits, and a step changes the weights.
     dtype = AUTOCAST.get(precision)
     return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype)
@@ -88,7 +106,7 @@ def forward_context(precision: str, device: torch.device) -> AbstractContextMana
 
 @contextlib.contextmanager
 def step_context(precision: str) -> Iterator[None]:
-    """Run training steps, backward passes included, in a precision; outside this block float32 is exact."""
+    """Run training steps, backward passes included, in a precision; outside this block TF32 is off."""
     set_tf32(precision == TF32)
     try:
         yield

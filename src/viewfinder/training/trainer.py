@@ -14,7 +14,7 @@ from viewfinder.errors import Problem, UserError
 from viewfinder.runs.checkpoints import CheckpointIO
 from viewfinder.training.callbacks.progress import Progress
 from viewfinder.training.loop import TrainingLoop
-from viewfinder.training.precision import HALF, TF32
+from viewfinder.training.precision import FP16, TF32
 
 log = logging.getLogger("viewfinder")
 Interval = Count | Annotated[str, Field(pattern=r"^[0-9]*\.?[0-9]+min$")]
@@ -124,8 +124,8 @@ def check_device(accelerator: str, devices: int | str, precision: str) -> None:
     if precision == TF32 and (accelerator == "cpu" or not gpus):
         rule, remedy = "requires a GPU", "Use trainer.precision=32-true or bf16-mixed."
         raise UserError("the machine", [Problem("trainer.precision", rule, precision, remedy)])
-    if precision == HALF and (accelerator == "cpu" or not gpus):
-        rule = "requires a GPU: half precision on a CPU is many times slower than 32-true"
+    if precision == FP16 and (accelerator == "cpu" or not gpus):
+        rule = "requires a GPU: float16 on a CPU is many times slower than 32-true"
         remedy = "Use trainer.precision=32-true or bf16-mixed."
         raise UserError("the machine", [Problem("trainer.precision", rule, precision, remedy)])
 

@@ -31,7 +31,7 @@ class LocalExecutor(Generic[Job]):
     starts. When this process is killed, its workers receive SIGTERM.
 
     Args:
-        work: function of a module that runs a job in its worker, and returns the worker's exit code.
+        work: module-level function that runs a job in its worker, and returns the worker's exit code.
         max_parallel: number of jobs that run at the same time; if greater than 1, each sees one GPU, if there is any.
         log_path: returns the file for a job's output, or None to leave it on this process's output.
     """
@@ -42,7 +42,7 @@ class LocalExecutor(Generic[Job]):
         self.work, self.max_parallel, self.log_path = work, max_parallel, log_path
         self.stop_signal: int | None = None
         """number of the first signal received"""
-        self.is_closed = False
+        self.is_draining = False
         """set to start no further job"""
         self.running: dict[BaseProcess, tuple[Job, int]] = {}
         """job of each worker, and its slot from 0 to max_parallel - 1"""
@@ -69,10 +69,10 @@ class LocalExecutor(Generic[Job]):
             jobs: advanced only when the next job can start.
         """
         while True:
-            while len(self.running) < self.max_parallel and not self.is_closed and self.stop_signal is None:
+            while len(self.running) < self.max_parallel and not self.is_draining and self.stop_signal is None:
                 job = next(jobs, None)
                 if job is None:
-                    self.is_closed = True
+                    self.is_draining = True
                     break
                 self._start_job(job)
             if not self.running:
@@ -108,7 +108,7 @@ class LocalExecutor(Generic[Job]):
 
 
 def run_in_subprocess(function: Callable[[Any], Any], arguments: Sequence[Any]) -> tuple[list[Any], int | None]:
-    """Call a function of a module with each argument, each time in a new process.
+    """Call a module-level function with each argument, each time in a new process.
 
     Returns:
         Results as read back from JSON, None where the process died or was not started; and the number of the signal
@@ -151,7 +151,7 @@ def _start_fork_server() -> None:
 
 
 def _process_context() -> BaseContext:
-    # On macOS, a process with this many libraries cannot be forked safely.
+    # Windows cannot fork, and on macOS a process with this many libraries cannot be forked safely.
     return multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 
 
@@ -181,7 +181,7 @@ class WorkerSetup(NamedTuple):
 def _worker_main(work: Callable[[Any], int], job: Any, setup: WorkerSetup) -> None:
     """Run a job in this worker process, and exit with its code."""
     sys.orig_argv = setup.argv  # recorded in run.json
-    # With its own fork server, a killed worker would leave its image-decoding processes behind.
+    # A fork server of its own would outlive a killed worker, with the worker's image-decoding processes.
     multiprocessing.set_start_method(setup.start_method, force=True)
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # otherwise Ctrl-C would arrive twice, from the terminal and from the parent

@@ -15,7 +15,7 @@ class Executor(Protocol):
     """Interface of viewfinder.sweeps.executors.local.LocalExecutor."""
 
     stop_signal: int | None
-    is_closed: bool
+    is_draining: bool
 
     def run(self, jobs: Iterator[ClaimedTrial]) -> Iterator[tuple[ClaimedTrial, int]]: ...
 
@@ -44,7 +44,7 @@ def run_trials(search: Search, executor: Executor, objective: Objective, total: 
     stop_signal = 0
 
     def announce_trials() -> Iterator[ClaimedTrial]:
-        for trial in search.claim_trials(total, lambda: executor.is_closed or executor.stop_signal is not None):
+        for trial in search.claim_trials(total, lambda: executor.is_draining or executor.stop_signal is not None):
             outcome = objective.read_outcome(trial)
             if outcome is not None:  # its process was killed before it told the study
                 _release_trial(search, trial, outcome)
@@ -59,7 +59,7 @@ def run_trials(search: Search, executor: Executor, objective: Objective, total: 
         if outcome is None:
             stop_signal = executor.stop_signal or _find_stop_signal(code) or stop_signal
             if stop_signal:
-                executor.is_closed = True
+                executor.is_draining = True
             else:
                 reason = describe_exit(code)
                 objective.record_failure(trial, reason)

@@ -34,7 +34,7 @@ class Checkpointing(Checkpoint):
 
     Args:
         folder: run folder.
-        board: the run's TensorBoard; None in a helper process.
+        board: the run's TensorBoard; None in a process other than rank 0.
         signals: requests to stop the run.
         every: interval of checkpoints within an epoch: steps, or minutes as in "10min"; None for no such
             checkpoints. With several processes there are none, because each process knows the metrics of its own
@@ -172,7 +172,7 @@ class Checkpointing(Checkpoint):
                 best = self.epochs.rows[self.epochs.best_epoch - 1]
                 log.info(f"best     epoch {best['epoch']}: val accuracy {best['val/accuracy']:.4f}")
         else:
-            stopped.code = 0  # or Lightning would kill the first process for it
+            stopped.code = 0  # or Lightning would kill rank 0 for it
         raise stopped
 
     def best_and_last_epoch(self) -> tuple[int, int]:

@@ -135,7 +135,7 @@ class FeatureStore:
                 raise OSError(self.unwritable)
             free = shutil.disk_usage(self.path.parent).free
             if self.nbytes - 4 * count * self.shape[1] > HOST_SHARE * free:
-                raise OSError(f"{format_size(self.nbytes)}, and {format_size(free)} of disk are free")
+                raise OSError(f"needs {format_size(self.nbytes)}, but only {format_size(free)} of disk is free")
             # Another process may have mapped a complete file, so it is replaced and never truncated.
             lines = self.index.read_text(encoding="utf-8").splitlines(keepends=True) if count else []
             with replace_file(self.path) as temporary:
@@ -168,7 +168,7 @@ class FeatureStore:
         self.unwritable = str(error.strerror or error)
         available = psutil.virtual_memory().available
         if self.nbytes > HOST_SHARE * available:
-            rule = f"{format_size(self.nbytes)}, and {format_size(available)} of memory are free"
+            rule = f"needs {format_size(self.nbytes)}, but only {format_size(available)} of memory is free"
             raise NoRoomError(f"{self.path.parent}: {self.unwritable}; {rule}") from error
         self.in_memory = [self._map(count).clone()] if count else []
         for file in self.files:
@@ -205,7 +205,7 @@ def evict(folder: Path, used: set[str]) -> int:
     """
     entries = sorted((path.stat().st_mtime, path.stem) for path in folder.glob("*.blocks"))
     sizes = {key: _get_size(folder / f"{key}.rows") for _, key in entries}
-    total = freed = sum(sizes.values())
+    total = initial = sum(sizes.values())
     for _, key in entries:
         if total <= MAX_FOLDER_BYTES or key in used:
             continue
@@ -213,7 +213,7 @@ def evict(folder: Path, used: set[str]) -> int:
             for suffix in ("blocks", "rows", "lock"):
                 (folder / f"{key}.{suffix}").unlink(missing_ok=True)
             total -= sizes[key]
-    return freed - total
+    return initial - total
 
 
 def _get_size(path: Path) -> int:

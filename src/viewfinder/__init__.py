@@ -34,7 +34,8 @@ def load_run(path: str | Path, weights: Literal["best", "last"] = "best", overri
     """Load the network of a run folder, ready to score and predict.
 
     Args:
-        overrides: key=value for keys of the run's config.yaml, such as data.root=/new/place; and allow=NAME.
+        overrides: key=value for keys in the run's config.yaml, such as data.root=/new/place. allow=NAME also trusts the
+            classes of the package or module NAME.
 
     Raises:
         UserError: if the folder is not a run, has no weights, or names a class that is not allowed.

@@ -88,7 +88,7 @@ JOINERS = "\u200c\u200d"
 
 
 def printable(text: str) -> str:
-    """Escape characters that control a terminal or reverse the text, such as in a\\x1b[31mb.
+    """Escape control characters and characters that reverse text: an ESC becomes the four characters \\x1b.
 
     Class names and file names may come from untrusted folders.
     """

@@ -41,7 +41,7 @@ def test_a_schedule_that_would_raise_the_learning_rate_is_rejected(
     problem = find_problem(
         expect_error(*QUICK, "scheduler=cosine", *f"scheduler.{overrides}".split()), "scheduler.min_lr"
     )
-    assert f"above the learning rate, {lr}, which would rise to it" in problem.rule
+    assert f"above the learning rate, {lr}, so the rate would rise instead of fall" in problem.rule
     assert problem.received == received
 
 

@@ -143,7 +143,7 @@ def test_a_run_predicts_and_evaluates_photographs_as_its_weights_want(
     root = folder_of_photos(tmp_path / "in", [photo("china.jpg"), photo("flower.jpg", portrait=True)])
     typed = ["model=resnet50", "model.variant=resnet18", "model.preprocess=weights", "model.weights=null"]
     run = train_into(tmp_path / "run", *typed, "data=image_folder", f"data.root={root}", *QUICK, "trainer.max_epochs=1")
-    assert "  frozen with random weights: model.weights=null\n" in run.log.read_text()
+    assert "  backbone frozen with random weights (model.weights=null)\n" in run.log.read_text()
     opened = open_run(run.path, (), "best")
     transforms = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
     batch = torch.stack([transforms(photo("china.jpg")), transforms(photo("flower.jpg", portrait=True))])

@@ -151,7 +151,9 @@ def test_weights_that_do_not_fit_are_refused_with_the_keys_that_differ(resnet18:
     assert "100 missing (conv1.weight, bn1.weight" in message  # 20 convolutions, 20 batch norms of 4
     assert "52 unexpected (features.0.weight, features.0.bias" in message
     torch.save(state | {"conv1.weight": torch.zeros(8, 3, 7, 7)}, path)
-    assert "1 of another shape (conv1.weight: 8x3x7x7, expected 64x3x7x7)" in read_error(lambda: build_pretrained(path))
+    assert "1 of a different shape (conv1.weight: 8x3x7x7, expected 64x3x7x7)" in read_error(
+        lambda: build_pretrained(path)
+    )
     torch.save(state | {"conv1.weight": torch.full((64, 3, 7, 7), torch.nan)}, path)
     assert "contains NaN or infinite values in conv1.weight" in read_error(lambda: build_pretrained(path))
     torch.save({name: value for name, value in state.items() if not name.startswith("layer4.1.")}, path)

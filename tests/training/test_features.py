@@ -308,7 +308,7 @@ def test_where_no_file_can_be_had_features_are_in_memory_for_the_run_and_that_is
     cache.write_text("a file, where the folder is to be")
     second = run("second")
     assert features_of(second)["computed"] == ALL
-    assert f"in memory for this run alone: {cache}: is a file, not a folder" in said(second)
+    assert f"in memory, for this run only: {cache}: is a file, not a folder" in said(second)
     assert_same(second, whole)
 
 
@@ -329,7 +329,7 @@ def test_where_the_disk_becomes_full_features_are_in_memory_for_the_run_and_leav
     monkeypatch.setattr(store, "_write", until_full)
     second = run("second")
     assert "No space left on device" in said(second)
-    assert "in memory for this run alone" in said(second)
+    assert "in memory, for this run only" in said(second)
     assert not list(cache.glob("*.rows"))
     assert_same(second, whole)
 

@@ -21,7 +21,7 @@ HALVED = "phases.fine_tune.layer_decay=0.5"
 STILL = ["model.block_dropout=0", "model.dropout=0"]
 
 Answer = dict[str, str]
-MAY_BE = "must be all, head, a number of last blocks from 1 on, or a list of module names"
+MAY_BE = "must be all, head, the number of final blocks to train, or a list of module names"
 
 
 def refused(folder: Path, words: list[str], tiny: list[str]) -> Answer:
@@ -35,7 +35,7 @@ def refused(folder: Path, words: list[str], tiny: list[str]) -> Answer:
     ("words", "key", "said"),
     [
         (["phases.head.epochs=null"], "phases.head.epochs", "only the last phase may leave it out"),
-        (["phases.head.epochs=3"], "trainer.max_epochs", "phases.head.epochs=1 with 2 or more"),
+        (["phases.head.epochs=3"], "trainer.max_epochs", "or more, or shorten the earlier phases: phases.head.epochs=1."),
         (["phases.fine_tune.epochs=5"], "phases.fine_tune.epochs", "Set trainer.max_epochs=6, or"),
         (["scheduler=cosine", "scheduler.min_lr=1e-3"], "scheduler.min_lr", "is above the learning rate, 0.0001,"),
         (
@@ -51,7 +51,7 @@ def refused(folder: Path, words: list[str], tiny: list[str]) -> Answer:
         (["phases=none"], "phases.head.epochs=1", "Add phases=fine_tune"),
         (["+phases.third.train=all"], "+phases.third.train=all", "Define it in a file of your own"),
         (["+phases.head.rate=1"], "+phases.head.rate=1", "Keys of phases.head: train, epochs, lr, layer_decay."),
-        (["phases.fine_tune.train=9"], "phases.fine_tune.train", "CustomCNN has 3 blocks before its head"),
+        (["phases.fine_tune.train=9"], "phases.fine_tune.train", "more than CustomCNN has: 3 blocks before its head"),
         (["phases.fine_tune.train=featuers"], "phases.fine_tune.train", "Did you mean features?"),
         (["phases.fine_tune.train=[head,features.0.1]"], "phases.fine_tune.train", "has no parameters"),
     ],
@@ -134,7 +134,7 @@ def test_a_network_that_does_not_say_what_its_head_is_is_named(
     monkeypatch.syspath_prepend(tmp_path)
     cfg = compose_config([*tiny, *TWO])
     cfg.model = {"_target_": "plain.Plain"}
-    with pytest.raises(UserError, match="Plain does not name its head"):
+    with pytest.raises(UserError, match=r"network that names\s+its\s+head;\s+Plain\s+does\s+not"):
         run_experiment(cfg)
 
 

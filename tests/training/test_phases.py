@@ -208,8 +208,8 @@ def test_terminal_report_and_tensorboard_say_what_each_phase_trains(train: Train
     lines = [line for line in said if line.startswith(("phase", "epoch"))]
     assert [line.split()[0] for line in lines] == ["phase", "epoch", "phase", "epoch", "epoch"]
     trained = sum(p.numel() for p in CustomCNN(3, 3, 8, [4, 8], hidden=[16]).parameters())
-    head = "phase    head, epoch 1: head, 51 parameters, lr 0.001"
-    rest = f"phase    fine_tune, epochs 2 to 3: all, {trained:,} parameters, lr 0.0001, times 0.5 per block"
+    head = "phase    head (epoch 1): trains head, 51 parameters, lr 0.001"
+    rest = f"phase    fine_tune (epochs 2 to 3): trains all, {trained:,} parameters, lr 0.0001, times 0.5 per block"
     blocks = re.findall(r"^phase .*(?:\n {9}.*)*", "\n".join(said), flags=re.M)
     assert [re.sub(r"\n +", " ", block) for block in blocks] == [head, rest]
     assert max(len(line) for line in said if str(tmp_path.parent.parent) not in line) <= 80  # but for places
@@ -217,7 +217,7 @@ def test_terminal_report_and_tensorboard_say_what_each_phase_trains(train: Train
     for line in (head, rest):
         assert " ".join(line.split()) in page
     assert f"{trained:,} trained in phases;" in page
-    assert "         random weights, frozen in phase head: model.weights=null" in said
+    assert "         random weights, frozen in phase head (model.weights=null)" in said
     events = EventAccumulator(str(run.path))
     events.Reload()
     texts = events.Tensors("phases/text_summary")
@@ -232,12 +232,12 @@ def test_terminal_report_and_tensorboard_say_what_each_phase_trains(train: Train
 )
 def test_a_phase_says_what_it_trains(train: Any, said: str) -> None:
     network = CustomCNN(3, 4, image_size=8, widths=[4, 8], hidden=[16])
-    assert phases_of(network, train=train).describe(0).startswith(f"only, epochs 1 to 5: {said}, ")
+    assert phases_of(network, train=train).describe(0).startswith(f"only (epochs 1 to 5): trains {said}, ")
 
 
 def test_a_name_that_would_steer_a_terminal_is_spelt_out() -> None:
     phases = Phases({"a\x1b[31m": {"train": "head", "lr": 1.0}}, CustomCNN(3, 4, image_size=16), 1, None)
-    assert phases.describe(0).startswith("a\\x1b[31m, epoch 1")
+    assert phases.describe(0).startswith("a\\x1b[31m (epoch 1)")
 
 
 @pytest.mark.parametrize(

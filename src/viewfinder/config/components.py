@@ -29,9 +29,9 @@ class ComponentSpec(NamedTuple):
 
     Args:
         description: the requirement in words, for errors.
-        accepts_class: whether a class satisfies it.
+        accepts_class: tells whether a class meets the requirement.
         modules: modules of Viewfinder, each with its submodules, that contain such classes.
-        accepts_return_type: whether a function may be annotated to return a type, in addition to an accepted class.
+        accepts_return_type: whether a function may return a type that `accepts_class` rejects, by its annotation.
     """
 
     description: str

@@ -13,7 +13,7 @@ NEUTRAL_KEYS = ("name", "output_dir", "run_dir", "allow", "trainer.keep_freed_me
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Map dotted keys such as 'optimizer.lr' to their values; a list is a value."""
+    """Map dotted keys such as 'optimizer.lr' to their values; lists are not flattened."""
     values: dict[str, Any] = {}
     for key, value in config.items():
         values |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

@@ -21,7 +21,7 @@ class Phase:
     """Consecutive epochs that train the same parameters.
 
     Args:
-        train: "all"; "head"; a number of last blocks, trained with the head; or names of modules or parameters.
+        train: "all"; "head"; the number of final blocks to train with the head; or names of modules or parameters.
         epochs: their number; None, in the last phase only, for the rest of trainer.max_epochs.
         lr: learning rate; None for the optimizer's.
         layer_decay: learning rate of each block relative to the block after it (ULMFiT, arXiv 1801.06146; BEiT, arXiv
@@ -38,7 +38,7 @@ def validate_phases(phases: Any) -> list[Problem]:
     """Validate the group `phases`; return the problems.
 
     Args:
-        phases: name of each phase to its arguments, in the order of training.
+        phases: maps the name of each phase to its arguments, in the order of training.
     """
     if not phases:
         return []
@@ -88,7 +88,7 @@ def _rephrase(problem: Problem, phase: str) -> Problem:
         return problem
     if problem.key == f"{phase}.epochs":
         return replace(problem, remedy=f"For example {phase}.epochs=3.")
-    rule = "must be all, head, a number of last blocks from 1 on, or a list of module names"
+    rule = "must be all, head, the number of final blocks to train, or a list of module names"
     return replace(problem, rule=rule, remedy=f"For example {phase}.train=head.")
 
 
@@ -97,17 +97,21 @@ def validate_phase_epochs(phases: Mapping[str, Mapping[str, Any]] | None, max_ep
     if not phases:
         return []
     if max_epochs is None:
-        return [Problem("trainer.max_epochs", "is required: the last phase ends with it", remedy="For example 20.")]
+        return [
+            Problem(
+                "trainer.max_epochs", "is required: it ends the last phase", remedy="For example trainer.max_epochs=20."
+            )
+        ]
     *earlier, last = phases
     before = sum(phases[name]["epochs"] for name in earlier)
     if (epochs := phases[last].get("epochs")) is not None and before + epochs != max_epochs:
-        rule = f"the last phase must end with trainer.max_epochs={max_epochs}; the phases before it take {before}"
+        rule = f"the phases take {before} + {epochs} = {before + epochs} epochs, but trainer.max_epochs is {max_epochs}"
         remedy = f"Set trainer.max_epochs={before + epochs}, or phases.{last}.epochs=null."
         return [Problem(f"phases.{last}.epochs", rule, str(epochs), remedy)]
     if before >= max_epochs:
-        rule = f"leaves no epoch for {last}: the phases before it take {before}"
+        rule = f"leaves no epoch for the phase {last}: earlier phases take {before}"
         shorter = " ".join(f"phases.{name}.epochs=1" for name in earlier)
-        remedy = f"Set more than {before}; or {shorter} with {len(phases)} or more."
+        remedy = f"Set trainer.max_epochs={before + 1} or more, or shorten the earlier phases: {shorter}."
         return [Problem("trainer.max_epochs", rule, str(max_epochs), remedy)]
     return []
 

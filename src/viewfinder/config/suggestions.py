@@ -67,7 +67,11 @@ def describe_unknown_key(
 
 
 def _describe_phase_key(override: Override, existing_keys: Collection[str]) -> list[Problem] | None:
-    """Return the problem with an unknown phase, or with a key that its file leaves out; None for a misspelt word."""
+    """Return the problem with an unknown phase, or with a key that the phase's file lacks.
+
+    Returns:
+        [] if the override may add the key; None if the phase or the key looks misspelt.
+    """
     from viewfinder.config.phases import Phase  # imports pydantic, which most command lines do not need
 
     _, name, *rest = override.key_or_group.split(".")

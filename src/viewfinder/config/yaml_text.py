@@ -41,7 +41,7 @@ def parse_settings(text: str) -> dict[str, Any]:
 
 
 def _check_events(text: str) -> None:
-    """Raise ValueError for aliases and deep nesting, with which a few lines take hours to parse."""
+    """Raise ValueError for aliases and deep nesting; with either, a few lines can take hours to parse."""
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

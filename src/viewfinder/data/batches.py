@@ -108,7 +108,7 @@ class SplitImages(Dataset[Chunk]):
         return self.labels.device
 
     def with_base(self, base: Tensor) -> "SplitImages":
-        """Return the same images as rows of a copy of `rows.base`, on its device."""
+        """Return the same images backed by `base`, a copy of `rows.base` that may be on another device."""
         rows = ImageRows(base, self.rows.indices.to(base.device))
         return SplitImages(rows, self.labels.to(base.device), self.shape[0])
 

@@ -59,7 +59,7 @@ def _decode_file(file: BinaryIO, channels: int, size: Size | None) -> Tensor:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Convert an image of 16 bits or more to 8: 0..65535 becomes 0..255; levels that are all below 256 stay."""
+    """Convert an image of 16 bits or more to 8: 0..65535 becomes 0..255; if all values are below 256, they stay."""
     levels = np.array(image, dtype=np.float64)
     scale = 257 if levels.max(initial=0) > 255 else 1
     if "transparency" in image.info:

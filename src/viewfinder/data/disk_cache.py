@@ -49,7 +49,7 @@ def load_through_cache(
             temporary.replace(file)
         except OSError as error:
             remedy = "Free disk space, move the cache with XDG_CACHE_HOME=PATH, or set data.storage=stream."
-            problem = Problem("data.storage", f"{folder}: {error.strerror}", "disk", remedy)
+            problem = Problem(str(folder), f"cannot be written: {error.strerror}", remedy=remedy)
             raise UserError("the cache of decoded images", [problem]) from error
         finally:
             temporary.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from viewfinder.data.split import Split
 
 
 def compute_fingerprint(split: Split, images: SplitImages) -> str:
-    """Return a hash of a split's names, labels and images; streamed images count by their file sizes."""
+    """Return a hash of a split's names, labels and images; for streamed images, file sizes stand in for the content."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update("\0".join(split.names).encode("utf-8", "surrogateescape"))
     digest.update(images.labels.numpy().tobytes())

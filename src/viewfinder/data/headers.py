@@ -25,7 +25,7 @@ def inspect_splits(
 ) -> tuple[int, tuple[int, int] | None, dict[str, Unreadable]]:
     """Return the channels and the shared size of all images, and the unreadable ones of each split.
 
-    If a header is invalid and must not be skipped, all images are decoded, so that one error lists all unreadable ones.
+    If a header is invalid and `on_error` is "raise", all images are decoded, so that one error lists every bad one.
 
     Returns:
         The channels, (height, width) of the files or None if they differ, and split -> unreadable images.

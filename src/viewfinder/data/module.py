@@ -106,7 +106,7 @@ class ImageData(pl.LightningDataModule):
 
         Raises:
             UserError: if the source is missing or inconsistent, lacks a selected class or has fewer than two; or
-                listing every file with an invalid header, if they must not be skipped.
+                listing every file with an invalid header, unless `on_error` is "skip".
         """
         self.class_names, source_splits = select_classes(*self.list_pictures(), self.classes)
         fractions = {"val": self.val_fraction, "test": self.test_fraction}
@@ -128,13 +128,13 @@ class ImageData(pl.LightningDataModule):
     def load(self, preprocess: Preprocess | int, splits: tuple[str, ...] = SPLITS) -> None:
         """Read the images of some splits, as uint8 of one shape.
 
-        Files are decoded straight to the network's size, or to their own if they share a smaller one.
+        Files are decoded at the network's input size, or at their own size if all share one that is smaller.
 
         Args:
             preprocess: the network's preprocessing, or the side of a square in pixels.
 
         Raises:
-            UserError: listing the unreadable images, if they must not be skipped.
+            UserError: listing the unreadable images, unless `on_error` is "skip".
         """
         preprocess = Preprocess(preprocess) if isinstance(preprocess, int) else preprocess
         self.stored = store_splits(

@@ -53,8 +53,8 @@ class Preprocess:
         """Return the resize for decoding files, and set `is_fitted` accordingly.
 
         Args:
-            shared_size: (height, width) of all images, if they share one; images smaller than the network's
-                input keep it, because that takes less memory, and are resized on the device.
+            shared_size: (height, width) of all images, if they share one. If it is smaller than the
+                network's input, files are decoded at it, which takes less memory, and resized on the device.
         """
         side, cover = self.image_size, self.resize.cover
         if shared_size is None or max(shared_size) > side or (cover is not None and min(shared_size) == side):

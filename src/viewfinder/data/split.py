@@ -100,10 +100,10 @@ def split_randomly(
     parts = np.split(order, np.cumsum(sizes)[:-1])
     splits = {name: pool.select(part) for name, part in zip([*fractions, "train"], parts, strict=True)}
     if empty := [name for name, split in splits.items() if not len(split)]:
-        rule = f"leaves no images for {' and '.join(empty)} out of {len(pool)}"
+        rule = f"leaves {' and '.join(empty)} without images: there are only {len(pool)} to divide"
         settings = settings or {f"data.{name}_fraction": fraction for name, fraction in fractions.items()}
         key, received = ", ".join(settings), ", ".join(map(str, settings.values()))
-        raise UserError("the data", [Problem(key, rule, received, "Add images or change the value.")])
+        raise UserError("the data", [Problem(key, rule, received, "Add images, or change the value.")])
     return splits
 
 

@@ -64,5 +64,5 @@ class StreamedImages(SplitImages):
         return base, problems
 
     def iterate_bytes(self) -> Iterator[bytes]:
-        """Yield the files' sizes, because reading all files would cost what streaming saves."""
+        """Yield the files' sizes in place of their content; reading it would cost the time that streaming saves."""
         yield np.array([path.stat().st_size for path in self.paths]).tobytes()

@@ -19,7 +19,7 @@ MAX_LISTED = 20
 
 
 def check_classes(selected: Classes | None) -> None:
-    """Raise a UserError if classes are listed twice, or fewer than two are."""
+    """Raise a UserError if a class is listed twice, or fewer than two classes are listed."""
     if selected is None:
         return
     names = [str(name) for name in selected]

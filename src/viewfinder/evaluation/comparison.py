@@ -30,7 +30,7 @@ class Comparison(NamedTuple):
     """differences other than settings: precision, code, versions"""
 
     def unique_rows(self) -> pd.DataFrame:
-        """Return the last row for each setting and seed; the index refers to `varied`."""
+        """Return the last row of each setting and seed; an index label is the position in `varied`."""
         return self.table.drop_duplicates(["setting", "seed"], keep="last")
 
 

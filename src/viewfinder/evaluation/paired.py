@@ -17,7 +17,7 @@ SPLITS = {"best_val": "val", "best_test": "test"}
 
 
 class Difference(NamedTuple):
-    """Mean difference of two settings' accuracies, as shares, with its 95% interval."""
+    """Mean difference of two settings' accuracies, as fractions (0 to 1), with its 95% interval."""
 
     seeds: int
     mean: float

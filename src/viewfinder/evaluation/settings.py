@@ -110,7 +110,7 @@ def format_value(value: Any, key: str = "") -> str:
 
 
 def _is_plain_text(value: str) -> bool:
-    """Return whether YAML reads the bare text back unchanged, and not as a number, for example."""
+    """Return whether YAML reads the unquoted text back as the same string, and not as a number, for example."""
     try:
         return yaml.safe_load(value) == value
     except yaml.YAMLError:

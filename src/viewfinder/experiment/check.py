@@ -54,7 +54,11 @@ def check_config(cfg: DictConfig, policy: TrustPolicy | None = None) -> None:
     for group, supplied in SUPPLIED_ARGUMENTS.items():
         node = settings.get(group)
         if not node and group not in OPTIONAL_GROUPS:
-            problems.append(Problem(group, "is missing", remedy="Required. See conf/config.yaml."))
+            problems.append(
+                Problem(
+                    group, "is required but missing", remedy=f"Choose one: {group}=NAME; conf/{group}/ has the names."
+                )
+            )
             continue
         invalid = validate_node(group, node, supplied, policy.import_trusted)
         problems += invalid or _try_constructor(settings, group)
@@ -84,7 +88,7 @@ def _try_constructor(settings: Mapping[str, Any], group: str) -> list[Problem]:
 
 
 def try_learning_rate(node: Mapping[str, Any], group: str, lr: float) -> None:
-    """Construct a group's object for an optimizer of one parameter.
+    """Construct a group's object once, to check its arguments; a schedule gets an optimizer of one parameter.
 
     Args:
         node: `_target_` and arguments.

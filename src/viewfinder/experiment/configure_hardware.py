@@ -39,7 +39,7 @@ def configure_hardware(
     if settings["model"].get("weights", "") is None and (
         reason := describe_random_freeze(classifier.network, classifier.phases)
     ):
-        log.info(f"         {reason}: model.weights=null")
+        log.info(f"         {reason} (model.weights=null)")
     options = settings["trainer"]
     trains_head_only = has_frozen_backbone(classifier.network) and not find_cache_blocker(settings)
     hardware = choose_settings(classifier.network, classifier.loss, device, options, facts, trains_head_only)
@@ -55,7 +55,7 @@ def describe_random_freeze(network: nn.Module, phases: Phases | None) -> str:
     if not isinstance(network, Transferable):
         return ""
     if network.is_backbone_frozen:
-        return "frozen with random weights"
+        return "backbone frozen with random weights"
     if phases is not None and phases.is_backbone_unchanged(0):
         return f"random weights, frozen in phase {phases.at(0)}"
     return ""

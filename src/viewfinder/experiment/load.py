@@ -106,8 +106,10 @@ def check_loss(loss: nn.Module, classes: int) -> None:
     try:
         loss(torch.zeros(2, classes), torch.zeros(2, dtype=torch.int64)).item()
     except Exception as error:
-        rule = f"{type(loss).__name__} fails on logits of 2 x {classes}: {format_exception(error)}"
-        raise UserError(STAGE, [Problem("loss", rule, remedy="Use a loss of logits and labels.")]) from error
+        rule = f"fails for logits (2, {classes}) and labels (2,): {type(loss).__name__}: {format_exception(error)}"
+        raise UserError(
+            STAGE, [Problem("loss", rule, remedy="Use a loss that maps logits (N, K) and labels (N,) to one number.")]
+        ) from error
 
 
 def open_run(path: Path, overrides: Sequence[str], weights: str) -> OpenedRun:
@@ -115,7 +117,7 @@ def open_run(path: Path, overrides: Sequence[str], weights: str) -> OpenedRun:
 
     Args:
         path: run folder.
-        overrides: key=value for keys in config.yaml, and allow=NAME.
+        overrides: key=value for keys in config.yaml; allow=NAME trusts the classes of the package or module NAME.
         weights: "best" or "last".
 
     Raises:
@@ -127,7 +129,8 @@ def open_run(path: Path, overrides: Sequence[str], weights: str) -> OpenedRun:
     cfg = load_config(folder, overrides, trainer, {"workers": None})
     if not folder.data.is_file() or not folder.best.is_file():
         rule = f"has no weights; its status is '{folder.read_run().get('status', 'unknown')}'"
-        raise UserError("the run folder", [Problem("RUN", rule, str(path))])
+        remedy = "Pass a run that has finished an epoch, or continue this one with viewfinder resume."
+        raise UserError("the run folder", [Problem("RUN", rule, str(path), remedy)])
     keep_streaming(folder, cfg, overrides)
     with explain_working_folder(folder):
         return OpenedRun(folder, cfg, weights)

@@ -90,8 +90,8 @@ def check_range_test(settings: Mapping[str, Any]) -> None:
     problems = []
     optimizer, lr = settings["optimizer"], settings["optimizer"].get("lr")
     if not isinstance(lr, int | float) or not 0 < lr < np.inf:
-        rule = "must be a number above 0, which the range test varies"
-        remedy = "" if "lr" in optimizer else f"If {optimizer['_target_']} accepts it: +optimizer.lr=1e-3"
+        rule = "must be a number above 0; the range test varies it"
+        remedy = "" if "lr" in optimizer else f"If {optimizer['_target_']} has an argument lr, add +optimizer.lr=1e-3."
         problems.append(Problem("optimizer.lr", rule, "(none)" if lr is None else str(lr), remedy))
     if (devices := settings["trainer"].get("devices", 1)) != 1:
         rule, remedy = "a range test runs in a single process", "Add trainer.devices=1."
@@ -120,7 +120,7 @@ def create_folder(settings: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def make_endless_trainer(options: Mapping[str, Any], recorder: Callback) -> pl.Trainer:
-    """Return the experiment's trainer without validation, which trains until the recorder stops it.
+    """Return the experiment's trainer, changed to skip validation and to train until the recorder stops it.
 
     Args:
         options: `_target_` and arguments of the trainer.

@@ -54,7 +54,8 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = (), after_epoch
 
     Args:
         run: the run.
-        overrides: key=value for keys in CHANGEABLE, and allow=NAME; a larger `trainer.max_epochs` extends a run.
+        overrides: key=value for keys in CHANGEABLE; a larger `trainer.max_epochs` extends a run. allow=NAME trusts the
+            classes of the package or module NAME.
         after_epoch: as in `run_experiment`; it is first called with the finished epochs.
 
     Returns:
@@ -121,12 +122,10 @@ def _check_epochs(run: RunFolder, state: ResumeState, max_epochs: int, cfg: Dict
     if rule:
         raise UserError("the command line", [Problem("trainer.max_epochs", rule, str(epochs), remedy)])
     if state.facts.get("status") == "finished":
-        rule = "has finished"
-        remedy = (
-            f"For more epochs than its {max_epochs}: {format_resume_command(run)} trainer.max_epochs={2 * max_epochs}"
-        )
+        rule = f"has finished all {max_epochs} epochs"
+        remedy = f"To train longer: {format_resume_command(run)} trainer.max_epochs={2 * max_epochs}"
         if obstacle:
-            rule, remedy = f"has finished: {obstacle[0]}", f"For more epochs, start a new run with {obstacle[1]}."
+            rule, remedy = f"has finished and cannot be extended: {obstacle[0]}", f"Start a new run with {obstacle[1]}."
         if state.checkpoint is None:
             rule, remedy = "has finished, and has no checkpoint to resume from", ""
         elif not state.is_trained(epochs):
@@ -142,7 +141,7 @@ def _find_extension_obstacle(state: ResumeState, max_epochs: int, cfg: DictConfi
     if accepts_argument(cfg.get("scheduler"), "total_steps"):
         epochs = cfg.trainer.max_epochs if cfg.trainer.max_epochs != max_epochs else 2 * max_epochs
         remedy = f"trainer.max_epochs={epochs}, or one with scheduler=none, step or plateau"
-        return f"the schedule of the learning rate was made for {max_epochs} epochs", remedy
+        return f"its learning-rate schedule was made for {max_epochs} epochs", remedy
     return None
 
 
@@ -150,7 +149,7 @@ def _check_data(run: RunFolder, facts: Mapping[str, Any]) -> None:
     """Raise UserError if the images or classes have changed since the run started."""
     stored = run.read_data() if run.data.is_file() else facts
     if changed := find_changed_splits(stored, facts):
-        rule = f"has other images or classes than when the run started ({join_names(changed)})"
+        rule = f"has different images or classes than when the run started ({join_names(changed)})"
         remedy = "Restore the old data, pass its folder as data.root=PATH, or start a new run."
         if facts["storage"] == "stream" != stored.get("storage"):
             rule = f"is streamed now, and was stored before ({stored.get('storage')}): the images cannot be compared"

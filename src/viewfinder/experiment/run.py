@@ -136,7 +136,7 @@ def log_start(run: RunFolder, state: ResumeState, device: str) -> None:
 
 
 def restore(components: Components, trainer: pl.Trainer, checkpointing: Checkpointing, state: ResumeState) -> None:
-    """Restore the final state of a training that an earlier process finished but did not score."""
+    """Restore the final state of a run that an earlier process finished training but did not score."""
     assert state.checkpoint is not None
     components.data.trainer = trainer  # otherwise set by `fit`
     checkpointing.load_state_dict(dict(state.checkpoint.recorder))

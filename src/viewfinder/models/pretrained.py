@@ -31,7 +31,7 @@ class Pretrained(Transferable):
         channels: from the data; must be 3.
         classes: from the data.
         variant: a name from torchvision.models, such as resnet18 (https://pytorch.org/vision/stable/models.html).
-        weights: a published name, such as DEFAULT (downloaded once into TORCH_HOME); a file with such a state_dict; a
+        weights: a published name, such as DEFAULT (downloaded once into TORCH_HOME); a file with its state_dict; a
             folder that contains the published file; a run of the same variant; or None for random weights.
         freeze: keep everything but the head bit for bit, including batch-norm statistics.
         hidden: units of fully connected layers before the last one, each followed by ReLU.
@@ -42,7 +42,7 @@ class Pretrained(Transferable):
         image_size: side of the images in pixels; None uses the size of the weights. A resize before a crop is scaled
             in proportion.
         cache_features: compute the features of a frozen backbone once, not every epoch.
-        load_weights: from Viewfinder; False if a checkpoint of the run is loaded afterwards.
+        load_weights: set by Viewfinder, to False if a checkpoint of the run is loaded afterwards.
 
     Raises:
         UserError: if the variant is unknown, the weights are missing or do not match, or the images are grey.

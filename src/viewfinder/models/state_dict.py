@@ -50,7 +50,7 @@ def load_into(
     shapes = [f"{key}: {_describe_shape(state[key])}, expected {_describe_shape(own[key])}" for key in reshaped]
     differences = [
         f"{len(keys)} {kind} ({join_names(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of a different shape", shapes))
         if keys
     ]
     if differences:
@@ -62,7 +62,7 @@ def load_into(
 
 
 def strip_prefix(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the network's part of a state_dict of a Classifier or a DataParallel; others are unchanged."""
+    """Return the network's part of a Classifier's or DataParallel's state_dict; return any other unchanged."""
     if state and all(key.startswith(PARALLEL_PREFIX) for key in state):
         consume_prefix_in_state_dict_if_present(state, PARALLEL_PREFIX)
     if not any(key.startswith(CLASSIFIER_PREFIX) for key in state):

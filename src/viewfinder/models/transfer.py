@@ -54,7 +54,8 @@ class Transferable(nn.Module):
         if not self.head_name:
             rule = f"{self.architecture} has no torch.nn.Linear layer to use as its head"
             raise UserError(
-                "the configuration", [Problem("model._target_", rule, remedy="End it with a Linear layer.")]
+                "the configuration",
+                [Problem("model._target_", rule, remedy="End the network with a torch.nn.Linear layer.")],
             )
         if weights is not None:
             loaded = read_weights(weights)
@@ -71,7 +72,7 @@ class Transferable(nn.Module):
         """Check that a run's `model` group names this network; None is accepted.
 
         Raises:
-            UserError: if it names another.
+            UserError: if it names a different network.
         """
         if model is not None and (trained := architecture_of(model)) != self.architecture:
             rule = f"is a run of {trained}; expected a run of {self.architecture}"

@@ -129,7 +129,7 @@ def _find_in_folder(folder: Path, published: "type[WeightsEnum] | None") -> Path
 
 
 def _not_a_run(folder: Path, remedy: str, expected: str = "") -> UserError:
-    """Return the error of a folder without weights, naming runs below it if there are any."""
+    """Return a UserError for a folder without weights, naming runs below it if there are any."""
     if runs := find_trained_runs(folder):
         names = [*(str(run.path) for run in runs[:3]), *(["..."] if len(runs) > 3 else [])]
         return invalid_weights(str(folder), "is not a run folder", f"Pass one of the runs in it: {join_names(names)}.")

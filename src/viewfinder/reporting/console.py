@@ -24,7 +24,7 @@ def log_data_summary(data: ImageData) -> None:
     names = data.class_names
     more = f", ... ({len(names)} in all)" if len(names) > MAX_CLASSES else ""
     log_wrapped(f"classes  {printable(join_names(names[:MAX_CLASSES]))}{more}")
-    log.info(f"pictures {join_names(f'{name} {len(split):,}' for name, split in data.splits.items())}")
+    log.info(f"images   {join_names(f'{name} {len(split):,}' for name, split in data.splits.items())}")
     _log_small_classes(data)
     log_wrapped(f"         {data.stored.location}")
     for line in describe_skipped(data):
@@ -70,5 +70,5 @@ def log_scores(scores: Mapping[str, Any], run: RunFolder) -> None:
     for weights in ("best", "last"):
         test, epoch = scores[weights]["test"], scores[weights]["epoch"]
         values = "  ".join(f"{name} {test[name]:.4f}" for name in ("accuracy", "f1", "loss"))
-        log.info(f"test     {weights}, epoch {epoch}: {values}")
+        log.info(f"test     {weights} weights (epoch {epoch}): {values}")
     log.info(f"report   {run.report}")

@@ -17,7 +17,7 @@ def log_finding(curve: Curve, finding: Finding, folder: Path, overrides: Sequenc
     """Log the result, the path of its chart, and the commands that train with the proposed learning rate."""
     if finding.fell is not None and finding.losses is not None:
         (first, last), (before, lowest) = finding.fell, finding.losses
-        log.info(f"fell     from lr {first:.2g} to {last:.2g}: loss {before:.4g} to {lowest:.4g}")
+        log.info(f"loss     fell from {before:.4g} to {lowest:.4g} between lr {first:.2g} and {last:.2g}")
     if curve.diverged is not None:
         log.info(f"diverged at lr {curve.diverged:.2g}, step {len(curve.rates)} of {curve.planned}")
     else:
@@ -28,7 +28,7 @@ def log_finding(curve: Curve, finding: Finding, folder: Path, overrides: Sequenc
         log.info(f"proposed {KEY}={finding.proposal:.2g}, where the loss falls fastest")
     log.info(f"curve    {folder / 'lr_range.png'}")
     if finding.proposal is not None:
-        log.info("\nTrain with it, or compare it with a smaller and a larger one:")
+        log.info("\nTrain with the proposed learning rate, or compare it with a smaller and a larger one:")
         rates = [finding.proposal / SWEEP_FACTOR, finding.proposal, finding.proposal * SWEEP_FACTOR]
         log.info(f"  {format_train_command(overrides, [finding.proposal])}")
         log.info(f"  {format_train_command(overrides, rates)}")

@@ -29,7 +29,7 @@ def open_console() -> Console:
 def build_score_table(scores: Mapping[str, Any], title: str) -> Table:
     """Tabulate the scores of a split over all classes and for each class."""
     table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
-    for column in ("", "pictures", *NAMES):
+    for column in ("", "images", *NAMES):
         table.add_column(column, justify="right" if column else "left")
     table.add_row("all", f"{scores['pictures']:,}", *(f"{scores[name]:.4f}" for name in NAMES), end_section=True)
     for name, values in scores["per_class"].items():
@@ -55,7 +55,7 @@ def print_comparison(summary: pd.DataFrame, markdown: bool) -> None:
 
 
 def measure_width(table: Table) -> int:
-    """Return the columns that a table needs without wrapping."""
+    """Return the width in characters that a table needs so that no cell is wrapped."""
     console = Console(width=UNLIMITED_WIDTH, height=1)  # without a height, Rich ignores the width on a dumb terminal
     return console.measure(table).maximum
 

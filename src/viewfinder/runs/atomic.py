@@ -75,11 +75,11 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def make_write_error(path: Path, error: OSError, command: str) -> UserError:
-    """Return the error of a file or folder that cannot be written.
+    """Return a UserError for a file or folder that cannot be written.
 
     Args:
         path: the file or folder.
-        error: error of the system.
+        error: the system's error.
         command: how to continue once the file can be written.
     """
     remedy = f"{'Make room' if error.errno in DISK_FULL_ERRORS else 'Make it writable'}, then: {command}"

@@ -5,5 +5,5 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return $XDG_CACHE_HOME/viewfinder, or ~/.cache/viewfinder; it may be missing, and may be removed."""
+    """Return $XDG_CACHE_HOME/viewfinder, or ~/.cache/viewfinder; it may not exist yet, and can be deleted."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "viewfinder"

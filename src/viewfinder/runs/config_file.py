@@ -25,7 +25,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def check_types(path: Path, values: Mapping[Any, Any], types: Mapping[str, type | tuple[type, ...]]) -> None:
-    """Raise UserError if a key of a file is missing, or its value has another type."""
+    """Raise UserError if a key of a file is missing, or its value has the wrong type."""
     for key, expected in types.items():
         if not isinstance(values.get(key), expected):
             raise make_file_error(path, f"{key} is missing or invalid")

@@ -21,7 +21,7 @@ from viewfinder.runs.provenance import (
 
 
 def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides: Sequence[str] = ()) -> RunFolder:
-    """Create and lock a run folder with config.yaml and run.json; a helper process returns the main process's.
+    """Create and lock a run folder with config.yaml and run.json; a process other than rank 0 returns rank 0's folder.
 
     Args:
         settings: resolved configuration as plain values.

@@ -156,7 +156,8 @@ class RunFolder:
 
         if not self.scores.is_file():
             rule = f"has no scores.json; its status is '{self.read_run().get('status', 'unknown')}'"
-            raise UserError("the run folder", [Problem("RUN", rule, str(self.path))])
+            remedy = "Finish the run with viewfinder resume."
+            raise UserError("the run folder", [Problem("RUN", rule, str(self.path), remedy)])
         return read_validated_json(self.scores, Scores)
 
     def __enter__(self) -> "RunFolder":

@@ -1,4 +1,4 @@
-"""Lock of a run folder, which lets a single process write to it."""
+"""Lock that lets one process at a time write to a run folder."""
 
 import os
 import sys

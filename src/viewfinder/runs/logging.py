@@ -55,7 +55,7 @@ def logging_to(path: Path | None) -> Iterator[None]:
 
 
 class LogFile(logging.FileHandler):
-    """Log file that ignores errors of writing."""
+    """Log file that ignores write errors."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         pass

@@ -87,5 +87,5 @@ def check_file(path: Path) -> None:
 
 
 def make_file_error(path: Path, rule: str) -> UserError:
-    """Return the error of an invalid file of a run folder."""
+    """Return a UserError for an invalid file of a run folder."""
     return UserError("the run folder", [Problem(str(path), " ".join(rule.split())[:300], remedy=REMEDY)])

@@ -101,7 +101,7 @@ class Network(TypedDict):
 
 
 class Machine(TypedDict):
-    """Computer of a run."""
+    """Machine on which a run was trained."""
 
     __pydantic_config__ = OPEN  # type: ignore[misc]
     host: str

@@ -23,7 +23,7 @@ DISK_FULL = 3
 
 
 class Job(NamedTuple):
-    """A training and the folder for its run."""
+    """A training run to execute, and its folder."""
 
     folder: Path
     config: dict[str, Any]
@@ -36,7 +36,7 @@ def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
     """Train a job, or resume the run that an earlier process left in its folder.
 
     Args:
-        job: the training.
+        job: the run to train.
         after_epoch: called after each epoch; it may prune the run.
 
     Returns:
@@ -76,7 +76,7 @@ def record_failure(job: Job, reason: str) -> None:
 
 
 def _find_changed_overrides(run: RunFolder, config: dict[str, Any]) -> list[str]:
-    """Return overrides for the changeable keys whose values changed, and for those that a run does not store."""
+    """Return overrides for changeable keys whose values differ from the run's, or that a run does not store."""
     from viewfinder.experiment.failures import format_allow_override
     from viewfinder.experiment.resume import CHANGEABLE
 

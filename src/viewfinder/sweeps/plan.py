@@ -26,7 +26,7 @@ MAX_VALUES = 10**6
 
 
 class PlannedJob(NamedTuple):
-    """Job of a command line, before it is matched with a sweep."""
+    """One job that a command line requests, not yet matched with the jobs of a sweep."""
 
     overrides: list[str]
     config: dict[str, Any]
@@ -47,7 +47,7 @@ class SweepSettings:
 
 
 class Plan(NamedTuple):
-    """Jobs and settings of a command line."""
+    """Jobs and sweep settings that a command line requests."""
 
     jobs: list[PlannedJob]
     duplicates: int
@@ -95,7 +95,7 @@ def plan_jobs(parsed: Sequence[Override]) -> Plan:
 
 
 def _expand_override(override: Override) -> list[str]:
-    """Return an override for each of its values."""
+    """Split an override into one override for each value."""
     return [f"{override.get_key_element()}={value}" for value in list_values(override)]
 
 

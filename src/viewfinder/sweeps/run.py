@@ -109,7 +109,7 @@ def _describe_failure_limit(failures: int, limit: int | None) -> str:
 def _divide_cores(plan: Plan) -> int:
     """Return the number of jobs that run at once, and give each its share of the cores.
 
-    The environment is changed before the fork server starts, which passes it on to the jobs.
+    The environment is changed before the fork server starts, because the server passes it on to the jobs.
     """
     max_parallel, cores = plan.settings.n_jobs, joblib.cpu_count()
     if max_parallel is None and any(job.config["trainer"].get("accelerator") != "cpu" for job in plan.jobs):

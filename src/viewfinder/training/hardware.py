@@ -1,4 +1,4 @@
-"""Device name, threads, precision and CUDA graph of a training, chosen from hardware, network and settings."""
+"""Device name, threads, precision and CUDA graph of a training run, chosen from hardware, network and settings."""
 
 import os
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ MAX_THREADS = 256
 
 
 class HardwareSettings(NamedTuple):
-    """Device, threads, precision and CUDA graph of a training."""
+    """Device, threads, precision and CUDA graph of a training run."""
 
     device: str
     """such as 'cpu, 2 threads' or 'cuda, NVIDIA H200'"""
@@ -40,7 +40,7 @@ def choose_settings(
     resumed: Mapping[str, Any] | None = None,
     trains_head_only: bool = False,
 ) -> HardwareSettings:
-    """Choose the hardware settings of a training; equal commands on equal machines get equal settings.
+    """Choose the hardware settings of a training run; equal commands on equal machines get equal settings.
 
     Args:
         loss: the loss function, which is part of a CUDA graph.

@@ -1,4 +1,4 @@
-"""Undocumented parts of Lightning that training uses, seen in pytorch-lightning 2.6."""
+"""Undocumented parts of Lightning that training uses, checked with pytorch-lightning 2.6."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 
 
 def count_optimizer_step(trainer: pl.Trainer, is_completed: bool) -> None:
-    """Count an optimizer step in `trainer.global_step`, before it (`is_completed=False`) and after it."""
+    """Tell Lightning that an optimizer step begins, or that it has ended (`is_completed`); call this both times."""
     steps = _optimizer_steps(trainer)
     if is_completed:
         steps.completed += 1

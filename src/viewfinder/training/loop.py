@@ -129,7 +129,7 @@ class TrainingLoop(Callback):
         except RuntimeError as error:
             del outputs[count:]
             self.is_graphed = False
-            log_wrapped(f"         no CUDA graph: a step cannot be captured: {error}")
+            log_wrapped(f"         no CUDA graph, because the capture of a step failed: {error}")
             return None
 
     def _backward(self, module: Any, batch: Batch) -> None:

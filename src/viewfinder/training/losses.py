@@ -38,7 +38,14 @@ class CrossEntropy(nn.Module):
             rule = f"must have one weight for each of the {len(counts)} classes, not {len(weights)}"
             raise UserError(
                 "the configuration",
-                [Problem("loss.class_weights", rule, str(class_weights), "Or set loss.class_weights=balanced.")],
+                [
+                    Problem(
+                        "loss.class_weights",
+                        rule,
+                        str(class_weights),
+                        f"List {len(counts)} weights, or set loss.class_weights=balanced.",
+                    )
+                ],
             )
         self.register_buffer("weights", weights, persistent=False)
         self.weights: Tensor | None

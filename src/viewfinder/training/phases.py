@@ -31,8 +31,11 @@ class Phases:
 
     def __init__(self, phases: Mapping[str, Mapping[str, Any]], network: nn.Module, max_epochs: int, lr: float | None):
         if not isinstance(network, Transferable) or not network.head_name:
-            rule = f"{type(network).__name__} does not name its head"
-            remedy = "Subclass viewfinder.models.transfer.Transferable and end __init__ with self.transfer(...)."
+            rule = f"training in phases needs a network that names its head; {type(network).__name__} does not"
+            remedy = (
+                "Subclass viewfinder.models.transfer.Transferable and end __init__ with self.transfer(...), "
+                "or set phases=none."
+            )
             raise UserError(STAGE, [Problem("model._target_", rule, remedy=remedy)])
         self.network, self.max_epochs = network, max_epochs
         self.phases = {name: Phase(**arguments) for name, arguments in phases.items()}
@@ -49,7 +52,7 @@ class Phases:
         return self.names[bisect.bisect_right(self.starts, epoch) - 1]
 
     def is_phase_start(self, epoch: int) -> bool:
-        """Return whether a phase begins with an epoch."""
+        """Return whether an epoch is the first of a phase."""
         return epoch in self.starts
 
     def is_backbone_unchanged(self, epoch: int) -> bool:
@@ -102,7 +105,7 @@ class Phases:
         decay = f", times {phase.layer_decay:g} per block" if phase.layer_decay != 1 else ""
         first, last = epochs[0] + 1, epochs[-1] + 1
         when = f"epochs {first} to {last}" if last > first else f"epoch {first}"
-        return f"{printable(name)}, {when}: {train}, {trained:,} parameters, lr {self.rates[name]:g}{decay}"
+        return f"{printable(name)} ({when}): trains {train}, {trained:,} parameters, lr {self.rates[name]:g}{decay}"
 
     def describe_all(self) -> list[str]:
         """Describe each phase in turn."""
@@ -125,8 +128,8 @@ class Phases:
         network, count = self.network, len(self.blocks)
         if isinstance(train, int):
             if train > count:
-                rule = f"{network.architecture} has {count} blocks before its head"
-                raise self._invalid_train(name, rule, str(train), "Use a smaller number, or all.")
+                rule = f"is more than {network.architecture} has: {count} blocks before its head"
+                raise self._invalid_train(name, rule, str(train), f"Use a number up to {count}, or all.")
             return [network.head_name, *itertools.chain(*self.blocks[count - train :])]
         return [self._find_part(name, part) for part in ([train] if isinstance(train, str) else train)]
 

@@ -73,8 +73,8 @@ class _LazySignal(ModuleType):
 def skip_gpu_checks() -> None:
     """Without a GPU, keep torch from searching for one at every optimizer step.
 
-    Lightning sets PYTORCH_NVML_BASED_CUDA_CHECK, with which torch loads NVIDIA's management library to check, and does
-    not remember that it is missing: 0.1 ms a step.
+    Lightning sets PYTORCH_NVML_BASED_CUDA_CHECK. torch then tries to load NVIDIA's management library at every step,
+    even if it is missing, which costs 0.1 ms.
     """
     import torch
 

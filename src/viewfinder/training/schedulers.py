@@ -47,7 +47,7 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup_fraction: Share = 0.0,
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     if min_lr > max(rates):
-        raise ValueError(f"min_lr is above the learning rate, {max(rates):g}, which would rise to it")
+        raise ValueError(f"min_lr is above the learning rate, {max(rates):g}, so the rate would rise instead of fall")
     warmup = round(warmup_fraction * total_steps)
     steps = max(total_steps - warmup, 1)
 
@@ -85,6 +85,6 @@ def step(optimizer: Optimizer, every: Count = 5, factor: Factor = 0.1) -> Schedu
 
 
 def plateau(optimizer: Optimizer, patience: Whole = 2, factor: Factor = 0.1, min_lr: NotNegative = 0.0) -> Schedule:
-    """Multiply the learning rate by `factor` when val/loss has not fallen for more than `patience` epochs."""
+    """Multiply the learning rate by `factor` after more than `patience` epochs without a new lowest val/loss."""
     schedule = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, min_lr=min_lr)
     return {"scheduler": schedule, "interval": "epoch", "monitor": "val/loss"}

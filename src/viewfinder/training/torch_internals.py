@@ -1,4 +1,4 @@
-"""Undocumented parts of torch that training uses, seen in torch 2.6 to 2.14."""
+"""Undocumented parts of torch that training uses, checked with torch 2.6 to 2.14."""
 
 import torch
 

@@ -119,8 +119,9 @@ def check_device(accelerator: str, devices: int | str, precision: str) -> None:
         remedy = "Use trainer=cpu, or trainer=default, which uses a GPU only if there is one."
         raise UserError("the machine", [Problem("trainer.accelerator", rule, accelerator, remedy)])
     if isinstance(devices, int) and gpus and accelerator != "cpu" and devices > gpus:
-        rule = f"this machine has {gpus} GPU{'s' * (gpus > 1)}"
-        raise UserError("the machine", [Problem("trainer.devices", rule, str(devices), "Use at most that many.")])
+        rule = f"is more than this machine has: {gpus} GPU{'s' * (gpus > 1)}"
+        remedy = f"Use trainer.devices={gpus}{' or fewer' * (gpus > 1)}."
+        raise UserError("the machine", [Problem("trainer.devices", rule, str(devices), remedy)])
     if precision == TF32 and (accelerator == "cpu" or not gpus):
         rule, remedy = "requires a GPU", "Use trainer.precision=32-true or bf16-mixed."
         raise UserError("the machine", [Problem("trainer.precision", rule, precision, remedy)])

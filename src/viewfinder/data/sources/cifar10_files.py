@@ -76,9 +76,9 @@ def _download_archive(root: Path, archive: Path, is_allowed: bool) -> None:
     from torchvision.datasets.utils import download_url
 
     remedy = (
-        f"Download {Archive.url} on a machine with a network and save it as {root.resolve() / archive.name}, "
+        f"Download {Archive.url} on a machine with internet access and save it as {root.resolve() / archive.name}, "
         f"or set data.root=PATH to the folder that contains {Archive.base_folder}/. "
-        "python train.py experiment=quickstart needs no network."
+        "To try Viewfinder without a download: python train.py experiment=quickstart"
     )
     if not is_allowed:
         raise _root_error(root, f"CIFAR-10 is not in {root.resolve()}, and data.download=false", remedy)

@@ -45,7 +45,7 @@ def draw_heat_map(grid: pd.DataFrame, row_name: str, column_name: str) -> Figure
     """Draw a cell for each pair of values, blank if there is no run, with a frame around the best.
 
     Args:
-        grid: accuracies as shares, from `build_grid`.
+        grid: accuracies as fractions (0 to 1), from `build_grid`.
         row_name: name of the setting in the rows.
         column_name: name of the setting in the columns.
     """

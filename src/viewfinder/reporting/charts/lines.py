@@ -33,7 +33,7 @@ def draw_line(values: np.ndarray, scores: pd.DataFrame, name: str) -> Figure:
 
     Args:
         values: (runs,) numbers.
-        scores: best_val and best_test of the same runs, as shares.
+        scores: best_val and best_test of the same runs, as fractions (0 to 1).
         name: name of the setting.
     """
     percent = pd.DataFrame({name: 100 * scores[name] for name in SPLITS})

@@ -14,7 +14,7 @@ def draw_points(summary: pd.DataFrame, rows: pd.DataFrame) -> Figure:
 
     Args:
         summary: a row for each setting, the best first, from `summarise_settings`.
-        rows: a row for each setting and seed: setting, best_val, best_test, as shares.
+        rows: a row for each setting and seed: setting, best_val, best_test, as fractions (0 to 1).
     """
     shown = summary.head(MAX_SETTINGS)
     figure = Figure(figsize=(9, 1.6 + 0.36 * len(shown)), layout="constrained")

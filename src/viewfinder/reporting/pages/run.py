@@ -33,7 +33,7 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
     if missing := [name for name in REQUIRED_FACTS if name not in facts]:
         raise make_file_error(run.run, f"lacks {join_names(missing)}")
     if list(best["test"]["per_class"]) != class_names:
-        raise make_file_error(run.scores, "has other classes than data.json")
+        raise make_file_error(run.scores, "lists different classes than data.json")
     phases = settings.get("phases") or {}
     if validate_phases(phases):
         raise make_file_error(run.config, "has invalid phases")

@@ -210,7 +210,7 @@ def _terminate_with_parent() -> None:
 
 
 def _select_gpu(slot: int) -> None:
-    """Make one GPU visible to this process; slots share GPUs if there are fewer."""
+    """Make one GPU visible to this process; slots share GPUs if there are more slots than GPUs."""
     import torch
 
     if count := torch.cuda.device_count():

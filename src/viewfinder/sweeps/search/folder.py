@@ -71,11 +71,12 @@ class SearchFolder:
 
     def _require_equal(self, stored: dict[str, Any], content: dict[str, Any], name: str) -> None:
         problems = []
-        for section, verb in (("space", "was searched"), ("fixed", "was")):
+        for section, old_value in (("space", "was searched over"), ("fixed", "was")):
             for key in {**stored[section], **content[section]}:
                 old, new = stored[section].get(key), content[section].get(key)
                 if old != new:
-                    rule = f"{verb} {'not given' if old is None else old} when this search started"
+                    before = f"{old_value} {old}" if old is not None else "was not given"
+                    rule = f"{before} when this search started"
                     problems.append(Problem(key, rule, new or "(not given)"))
         if problems:
             last = problems[-1]

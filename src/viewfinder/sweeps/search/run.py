@@ -21,7 +21,7 @@ class Executor(Protocol):
 
 
 class Objective(Protocol):
-    """Function to maximize, such as a training."""
+    """Objective to maximize, such as the validation accuracy of a training run."""
 
     def read_outcome(self, trial: ClaimedTrial) -> Outcome | None:
         """Return the outcome that a trial's process has stored, or None if the trial has not ended."""

@@ -223,7 +223,8 @@ def _parse_interval(override: Override, value: IntervalSweep, is_integer: bool) 
         remedy = "Use tag(linear, ...), or other bounds."
         return Problem(key, "has a logarithmic scale, which needs bounds above 0", text, remedy)
     if is_integer and not (low.is_integer() and high.is_integer()):
-        return Problem(key, "is a whole number, but its bounds are not", text)
+        remedy = f"For example interval({math.floor(low)},{math.ceil(high)})."
+        return Problem(key, "takes whole numbers, but the bounds are not whole", text, remedy)
     is_wide = low > 0 and high / low >= LOG_FACTOR
     is_log = "log" in value.tags or (is_wide and "linear" not in value.tags)
     distribution = (

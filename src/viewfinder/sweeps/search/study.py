@@ -103,7 +103,8 @@ class Search:
     def _claim_new(self, trials: list[FrozenTrial]) -> ClaimedTrial:
         """Claim a new trial.
 
-        Its values are drawn in a copy of the study and stored in one step, so that a kill leaves all of them or none.
+        Its values are drawn in a copy of the study and stored in one step, so that a killed process leaves all of them
+        or none.
         """
         seed = derive_seed(self.seed, "search", len(trials)) % 2**32
         # TPE is multivariate and takes running trials into account (constant_liar) by default.

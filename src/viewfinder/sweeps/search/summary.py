@@ -130,7 +130,7 @@ def describe_axes(space: Space) -> dict[str, Axis]:
 
 
 def _format_table(table: pd.DataFrame, space: Space, is_narrow: bool) -> Table:
-    """Format trials with a column for each parameter, or with all values in one column if it must be narrow."""
+    """Format trials with a column for each parameter, or all values in one column if `is_narrow`."""
     names = shorten_keys(set(space))
     columns = ["values"] if is_narrow else list(names.values())
     formatted = Table(box=None, pad_edge=False)

@@ -55,7 +55,7 @@ def prepare_search(spec: SearchSpec, name: str | None) -> SearchFolder:
 
 @dataclass
 class TrainingObjective:
-    """Best validation accuracy of a training; called in the trial's process."""
+    """Objective that trains a trial's run in the trial's process; its score is the best validation accuracy."""
 
     folder: SearchFolder
     spec: SearchSpec
@@ -98,7 +98,7 @@ class TrainingObjective:
 
 
 class EpochReporter:
-    """Callback that reports the validation accuracy of each epoch once, even across kills.
+    """Callback that reports the validation accuracy of each epoch once, even in a resumed trial.
 
     Args:
         study: the study.

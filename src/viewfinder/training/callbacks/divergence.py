@@ -10,14 +10,14 @@ from torch import Tensor
 
 from viewfinder.errors import Problem, UserError, join_names
 
-REMEDY = "Try a smaller optimizer.lr or trainer.gradient_clip_val=1. The last checkpoint was saved before this."
+REMEDY = "Try a smaller optimizer.lr or trainer.gradient_clip_val=1. No checkpoint contains invalid values."
 
 
 def check_losses(trainer: pl.Trainer, losses: Tensor, first: int = 0) -> None:
-    """Check that losses of training batches, (n,), are finite; this waits for a GPU.
+    """Check that losses of training batches, (n,), are finite; this synchronises with a GPU.
 
     Args:
-        first: number of this process's batches in the epoch before these.
+        first: index of the first of these among this process's batches of the epoch.
 
     Raises:
         UserError: if a loss is NaN or infinite, with its step, batch and images.
@@ -34,7 +34,7 @@ def check_losses(trainer: pl.Trainer, losses: Tensor, first: int = 0) -> None:
     names = [str(name) for name in data.splits["train"].names[positions.numpy()]]
     step = module.loop.steps_per_epoch(trainer) * epoch + index // module.loop.accumulate_grad_batches + 1
     rule = f"is {losses[index - first].item()} at step {step:,}, batch {index + 1:,} of epoch {epoch + 1}"
-    images = f"Its {len(names)} images: {join_names(names[:4])}{', ...' * (len(names) > 4)}."
+    images = f"Images of the batch ({len(names)}): {join_names(names[:4])}{', ...' * (len(names) > 4)}."
     raise UserError("the training", [Problem("train/loss", rule, remedy=f"{images}\n{REMEDY}")])
 
 

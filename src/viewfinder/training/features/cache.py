@@ -54,8 +54,8 @@ def use_features(
     """Replace images by features in the data's batches if the network's backbone is frozen, and log it.
 
     Args:
-        data: loaded; `data.features` is filled.
-        network: with its final weights.
+        data: the loaded data; this function fills `data.features`.
+        network: the network, with its final weights.
         fingerprints: split -> fingerprint in data.json, for each split to replace.
         blocker: reason not to replace them, from `feature_cache_blocker`; '' for none.
         show_progress: draw a progress bar, if the output is a terminal.
@@ -100,7 +100,7 @@ def use_features(
         "found": sum(store.shape[0] for store in stores.values()) - computed,
         "seconds": round(seconds, 3),
         "pictures_per_second": round(computed / seconds, 2) if computed else None,
-        "where": str(folder) if unwritable is None else f"in memory for this run alone: {folder}: {unwritable}",
+        "where": str(folder) if unwritable is None else f"in memory, for this run only: {folder}: {unwritable}",
     })  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def refused(folder: Path, words: list[str], tiny: list[str]) -> Answer:
     ("words", "key", "said"),
     [
         (["phases.head.epochs=null"], "phases.head.epochs", "only the last phase may leave it out"),
-        (["phases.head.epochs=3"], "trainer.max_epochs", "or more, or shorten the earlier phases: phases.head.epochs=1."),
+        (["phases.head.epochs=3"], "trainer.max_epochs", "shorten the earlier phases: phases.head.epochs=1."),
         (["phases.fine_tune.epochs=5"], "phases.fine_tune.epochs", "Set trainer.max_epochs=6, or"),
         (["scheduler=cosine", "scheduler.min_lr=1e-3"], "scheduler.min_lr", "is above the learning rate, 0.0001,"),
         (

@@ -16,9 +16,26 @@ def test_cross_entropy_is_the_formula(smoothing: float, weights: list[float] | N
     logits, labels = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 4
     w = np.ones(4) if weights is None else np.array(weights)
     target = np.full((20, 4), smoothing / 4) + (1 - smoothing) * np.eye(4)[labels]
-    expected = -(target * w * np.log(softmax(logits))).sum() / w[labels].sum()
+    losses = -(target * np.log(softmax(logits))).sum(1)
+    expected = (w[labels] * losses).sum() / w[labels].sum()
     loss = CrossEntropy([5, 5, 5, 5], smoothing, weights)(torch.from_numpy(logits), torch.from_numpy(labels))
     assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("smoothing", "weights"), [(0.0, None), (0.1, None), (0.0, [0.5, 2.0, 0.0, 1.25])])
+def test_smoothing_or_weights_alone_are_torchs_to_the_last_bit(smoothing: float, weights: list[float] | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(64, 4, generator=generator), torch.arange(64) % 4
+    tensor = None if weights is None else torch.tensor(weights)
+    expected = torch.nn.CrossEntropyLoss(tensor, label_smoothing=smoothing)(logits, labels)
+    assert torch.equal(CrossEntropy([16] * 4, smoothing, weights)(logits, labels), expected)
+
+
+def test_a_rare_class_does_not_draw_the_images_of_the_others_to_itself_under_smoothing() -> None:
+    """With constant logits, the loss of 60, 60 and 1 images is least where every class is equally likely."""
+    loss, logits = CrossEntropy([60, 60, 1], 0.1, "balanced"), torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    loss(logits.expand(121, 3), torch.tensor([0] * 60 + [1] * 60 + [2])).backward()
+    assert np.abs(np.asarray(logits.grad)).max() < 1e-7
 
 
 def test_balanced_class_weights_are_scikit_learns() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from viewfinder.data.files import describe_broken_link, escape_path, open_stable
 from viewfinder.data.jpeg import decode_jpegs, is_plain_jpeg
+from viewfinder.data.levels import is_deep, read_scale, scale_transparency, to_eight_bits
 from viewfinder.data.resize import Resize, Size
 from viewfinder.errors import Problem
 
@@ -46,25 +47,19 @@ def decode_image(path: Path, channels: int, size: Size | None = None) -> Tensor:
 def _decode_file(file: BinaryIO, channels: int, size: Size | None) -> Tensor:
     # An open file, because Pillow scrambles uncompressed TIFFs with an orientation if it maps them by path.
     with Image.open(file) as opened:
+        scale_transparency(opened)
         opened.load()
         image = ImageOps.exif_transpose(opened)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_eight_bits(image)
+        if is_deep(image):
+            image = to_eight_bits(image, *read_scale(opened))
+    if image.mode == "La":  # grey multiplied by its opacity, which Pillow converts to LA alone
+        image = image.convert("LA")
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         colour = image.convert("RGBA")
         image = Image.new("RGBA", colour.size, "white")
         image.alpha_composite(colour)
     image = image.convert("L" if channels == 1 else "RGB")
     return to_tensor(image if size is None else Resize.from_size(size).resize_image(image))
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Convert an image of 16 bits or more to 8: 0..65535 becomes 0..255; if all values are below 256, they stay."""
-    levels = np.array(image, dtype=np.float64)
-    scale = 257 if levels.max(initial=0) > 255 else 1
-    if "transparency" in image.info:
-        levels[levels == image.info["transparency"]] = 255 * scale
-    return Image.fromarray(np.clip(np.round(levels / scale), 0, 255).astype(np.uint8))
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -85,6 +85,7 @@ class ImageData(pl.LightningDataModule):
     shared_size: tuple[int, int] | None = field(init=False, default=None)
     stored: StoredImages = field(init=False, repr=False)
     features: dict[str, SplitImages] = field(init=False, default_factory=dict)
+    _fingerprints: dict[str, str] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -142,7 +143,7 @@ class ImageData(pl.LightningDataModule):
             self.storage, self.workers, self.on_error == "skip",
         )  # fmt: skip
         self._exclude(self.stored.unreadable)
-        self.features = {}
+        self.features, self._fingerprints = {}, {}
 
     def _exclude(self, unreadable: dict[str, Unreadable]) -> None:
         self.splits, skipped = exclude_unreadable(self.splits, unreadable, self.on_error, self.class_names)
@@ -170,10 +171,15 @@ class ImageData(pl.LightningDataModule):
             "skipped": [image._asdict() for image in self.skipped],
             "storage": self.stored.storage,
             **({"cropped": self.stored.cropped} if self.stored.cropped else {}),
-            "fingerprint": {
-                name: compute_fingerprint(self.splits[name], images) for name, images in self.images.items()
-            },
+            "fingerprint": self.fingerprints(),
         }
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return the fingerprint of each loaded split; all images are hashed once."""
+        for name, images in self.images.items():
+            if name not in self._fingerprints:
+                self._fingerprints[name] = compute_fingerprint(self.splits[name], images)
+        return dict(self._fingerprints)
 
     def train_dataloader(self) -> DataLoader[Chunk]:
         return build_loader(self._batch_source("train"), self.training_order())

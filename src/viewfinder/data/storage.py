@@ -14,7 +14,7 @@ from torch import Tensor
 
 from viewfinder.data.batches import SplitImages
 from viewfinder.data.decode_parallel import Unreadable, decode_all
-from viewfinder.data.disk_cache import load_through_cache
+from viewfinder.data.disk_cache import ImageCache
 from viewfinder.data.memory import GPU_SHARE, HOST_SHARE, format_size, free_gpu_memory
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.data.resize import Resize
@@ -131,10 +131,12 @@ def store_images(
     """
     shape = (resize.height, resize.width, channels)
     size = sum(len(paths) for paths, _ in files.values()) * math.prod(shape)
-    memory, cache = psutil.virtual_memory().available, cache_folder() / "pictures"
-    disk = shutil.disk_usage(_nearest_existing(cache)).free
+    memory, cache = psutil.virtual_memory().available, ImageCache(cache_folder() / "pictures")
+    disk = shutil.disk_usage(_nearest_existing(cache.folder)).free
     if storage == "auto":
-        storage = "memory" if size <= HOST_SHARE * memory else "disk" if size <= HOST_SHARE * disk else "stream"
+        # Cached images count as free: they are these, or make room for them.
+        has_room = size <= HOST_SHARE * (disk + cache.size())
+        storage = "memory" if size <= HOST_SHARE * memory else "disk" if has_room else "stream"
     workers = workers or os.cpu_count() or 1
     images: dict[str, SplitImages] = {}
     unreadable: dict[str, Unreadable] = {}
@@ -142,7 +144,7 @@ def store_images(
         description = f"decoding {name} images"
         base = None
         if storage == "disk":
-            base, unreadable[name] = load_through_cache(cache, paths, channels, resize, description, skip_unreadable)
+            base, unreadable[name] = cache.load(paths, channels, resize, name, skip_unreadable)
         elif storage == "memory":
             base = torch.empty(len(paths), *shape, dtype=torch.uint8)
             unreadable[name] = decode_all(paths, channels, resize, description, base)
@@ -155,8 +157,11 @@ def store_images(
             images[name] = StreamedImages(remaining, labels[readable], channels, resize, workers)
         else:
             images[name] = SplitImages(ImageRows(base, readable), labels[readable])
-    locations = {"memory": "in memory", "disk": f"in {cache}", "stream": f"decoded as needed, by {workers} processes"}
+    in_cache, streamed = f"in {cache.folder}", f"decoded as needed, by {workers} processes"
+    locations = {"memory": "in memory", "disk": in_cache, "stream": streamed}
     room = f"{format_size(memory)} of memory and {format_size(disk)} of disk are free"
+    if cache.freed:
+        room += f"; the least recently used {format_size(cache.freed)} of cached images were removed"
     location = f"{locations[storage]} ({format_size(size)} decoded; {room})"
     return StoredImages(images, storage, location, unreadable=unreadable)
 

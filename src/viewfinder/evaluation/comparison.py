@@ -9,6 +9,7 @@ import pandas as pd
 
 from viewfinder.config.flatten import flatten
 from viewfinder.errors import Problem, UserError, join_names
+from viewfinder.evaluation.images import name_images
 from viewfinder.evaluation.paired import describe_difference
 from viewfinder.evaluation.repeat import format_repeat_command
 from viewfinder.evaluation.settings import describe_settings, find_differences, name_phases
@@ -27,7 +28,7 @@ class Comparison(NamedTuple):
     skipped: list[tuple[Path, str]]
     """unfinished or unreadable runs, with the reason"""
     notes: Sequence[str] = ()
-    """differences other than settings: precision, code, versions"""
+    """differences other than settings: images, precision, code, versions"""
 
     def unique_rows(self) -> pd.DataFrame:
         """Return the last row of each setting and seed; an index label is the position in `varied`."""
@@ -36,7 +37,7 @@ class Comparison(NamedTuple):
 
 def read_runs(folders: Sequence[RunFolder]) -> Comparison:
     """Read the scores of finished runs, and name each setting by the keys in which it differs."""
-    rows, configs, facts_of_runs, skipped = [], [], [], []
+    rows, configs, facts_of_runs, data_of_runs, skipped = [], [], [], [], []
     for folder in folders:
         try:
             facts = folder.read_run()
@@ -60,10 +61,20 @@ def read_runs(folders: Sequence[RunFolder]) -> Comparison:
         })  # fmt: skip
         configs.append(flatten(config))
         facts_of_runs.append(facts)
+        data_of_runs.append(_read_known_data(folder))
     configs = name_phases(configs, [facts.get("overrides", []) for facts in facts_of_runs])
+    configs, notes = name_images(configs, data_of_runs)
     table = pd.DataFrame(rows, columns=["run", "seed", "best_epoch", *SCORES])
     table.insert(0, "setting", describe_settings(configs))
-    return Comparison(table, find_differences(configs), skipped, _note_differences(facts_of_runs))
+    return Comparison(table, find_differences(configs), skipped, [*notes, *_note_differences(facts_of_runs)])
+
+
+def _read_known_data(folder: RunFolder) -> dict[str, Any]:
+    """Return the content of a run's data.json; empty if it cannot be read."""
+    try:
+        return folder.read_data()
+    except UserError:
+        return {}
 
 
 def _note_differences(facts_of_runs: Sequence[dict[str, Any]]) -> list[str]:

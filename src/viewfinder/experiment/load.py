@@ -70,7 +70,7 @@ class OpenedRun:
         data.load(self.classifier.preprocess, (split,))
         network = self.classifier.network
         if has_frozen_backbone(network):  # as in the run itself; otherwise the last bits would differ
-            device, fingerprints = self.trainer.strategy.root_device, data.summarise()["fingerprint"]
+            device, fingerprints = self.trainer.strategy.root_device, data.fingerprints()
             show_progress = self.settings["trainer"].get("progress_bar", True)
             use_features(data, network, device, fingerprints, find_cache_blocker(self.settings), show_progress)
         return data
@@ -93,7 +93,7 @@ class OpenedRun:
         stored = self.folder.read_scores()[weights].get(split) if self.folder.scores.is_file() else None
         if stored is None:
             return f"scores.json has no scores of the {split} split to compare with."
-        if data.summarise()["fingerprint"][split] != self.facts["fingerprint"].get(split):
+        if data.fingerprints()[split] != self.facts["fingerprint"].get(split):
             return "These are not the images of the run, so its scores.json differs."
         if stored == scores:
             return "Equal to scores.json."

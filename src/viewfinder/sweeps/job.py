@@ -52,7 +52,7 @@ def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
     run = RunFolder(job.folder)
     try:
         if run.has_started():
-            resume_experiment(run, _find_changed_overrides(run, job.config), after_epoch)
+            resume_experiment(run, find_changed_overrides(run, job.config), after_epoch)
         else:
             run.clear()
             run_experiment(OmegaConf.create(job.config), job.folder, job.overrides, after_epoch)
@@ -75,7 +75,7 @@ def record_failure(job: Job, reason: str) -> None:
         write_failure(job.folder, job.config, job.overrides, reason)
 
 
-def _find_changed_overrides(run: RunFolder, config: dict[str, Any]) -> list[str]:
+def find_changed_overrides(run: RunFolder, config: dict[str, Any]) -> list[str]:
     """Return overrides for changeable keys whose values differ from the run's, or that a run does not store."""
     from viewfinder.experiment.failures import format_allow_override
     from viewfinder.experiment.resume import CHANGEABLE
@@ -85,5 +85,11 @@ def _find_changed_overrides(run: RunFolder, config: dict[str, Any]) -> list[str]
     for key in CHANGEABLE:
         value = current.get(key)
         if value != stored.get(key) or (key == "data.download" and value is not None):
-            overrides.append(f"{key}={json.dumps(value)}")
+            overrides.append(f"{key}={_format_value(value)}")
     return [*overrides, *format_allow_override(config)]
+
+
+def _format_value(value: Any) -> str:
+    """Format a value as JSON that is also YAML, to which JSON's pairs of surrogates would be two characters."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in text)

@@ -11,7 +11,10 @@ from viewfinder.errors import Problem, UserError
 
 
 class CrossEntropy(nn.Module):
-    """Cross entropy of logits (N, K) and labels (N,), averaged as by torch.nn.CrossEntropyLoss.
+    """Cross entropy of logits (N, K) and labels (N,), each image weighted by its true class.
+
+    The weighted mean is divided by the sum of the weights, as by torch.nn.CrossEntropyLoss. With label smoothing, torch
+    would weight each class's share of the target by that class, so that a rare class's weight counts in every image.
 
     Args:
         counts: number of training images of each class, (K,); from the data.
@@ -51,5 +54,9 @@ class CrossEntropy(nn.Module):
         self.weights: Tensor | None
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        weights = None if self.weights is None else self.weights.to(logits)
-        return nn.functional.cross_entropy(logits, labels, weight=weights, label_smoothing=self.label_smoothing)
+        if self.weights is None or not self.label_smoothing:
+            weights = None if self.weights is None else self.weights.to(logits)
+            return nn.functional.cross_entropy(logits, labels, weight=weights, label_smoothing=self.label_smoothing)
+        losses = nn.functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none")
+        weights = self.weights.to(losses)[labels]
+        return (losses * weights).sum() / weights.sum()

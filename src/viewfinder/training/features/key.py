@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from viewfinder.data.decoder import describe_decoder
+from viewfinder.data.fingerprint import hash_files
 from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.stream import StreamedImages
@@ -21,8 +23,6 @@ FEATURE_CODE = (
     "data/stream.py",
 )  # fmt: skip
 """Files of this package that turn images into features."""
-DECODING_CODE = ("data/decode.py", "data/jpeg.py", "data/resize.py")
-"""Files of this package that turn image files into the images of a stream."""
 
 
 def hash_facts(facts: dict[str, Any]) -> str:
@@ -67,12 +67,8 @@ def collect_image_facts(data: ImageData, split: str, fingerprint: str) -> dict[s
     images = data.images[split]
     facts = {"pictures": fingerprint, "picture_shape": tuple(images.shape)}
     if isinstance(images, StreamedImages):  # its fingerprint covers only the sizes of the files
-        facts["files"] = _hash(path.read_bytes() for path in images.paths)
-        facts["decoding"] = (
-            _hash(_read_sources(DECODING_CODE)),
-            read_versions().get("pillow"),
-            read_versions().get("torchcodec"),
-        )
+        digests = hash_files(images.paths, f"identifying {split} images")
+        facts["files"], facts["decoding"] = _hash(digest.encode() for digest in digests), describe_decoder()
     return facts
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from viewfinder.data.memory import HOST_SHARE, format_size
 from viewfinder.runs.atomic import replace_file
+from viewfinder.runs.cache_dir import evict_least_recent
 
 MAX_FOLDER_BYTES = 20 * 2**30
 """Size of the folder beyond which the least recently used files are removed."""
@@ -203,18 +204,4 @@ def evict(folder: Path, used: set[str]) -> int:
     Args:
         used: keys that this run uses; they stay, as do features that another process is computing.
     """
-    entries = sorted((path.stat().st_mtime, path.stem) for path in folder.glob("*.blocks"))
-    sizes = {key: _get_size(folder / f"{key}.rows") for _, key in entries}
-    total = initial = sum(sizes.values())
-    for _, key in entries:
-        if total <= MAX_FOLDER_BYTES or key in used:
-            continue
-        with contextlib.suppress(Timeout, OSError), FileLock(folder / f"{key}.lock", blocking=False):
-            for suffix in ("blocks", "rows", "lock"):
-                (folder / f"{key}.{suffix}").unlink(missing_ok=True)
-            total -= sizes[key]
-    return initial - total
-
-
-def _get_size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    return evict_least_recent(folder, MAX_FOLDER_BYTES, used, content="rows", index="blocks")

@@ -95,7 +95,7 @@ def test_a_small_file_that_claims_what_pillow_would_only_warn_of_is_named_withou
     path = tmp_path / f"large.{kind}"
     path.write_bytes(CLAIMS[kind](10_000, 10_000)[:-16])
     if kind != "png":  # of which Pillow reads the pixels before it knows how they are turned
-        assert find_common_shape([path]) == (3, (10_000, 10_000), {})
+        assert find_common_shape([path])[:3] == (3, (10_000, 10_000), {})
     (unread,) = decode_all([path], 3, (8, 8), "decoding").values()
     assert unread.key == str(path)
     assert capfd.readouterr() == ("", "")

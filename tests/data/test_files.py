@@ -8,7 +8,7 @@ import pytest
 from image_data import names_by_split, open_data, rules_by_path
 from image_files import write_folder
 
-from viewfinder.data.files import find_images, list_images
+from viewfinder.data.listing import find_images, list_images
 from viewfinder.data.sources.image_folder import ImageFolder
 from viewfinder.errors import UserError
 
@@ -24,7 +24,7 @@ def test_a_link_that_leads_back_up_lists_no_image_twice_and_none_of_another_clas
     data = open_data(ImageFolder(root=str(tmp_path)), 8)
     assert data.class_names == ["cat", "dog"]
     assert sorted(name for names in names_by_split(data).values() for name in names) == expected
-    assert [str(path.relative_to(tmp_path)) for path in find_images([tmp_path])] == expected
+    assert [str(path.relative_to(tmp_path)) for path in find_images([tmp_path]).images] == expected
 
 
 def test_images_and_folders_behind_links_belong_to_the_class_that_links_to_them(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from image_data import flatten, names_by_split, open_data
 from image_files import assert_equal, chw, noise, save_image, write_folder
 from PIL import Image
 
-from viewfinder.data.files import list_images
+from viewfinder.data.listing import list_images
 from viewfinder.data.sources import image_folder
 from viewfinder.data.sources.image_folder import ImageFolder
 from viewfinder.errors import UserError

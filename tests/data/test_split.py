@@ -121,5 +121,35 @@ def test_given_splits_are_kept_and_missing_ones_are_drawn_from_training() -> Non
     assert len(splits["val"]) == 10
 
 
+@pytest.mark.parametrize("stratify", [False, True])
+def test_each_class_keeps_a_training_image_and_the_classes_that_a_split_lacks_are_named(
+    tmp_path: Path, stratify: bool
+) -> None:
+    write_folder(tmp_path, {"a": 20, "b": 20, "one": 1, "two": 2})
+    for seed in range(12):
+        data = open_data(ImageFolder(root=str(tmp_path), split_seed=seed, stratify=stratify, train_fraction=0.4), 8)
+        counts = {name: np.bincount(split.labels, minlength=4) for name, split in data.splits.items()}
+        assert counts["train"].all()
+        absent = {
+            name: [data.class_names[k] for k in range(4) if not count[k]]
+            for name, count in counts.items()
+            if not count.all()
+        }
+        facts = data.summarise()
+        assert facts["absent_classes"] == absent
+        for split, names in absent.items():
+            assert any(", ".join(names) in line and split in line for line in facts["warnings"])
+
+
+def test_a_cut_that_leaves_each_class_in_training_is_as_it_was() -> None:
+    whole = make_split(np.arange(100) % 5)
+    fractions = {"val": 0.2, "test": 0.2}
+    expected = split_randomly(whole, fractions, 3, False)
+    actual = complete_splits({"train": whole}, fractions, 3, False)
+    assert {name: split.names.tolist() for name, split in actual.items()} == {
+        name: expected[name].names.tolist() for name in ("train", "val", "test")
+    }
+
+
 def test_image_rows_keep_their_earlier_name() -> None:
     assert Rows is ImageRows

@@ -46,6 +46,15 @@ def test_balanced_class_weights_are_scikit_learns() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_a_class_without_training_images_has_no_balanced_weight_and_the_others_have_scikit_learns() -> None:
+    labels = np.repeat([0, 2, 3], [60, 20, 5])
+    expected = compute_class_weight("balanced", classes=np.array([0, 2, 3]), y=labels)
+    weights = CrossEntropy([60, 0, 20, 5], class_weights="balanced").weights
+    assert weights is not None
+    np.testing.assert_allclose(weights[[0, 2, 3]], expected, rtol=1e-6)
+    assert weights[1] == 0
+
+
 def test_as_many_class_weights_as_classes_are_wanted() -> None:
     with pytest.raises(UserError, match=r"one weight for each of the 3 classes, not 2"):
         CrossEntropy([1, 2, 3], class_weights=[1.0, 2.0])

@@ -36,6 +36,7 @@ def evaluate(
     """Score a run's weights on one of its splits, and compare the result with scores.json."""
     with fast_imports():  # imports torch and Lightning
         from viewfinder.experiment.load import open_run
+    from viewfinder.errors import printable
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
     from viewfinder.reporting.console import describe_skipped
     from viewfinder.reporting.tables import build_score_table, open_console
@@ -46,7 +47,7 @@ def evaluate(
     data = opened.open_data(split.value)
     scores = score_splits(opened.trainer, opened.classifier, data, (split.value,))[split.value]
     console = open_console()
-    for line in describe_skipped(data):
+    for line in (*(f"warning  {printable(sentence)}" for sentence in data.warnings), *describe_skipped(data)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(build_score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
     console.print(opened.compare_with_stored(data, split.value, weights.value, scores), soft_wrap=True)

@@ -37,9 +37,9 @@ def predict(
         from viewfinder.experiment.load import open_run
     import torch
 
-    from viewfinder.data.files import find_images
+    from viewfinder.data.listing import describe_left_out, find_images
     from viewfinder.data.unreadable import MAX_NAMED
-    from viewfinder.errors import UserError
+    from viewfinder.errors import UserError, printable
     from viewfinder.evaluation.metrics import Predictions
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
     from viewfinder.experiment.stored_config import ALLOW_PREFIX
@@ -48,7 +48,8 @@ def predict(
 
     allowed = [str(word) for word in images if str(word).startswith(ALLOW_PREFIX)]
     opened = open_run(run, allowed, "best")
-    names, logits, problems = _classify(opened, find_images([path for path in images if str(path) not in allowed]))
+    found = find_images([path for path in images if str(path) not in allowed])
+    names, logits, problems = _classify(opened, found.images)
     if not names:
         raise UserError("the images", problems, max_listed=MAX_NAMED)
     predictions = Predictions(logits, torch.zeros(len(names), dtype=torch.int64))
@@ -56,6 +57,8 @@ def predict(
     if csv is not None:
         table = build_prediction_table(names, predictions, opened.class_names).drop(columns="true")
         replace_text(csv, table.to_csv(index=False, float_format=FLOAT_FORMAT))
+    for sentence in describe_left_out([found], Path()):
+        typer.echo(f"warning  {printable(sentence)}", err=True)
     if problems:
         raise UserError("the images", problems, max_listed=MAX_NAMED)
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from viewfinder.data.files import describe_broken_link, escape_path, open_stable
+from viewfinder.data.formats import describe_unsupported, open_image
 from viewfinder.data.jpeg import decode_jpegs, is_plain_jpeg
 from viewfinder.data.levels import is_deep, read_scale, scale_transparency, to_eight_bits
 from viewfinder.data.resize import Resize, Size
@@ -41,12 +42,12 @@ def decode_image(path: Path, channels: int, size: Size | None = None) -> Tensor:
         Exception: any error of Pillow for a malformed file.
     """
     with open_stable(path) as file:
-        return _decode_file(file, channels, size)
+        return _decode_file(file, path, channels, size)
 
 
-def _decode_file(file: BinaryIO, channels: int, size: Size | None) -> Tensor:
+def _decode_file(file: BinaryIO, path: Path, channels: int, size: Size | None) -> Tensor:
     # An open file, because Pillow scrambles uncompressed TIFFs with an orientation if it maps them by path.
-    with Image.open(file) as opened:
+    with open_image(file, path) as opened:
         scale_transparency(opened)
         opened.load()
         image = ImageOps.exif_transpose(opened)
@@ -99,7 +100,7 @@ def _read_small_file(path: Path) -> bytes | None:
 def _decode_content(content: bytes | None, channels: int, size: Size, path: Path) -> Tensor:
     if content is None:
         return decode_image(path, channels, size)
-    return _decode_file(io.BytesIO(content), channels, size)
+    return _decode_file(io.BytesIO(content), path, channels, size)
 
 
 def _decode_plain_jpegs(contents: Mapping[Path, Any], channels: int, size: Size) -> dict[Path, Tensor]:
@@ -139,7 +140,7 @@ def catch_problem(function: Callable[[Path], Any], path: Path) -> Any:
     try:
         return function(path)
     except UnidentifiedImageError:
-        return Problem(escape_path(path), "unsupported or corrupt image file")
+        return Problem(escape_path(path), describe_unsupported(path))
     except Image.DecompressionBombError as error:
         # Pillow's message begins with the number of pixels and the limit.
         count, limit = (int(number) for number in re.findall(r"\d+", str(error))[:2])

@@ -14,8 +14,10 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from viewfinder.config.validate import Count, Share, Whole
+from viewfinder.data.absent import describe_absent_classes, find_absent_classes
 from viewfinder.data.batches import Batch, Chunk, SplitImages, build_loader
 from viewfinder.data.decode_parallel import Unreadable
+from viewfinder.data.duplicates import describe_duplicates
 from viewfinder.data.fingerprint import compute_fingerprint
 from viewfinder.data.headers import inspect_splits
 from viewfinder.data.order import CHUNK_SIZE, EpochOrder
@@ -81,6 +83,7 @@ class ImageData(pl.LightningDataModule):
     class_names: list[str] = field(init=False, default_factory=list)
     splits: dict[str, Split] = field(init=False, default_factory=dict)
     skipped: list[SkippedImage] = field(init=False, default_factory=list)
+    warnings: list[str] = field(init=False, default_factory=list)
     in_channels: int = field(init=False, default=0)
     shared_size: tuple[int, int] | None = field(init=False, default=None)
     stored: StoredImages = field(init=False, repr=False)
@@ -109,6 +112,7 @@ class ImageData(pl.LightningDataModule):
             UserError: if the source is missing or inconsistent, lacks a selected class or has fewer than two; or
                 listing every file with an invalid header, unless `on_error` is "skip".
         """
+        self.warnings = []
         self.class_names, source_splits = select_classes(*self.list_pictures(), self.classes)
         fractions = {"val": self.val_fraction, "test": self.test_fraction}
         splits = complete_splits(source_splits, fractions, self.split_seed, self.stratify)
@@ -116,7 +120,8 @@ class ImageData(pl.LightningDataModule):
             splits, self.train_fraction, self.per_class, self.limit, self.split_seed, self.stratify
         )
         if stored is None:
-            channels, self.shared_size, unreadable = inspect_splits(self.splits, self.on_error)
+            channels, self.shared_size, unreadable, content_keys = inspect_splits(self.splits, self.on_error)
+            self.warnings += describe_duplicates(self.splits, content_keys)
             self._exclude(unreadable)
             self.in_channels = self.channels or channels
         else:
@@ -171,6 +176,8 @@ class ImageData(pl.LightningDataModule):
             "skipped": [image._asdict() for image in self.skipped],
             "storage": self.stored.storage,
             **({"cropped": self.stored.cropped} if self.stored.cropped else {}),
+            **({"absent_classes": absent} if (absent := find_absent_classes(self.splits, self.class_names)) else {}),
+            **({"warnings": warnings} if (warnings := self.describe_warnings()) else {}),
             "fingerprint": self.fingerprints(),
         }
 
@@ -180,6 +187,10 @@ class ImageData(pl.LightningDataModule):
             if name not in self._fingerprints:
                 self._fingerprints[name] = compute_fingerprint(self.splits[name], images)
         return dict(self._fingerprints)
+
+    def describe_warnings(self) -> list[str]:
+        """Return sentences about files that are left out, equal files, and classes that a split lacks."""
+        return [*self.warnings, *describe_absent_classes(find_absent_classes(self.splits, self.class_names))]
 
     def train_dataloader(self) -> DataLoader[Chunk]:
         return build_loader(self._batch_source("train"), self.training_order())

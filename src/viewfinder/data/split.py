@@ -62,7 +62,7 @@ class Split:
 def complete_splits(
     source_splits: Mapping[str, Split], fractions: Mapping[str, float], seed: int, stratify: bool
 ) -> dict[str, Split]:
-    """Draw the splits that a source lacks from its training images.
+    """Draw the splits that a source lacks from its training images, which keep an image of each class if they can.
 
     Args:
         source_splits: the source's splits; 'train' at least.
@@ -75,12 +75,17 @@ def complete_splits(
         remedy = "Add images of the selected classes, or remove the split to draw it from the training images."
         raise UserError("the data", [Problem(f"the {name} split", "has no images", remedy=remedy) for name in empty])
     missing = {name: fraction for name, fraction in fractions.items() if name not in source_splits}
-    splits = {**source_splits, **split_randomly(source_splits["train"], missing, seed, stratify)}
+    splits = {**source_splits, **split_randomly(source_splits["train"], missing, seed, stratify, keep_classes=True)}
     return {name: splits[name] for name in SPLITS}
 
 
 def split_randomly(
-    pool: Split, fractions: Mapping[str, float], seed: int, stratify: bool, settings: Mapping[str, float] | None = None
+    pool: Split,
+    fractions: Mapping[str, float],
+    seed: int,
+    stratify: bool,
+    settings: Mapping[str, float] | None = None,
+    keep_classes: bool = False,
 ) -> dict[str, Split]:
     """Draw splits from a pool; the rest is 'train'. The result depends on the seed and the pool's order alone.
 
@@ -88,6 +93,7 @@ def split_randomly(
         fractions: split -> share of the pool.
         stratify: keep each class's share in every split, to within one image.
         settings: key -> value named by the error; data.<name>_fraction by default.
+        keep_classes: exchange images so that 'train' has one of each class, as far as it has room.
 
     Raises:
         UserError: if a split would be empty.
@@ -97,14 +103,32 @@ def split_randomly(
     sizes.append(len(pool) - sum(sizes))
     if stratify:
         order = _stratify(order, pool.labels, np.array(sizes))
-    parts = np.split(order, np.cumsum(sizes)[:-1])
-    splits = {name: pool.select(part) for name, part in zip([*fractions, "train"], parts, strict=True)}
+    parts = dict(zip([*fractions, "train"], np.split(order, np.cumsum(sizes)[:-1]), strict=True))
+    if keep_classes:
+        parts = _keep_classes(parts, pool.labels)
+    splits = {name: pool.select(part) for name, part in parts.items()}
     if empty := [name for name, split in splits.items() if not len(split)]:
         rule = f"leaves {' and '.join(empty)} without images: there are only {len(pool)} to divide"
         settings = settings or {f"data.{name}_fraction": fraction for name, fraction in fractions.items()}
         key, received = ", ".join(settings), ", ".join(map(str, settings.values()))
         raise UserError("the data", [Problem(key, rule, received, "Add images, or change the value.")])
     return splits
+
+
+def _keep_classes(parts: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Exchange images so that 'train' has one of each class, as far as another class has several there."""
+    parts = {name: part.copy() for name, part in parts.items()}
+    train = parts["train"]
+    for label in np.setdiff1d(labels, labels[train]):
+        counts = np.bincount(labels[train], minlength=1)
+        if counts.max() < 2:
+            break
+        name = max((name for name, part in parts.items() if label in labels[part]), key=lambda name: len(parts[name]))
+        part = parts[name]
+        place = np.flatnonzero(labels[part] == label)[0]
+        most_frequent = np.flatnonzero(labels[train] == counts.argmax())[0]
+        part[place], train[most_frequent] = train[most_frequent], part[place]
+    return parts
 
 
 def _stratify(order: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 Classes = list[Text | int]
 """Class names; 7 stands for "7", because Hydra parses it as a number."""
 MAX_LISTED = 20
-"""Classes listed in an error."""
+"""Classes listed in a message."""
 
 
 def check_classes(selected: Classes | None) -> None:
@@ -47,9 +47,15 @@ def select_names(names: Sequence[str], selected: Classes | None) -> list[str]:
     requested = [str(name) for name in selected or []]
     if unknown := [name for name in requested if name not in names]:
         rule = "\n".join(f"unknown class {name}. {did_you_mean(name, names)}".rstrip() for name in unknown)
-        more = f", ... ({len(names)} in all)" if len(names) > MAX_LISTED else "."
-        raise _invalid_classes(requested, "the data", rule, f"Classes: {join_names(names[:MAX_LISTED])}{more}")
+        end = "" if len(names) > MAX_LISTED else "."
+        raise _invalid_classes(requested, "the data", rule, f"Classes: {name_classes(names)}{end}")
     return [name for name in names if is_selected(name, selected)]
+
+
+def name_classes(names: Sequence[str]) -> str:
+    """Return the first class names and the number of all."""
+    more = f", ... ({len(names)} in all)" if len(names) > MAX_LISTED else ""
+    return join_names(names[:MAX_LISTED]) + more
 
 
 def select_classes(
@@ -94,7 +100,9 @@ def limit_splits(
         settings = {"data.train_fraction": train_fraction}
         rest = {"rest": 1 - train_fraction}
         train_seed = derive_seed(seed, "train_fraction")
-        limited["train"] = split_randomly(limited["train"], rest, train_seed, stratify, settings)["train"]
+        limited["train"] = split_randomly(limited["train"], rest, train_seed, stratify, settings, keep_classes=True)[
+            "train"
+        ]
     if per_class is not None:
         limited["train"] = limit_per_class(limited["train"], per_class, limit, seed)
     if limit is not None:

@@ -20,13 +20,15 @@ MAX_SKIPPED = 5
 
 
 def log_data_summary(data: ImageData) -> None:
-    """Log class names, split sizes, skipped images and the shape of a batch."""
+    """Log class names, split sizes, warnings, skipped images and the shape of a batch."""
     names = data.class_names
     more = f", ... ({len(names)} in all)" if len(names) > MAX_CLASSES else ""
     log_wrapped(f"classes  {printable(join_names(names[:MAX_CLASSES]))}{more}")
     log.info(f"images   {join_names(f'{name} {len(split):,}' for name, split in data.splits.items())}")
     _log_small_classes(data)
     log_wrapped(f"         {data.stored.location}")
+    for sentence in data.describe_warnings():
+        log_wrapped(f"warning  {printable(sentence)}")
     for line in describe_skipped(data):
         log.info(line)
     for name, reason in data.skipped[MAX_SKIPPED:]:

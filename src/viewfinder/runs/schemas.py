@@ -40,6 +40,8 @@ class Data(TypedDict):
     split_sizes: dict[str, Whole]
     storage: NotRequired[str]
     cropped: NotRequired[Crop]
+    absent_classes: NotRequired[dict[str, list[str]]]
+    warnings: NotRequired[list[str]]
     fingerprint: NotRequired[dict[str, str]]
 
 

@@ -19,7 +19,8 @@ class CrossEntropy(nn.Module):
     Args:
         counts: number of training images of each class, (K,); from the data.
         label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
-        class_weights: None for equal weights, "balanced" for N / (K * count) as in scikit-learn, or K numbers.
+        class_weights: None for equal weights, "balanced" for N / (K * count) as in scikit-learn, over the K classes
+            with training images, or a number for each class.
 
     Raises:
         UserError: if the number of weights is not K.
@@ -34,7 +35,8 @@ class CrossEntropy(nn.Module):
         super().__init__()
         self.label_smoothing = label_smoothing
         if class_weights == "balanced":
-            weights = torch.tensor([sum(counts) / (len(counts) * max(count, 1)) for count in counts])
+            present = sum(count > 0 for count in counts)  # a class without training images gets no weight
+            weights = torch.tensor([sum(counts) / (present * count) if count else 0.0 for count in counts])
         else:
             weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         if weights is not None and len(weights) != len(counts):

@@ -1,14 +1,23 @@
 """Folder of images with a subfolder for each class."""
 
-import os
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from viewfinder.config.validate import Count, Text
-from viewfinder.data.files import EXTENSIONS, describe_broken_link, escape_path, list_images
+from viewfinder.data.files import describe_broken_link, escape_path
+from viewfinder.data.layout import Layout, find_layout, make_root_error, refuse_splits_within_classes
+from viewfinder.data.listing import (
+    SUPPORTED,
+    Listing,
+    describe_left_out,
+    list_images,
+    list_loose_images,
+    name_paths,
+)  # fmt: skip
 from viewfinder.data.module import ImageData
 from viewfinder.data.split import Split
 from viewfinder.data.storage import Storage
@@ -16,19 +25,13 @@ from viewfinder.data.subset import Classes, is_selected, select_names
 from viewfinder.data.unreadable import OnError
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 
-SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-
 
 @dataclass(kw_only=True, eq=False)
 class ImageFolder(ImageData):
     """Images in <root>/<class>/*, or in <root>/train/<class>/* with optional val/ and test/ beside it.
 
-    Classes are the names of the folders in alphabetical order, which may contain subfolders. Files without an
-    image extension are ignored, as are links to a folder above them.
+    Classes are the names of the folders in alphabetical order, which may contain subfolders. Files that are not images
+    are left out, as are links to a folder above them, and folders that Viewfinder wrote.
 
     Args:
         root: path of the folder.
@@ -49,11 +52,13 @@ class ImageFolder(ImageData):
     on_error: OnError = "raise"
 
     def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
-        return list_image_folder(self.root, self.classes)
+        names, splits, warnings = list_image_folder(self.root, self.classes)
+        self.warnings += warnings
+        return names, splits
 
 
-def list_image_folder(root: str, selected: Classes | None) -> tuple[list[str], dict[str, Split]]:
-    """Return the class names and the splits of an image folder.
+def list_image_folder(root: str, selected: Classes | None) -> tuple[list[str], dict[str, Split], list[str]]:
+    """Return the class names and the splits of an image folder, and sentences about files that are left out.
 
     Args:
         selected: classes to list; None for all.
@@ -62,71 +67,46 @@ def list_image_folder(root: str, selected: Classes | None) -> tuple[list[str], d
         UserError: listing everything that is wrong with the folder.
     """
     try:
-        folders = _find_split_folders(root, Path(root).expanduser())
-        return _list_splits(root, folders, selected)
+        return _list_splits(root, find_layout(root, Path(root).expanduser()), selected)
     except (OSError, RuntimeError) as error:  # RuntimeError: the user in ~user does not exist
         path = escape_path(error.filename) if isinstance(error, OSError) and error.filename else root
         rule = f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}"
-        raise _root_error(root, rule, "Pass a readable folder.") from error
+        raise make_root_error(root, rule, "Pass a readable folder.") from error
 
 
-def _find_split_folders(key: str, root: Path) -> dict[str, Path]:
-    """Return split -> folder; 'train' is the root itself if it has no folders named after splits."""
-    if not root.is_dir():
-        rule = "is a file, not a folder" if root.exists() else f"does not exist (looked in {root.resolve().parent})"
-        siblings = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
-        suggestion = did_you_mean(root.name, siblings)
-        raise _root_error(key, rule, suggestion or "Pass the folder that contains one folder per class.")
-    folders = {}
-    for split, names in SPLIT_FOLDERS.items():
-        candidates = [root / name for name in names if (root / name).is_dir()]
-        if len(candidates) > 1:
-            both = " and ".join(f"{folder.name}/" for folder in candidates)
-            raise _root_error(key, f"contains {both}, which both stand for the {split} split", "Keep or rename one.")
-        if candidates:
-            folders[split] = candidates[0]
-    if folders and "train" not in folders:
-        rule = f"contains {join_names(folders)}/ but no train/"
-        raise _root_error(key, rule, "Add train/ with one folder per class.")
-    return folders or {"train": root}
-
-
-def _list_splits(
-    key: str, split_folders: Mapping[str, Path], selected: Classes | None
-) -> tuple[list[str], dict[str, Split]]:
-    class_folders = {split: _list_class_folders(folder) for split, folder in split_folders.items()}
-    _check_links(split_folders, selected)
-    training = split_folders["train"]
+def _list_splits(key: str, layout: Layout, selected: Classes | None) -> tuple[list[str], dict[str, Split], list[str]]:
+    class_folders = layout.class_folders
+    _check_links(layout.splits, selected)
+    training, root = layout.splits["train"], Path(key).expanduser()
     if not class_folders["train"]:
-        rule = "contains images but no folders" if list_images(training) else "is empty"
-        raise _root_error(key, f"{training} {rule}", "Put the images of each class into a folder of their own.")
+        rule = "contains images but no folders" if list_loose_images(training) else "is empty"
+        raise make_root_error(key, f"{training} {rule}", "Put the images of each class into a folder of their own.")
     select_names([escape_path(name) for name in class_folders["train"]], selected)
     names = [name for name in class_folders["train"] if is_selected(escape_path(name), selected)]
-    problems = _find_unknown_classes(split_folders, class_folders, names, selected)
-    files = {
-        split: {name: list_images(split_folders[split] / name) for name in folders if name in names}
+    problems = _find_unknown_classes(layout.splits, class_folders, names, selected)
+    listings = {
+        split: {name: list_images(layout.splits[split] / name) for name in folders if name in names}
         for split, folders in class_folders.items()
     }
-    remedy = f"Remove the folder, or add images: {join_names(EXTENSIONS)}."
-    for name, paths in files["train"].items():
-        if not paths:
-            problems.append(Problem(escape_path(training / name), "is a class without images", remedy=remedy))
+    all_listings = [listing for by_class in listings.values() for listing in by_class.values()]
+    for name, listing in listings["train"].items():
+        if not listing.images:
+            rule = "; ".join(["is a class without images", *describe_left_out([listing], training / name)])
+            remedy = f"Remove the folder, or add images. {SUPPORTED}"
+            problems.append(Problem(escape_path(training / name), rule, remedy=remedy))
     if problems:
         raise UserError("the data", problems)
-    root = Path(key).expanduser()
-    splits = {split: _build_split(root, names, paths_by_class) for split, paths_by_class in files.items()}
-    return [escape_path(name) for name in names], splits
-
-
-def _list_class_folders(folder: Path) -> list[str]:
-    """Return the names of the subfolders, without hidden ones and links to a folder above."""
-    resolved = folder.resolve()
-    return sorted(
-        entry.name
-        for entry in os.scandir(folder)
-        if entry.is_dir() and not entry.name.startswith(".")
-        if not (entry.is_symlink() and resolved.is_relative_to(Path(entry).resolve()))
-    )
+    refuse_splits_within_classes(key, training, [name for name, each in listings["train"].items() if each.nested])
+    splits = {split: _build_split(root, names, by_class) for split, by_class in listings.items()}
+    warnings = [*layout.warnings, *describe_left_out(all_listings, root)]
+    if nested := [path for listing in all_listings for path in listing.nested]:
+        plural = "s" * (len(nested) > 1)
+        warnings.append(
+            f"images of {len(nested):,} folder{plural} inside class folders belong to those classes: "
+            f"{name_paths(nested, root)}"
+        )
+    warnings += _describe_similar(names)
+    return [escape_path(name) for name in names], splits, warnings
 
 
 def _check_links(split_folders: Mapping[str, Path], selected: Classes | None) -> None:
@@ -169,12 +149,20 @@ def _find_unknown_classes(
     return problems
 
 
-def _build_split(root: Path, classes: list[str], paths_by_class: Mapping[str, list[Path]]) -> Split:
-    labels = [classes.index(name) for name, paths in paths_by_class.items() for _ in paths]
-    paths = [path for class_paths in paths_by_class.values() for path in class_paths]
+def _describe_similar(names: Sequence[str]) -> list[str]:
+    """Return a sentence for each group of class names that look the same, such as cat and Cat; [] for none."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(escape_path(name))
+    return [
+        f"{join_names(map(repr, group))} are different classes, although their names are alike"
+        for group in alike.values()
+        if len(group) > 1
+    ]
+
+
+def _build_split(root: Path, classes: list[str], listings: Mapping[str, Listing]) -> Split:
+    labels = [classes.index(name) for name, listing in listings.items() for _ in listing.images]
+    paths = [path for listing in listings.values() for path in listing.images]
     names = [escape_path(path.relative_to(root).as_posix()) for path in paths]
     return Split(np.array(names, dtype=object), np.array(labels, dtype=np.int64), np.array(paths, dtype=object))
-
-
-def _root_error(root: str, rule: str, remedy: str) -> UserError:
-    return UserError("the data", [Problem("data.root", rule, root, remedy)])

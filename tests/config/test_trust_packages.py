@@ -30,7 +30,7 @@ def tiny(channels, classes):
 
 
 @pytest.mark.parametrize("target", ["users_own.Tiny", "users_own.tiny"])
-def test_a_users_own_network_needs_allow_only_when_its_run_is_opened(
+def test_a_users_own_network_needs_allow_when_another_user_opens_its_run(
     train: Train, viewfinder: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -42,6 +42,7 @@ def test_a_users_own_network_needs_allow_only_when_its_run_is_opened(
         patch.syspath_prepend(tmp_path)
         cfg = compose_config(["model=tiny", "data=digits", *QUICK, "trainer.limit_batches=1", "run_dir=run"])
         run_experiment(cfg)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another user"))
     assert_rejected(viewfinder("evaluate", "run"), "allow=users_own")
     answer = viewfinder("evaluate", "run", f"allow={target}")
     assert (answer.code, answer.err) == (0, "")

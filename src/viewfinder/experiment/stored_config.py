@@ -9,11 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from viewfinder.config.instantiate import list_targets
 from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
+from viewfinder.config.yaml_text import to_settings
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 from viewfinder.experiment.check import OPTIONAL_GROUPS, SUPPLIED_ARGUMENTS, check_config
 from viewfinder.runs.config_file import check_types
 from viewfinder.runs.folder import RunFolder
+from viewfinder.runs.own_code import find_own_code
 
 MISSING = "there is no such key"
 ALLOW_PREFIX = "allow="
@@ -28,7 +31,8 @@ def load_config(
 ) -> DictConfig:
     """Load the configuration of a run from any source, apply overrides and validate it.
 
-    The run's own key `allow` has no effect, and nothing is downloaded without the override data.download=true.
+    The run's own key `allow` has no effect, but code that this user has trained with is trusted. Nothing is downloaded
+    without the override data.download=true.
 
     Args:
         folder: the run.
@@ -62,7 +66,8 @@ def load_config(
     assert isinstance(cfg, DictConfig)
     _set_existing_keys(cfg, "trainer", **(trainer or {}))
     with explain_working_folder(folder):
-        check_config(cfg, TrustPolicy(names))
+        own = find_own_code(list_targets(to_settings(cfg)))
+        check_config(cfg, TrustPolicy((*names, *own)))
     return cfg
 
 

@@ -10,6 +10,7 @@ from viewfinder.runs.atomic import make_write_error, replace_text
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.logging import is_helper
 from viewfinder.runs.naming import make_configured_folder, make_folder, share_path
+from viewfinder.runs.own_code import remember_own_code
 from viewfinder.runs.provenance import (
     describe_process,
     hash_code,
@@ -33,6 +34,7 @@ def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides:
     """
     if is_helper():
         return RunFolder(share_path(None))
+    targets = list_targets(settings)
     run = RunFolder(make_folder(path, "run_dir") if path else make_configured_folder(settings))
     try:
         run.lock.acquire()
@@ -45,10 +47,11 @@ def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides:
             started=now(),
             git=read_git_state(),
             versions=read_versions(),
-            code=hash_code(list_targets(settings)),
+            code=hash_code(targets),
             overrides=list(overrides),
             **describe_process(),
         )
+        remember_own_code(targets)
     except OSError as error:
         run.lock.release()
         run.clear()

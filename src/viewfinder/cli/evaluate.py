@@ -45,7 +45,8 @@ def evaluate(
 
     opened = open_run(run, overrides or [], weights.value)
     data = opened.open_data(split.value)
-    scores = score_splits(opened.trainer, opened.classifier, data, (split.value,))[split.value]
+    keep_logits = (split.value,) if csv is not None else ()
+    scores = score_splits(opened.trainer, opened.classifier, data, (split.value,), keep_logits)[split.value]
     console = open_console()
     for line in (*(f"warning  {printable(sentence)}" for sentence in data.warnings), *describe_skipped(data)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

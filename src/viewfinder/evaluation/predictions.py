@@ -26,13 +26,13 @@ def build_prediction_table(
     table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in class_names])
     table.insert(0, "picture", names[: len(table)])
     table.insert(1, "true", classes[predictions.labels.numpy()])
-    table.insert(2, "predicted", classes[predictions.logits.argmax(1).numpy()])
+    table.insert(2, "predicted", classes[predictions.predicted.numpy()])
     return table
 
 
 def find_worst_mistakes(predictions: Predictions, max_mistakes: int = 12) -> np.ndarray:
     """Return positions of wrong predictions, sorted by the probability of the true class, lowest first."""
     probabilities = predictions.probabilities()
-    wrong = (predictions.logits.argmax(1) != predictions.labels).nonzero()[:, 0]
+    wrong = (predictions.predicted != predictions.labels).nonzero()[:, 0]
     true_probabilities = probabilities[wrong, predictions.labels[wrong]]
     return wrong[true_probabilities.argsort(stable=True)][:max_mistakes].numpy()

@@ -5,13 +5,12 @@ from typing import Any
 import torch
 from torchmetrics.functional.classification import multiclass_f1_score, multiclass_precision, multiclass_recall
 
-from viewfinder.evaluation.metrics import Predictions, compute_averages, count_confusion, round_metric
+from viewfinder.evaluation.metrics import Predictions, Tally, compute_averages, count_confusion, round_metric
 
 
-def score_predictions(predictions: Predictions, loss: float, class_names: list[str]) -> dict[str, Any]:
+def score_predictions(predictions: Predictions | Tally, loss: float, class_names: list[str]) -> dict[str, Any]:
     """Return loss, averaged metrics, metrics per class and the confusion matrix of one split."""
-    logits, labels = predictions
-    predicted, classes = logits.argmax(1), logits.shape[1]
+    predicted, labels, classes = predictions.predicted, predictions.labels, predictions.logits.shape[1]
     columns = {
         "f1": multiclass_f1_score(predicted, labels, classes, average="none"),
         "precision": multiclass_precision(predicted, labels, classes, average="none"),

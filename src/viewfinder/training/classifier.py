@@ -14,10 +14,13 @@ from torch.optim import Optimizer
 from viewfinder.data.batches import Batch, Chunk
 from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything
-from viewfinder.evaluation.metrics import Predictions, compute_averages
+from viewfinder.evaluation.metrics import Predictions, Tally, compute_averages, tally
 from viewfinder.training.lightning_internals import get_finished_epochs, reload_data_loaders
 from viewfinder.training.loop import TrainingLoop
 from viewfinder.training.phases import Phases
+
+MAX_LOGITS_BYTES = 2**30
+"""Bytes of float64 logits beyond which a split's predicted classes and loss are tallied part by part."""
 
 
 class Classifier(pl.LightningModule):
@@ -61,8 +64,12 @@ class Classifier(pl.LightningModule):
         """for each chunk of the epoch so far, each batch's mean loss times its size, (n,) float32 for n batches"""
         self.correct, self.count = torch.zeros((), dtype=torch.int64), 0
         """numbers of the epoch's training images so far: classified correctly, and all"""
-        self.predictions: dict[str, Predictions] = {}
-        """predictions of the last evaluation of each split"""
+        self.tallies: dict[str, Tally] = {}
+        """tally of the evaluated images so far, of each split whose logits would take too much memory"""
+        self.keep_logits: set[str] = set()
+        """splits whose logits are needed, however much memory they take"""
+        self.predictions: dict[str, Any] = {}
+        """Predictions of the last evaluation of each split, or a Tally"""
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map uint8 images (N, C, H, W), or float32 features of a frozen backbone (N, D), to logits (N, K)."""
@@ -105,6 +112,22 @@ class Classifier(pl.LightningModule):
         for batch in chunk:
             self.step(batch, split)
             self.loop.advance_evaluation()
+        if self._exceeds_memory(split):
+            self._tally(split)
+
+    def _exceeds_memory(self, split: str) -> bool:
+        """Return whether a split's logits take too much memory, are not needed, and have a loss that can be tallied."""
+        outputs = self.outputs[split]
+        if split in self.keep_logits or self.trainer.world_size > 1 or not hasattr(self.loss, "total_weight"):
+            return False
+        return bool(outputs) and len(outputs) * outputs[0][1].numel() * 8 > MAX_LOGITS_BYTES
+
+    def _tally(self, split: str) -> None:
+        """Replace the evaluated images' logits by their tally."""
+        predictions = self._collect_outputs(split)
+        weight = self.loss.total_weight(predictions.labels.to(self.device))  # type: ignore[operator]
+        part = tally(predictions, self.evaluation_loss(predictions), weight)
+        self.tallies[split] = self.tallies[split] + part if split in self.tallies else part
 
     def on_train_epoch_end(self) -> None:
         """Log train/loss and train/accuracy over the epoch's images, each with the weights at its step."""
@@ -144,7 +167,16 @@ class Classifier(pl.LightningModule):
         self._finish_evaluation("test")
 
     def _finish_evaluation(self, split: str) -> None:
-        """Store a split's predictions and log its metrics; the loss is computed over all images at once."""
+        """Store a split's predictions and log its metrics; without tallies, the loss is that of all images at once."""
+        if split in self.tallies and self.outputs[split]:
+            self._tally(split)
+        predictions = self.tallies.pop(split) if split in self.tallies else self._collect_outputs(split)
+        self.predictions[split] = predictions
+        metrics = {"loss": self.evaluation_loss(predictions), **compute_averages(predictions)}
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()})
+
+    def _collect_outputs(self, split: str) -> Predictions:
+        """Return the predictions of the images that were evaluated, in the order of the split."""
         positions, logits, labels = (torch.cat(column).cpu() for column in zip(*self.outputs[split], strict=True))
         self.outputs[split] = []
         if self.trainer.world_size > 1:
@@ -152,12 +184,11 @@ class Classifier(pl.LightningModule):
             torch.distributed.all_gather_object(parts, (logits, labels, positions))
             logits, labels, positions = (torch.cat(column) for column in zip(*parts, strict=True))
         order = positions.argsort()
-        predictions = Predictions(logits[order].double(), labels[order])
-        self.predictions[split] = predictions
-        metrics = {"loss": self.evaluation_loss(predictions), **compute_averages(predictions)}
-        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()})
+        return Predictions(logits[order].double(), labels[order])
 
-    def evaluation_loss(self, predictions: Predictions) -> float:
+    def evaluation_loss(self, predictions: Predictions | Tally) -> float:
+        if isinstance(predictions, Tally):
+            return predictions.loss
         device = next(self.network.parameters()).device
         return self.loss(predictions.logits.to(device), predictions.labels.to(device)).item()
 

@@ -62,3 +62,7 @@ class CrossEntropy(nn.Module):
         losses = nn.functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none")
         weights = self.weights.to(losses)[labels]
         return (losses * weights).sum() / weights.sum()
+
+    def total_weight(self, labels: Tensor) -> float:
+        """Return the sum of weights by which the loss of images with these labels, (N,), is divided."""
+        return float(len(labels)) if self.weights is None else self.weights[labels].double().sum().item()

@@ -14,17 +14,26 @@ from viewfinder.training.classifier import Classifier
 
 
 def score_splits(
-    trainer: pl.Trainer, classifier: Classifier, data: ImageData, splits: tuple[str, ...] = ("val", "test")
+    trainer: pl.Trainer,
+    classifier: Classifier,
+    data: ImageData,
+    splits: tuple[str, ...] = ("val", "test"),
+    keep_logits: tuple[str, ...] = ("test",),
 ) -> dict[str, Any]:
-    """Return the scores of each split; the predictions stay in `classifier.predictions`."""
+    """Return the scores of each split; the predictions stay in `classifier.predictions`.
+
+    Args:
+        keep_logits: splits whose logits are needed, however much memory they take.
+    """
     scores = {}
     for split in splits:
-        loader = data.evaluation_loader(split)
-        if split == "val":
+        loader, role = data.evaluation_loader(split), "val" if split == "val" else "test"
+        classifier.keep_logits = {role} if split in keep_logits else set()
+        if role == "val":
             trainer.validate(classifier, loader, verbose=False)
         else:
             trainer.test(classifier, loader, verbose=False)
-        predictions = classifier.predictions["val" if split == "val" else "test"]
+        predictions = classifier.predictions[role]
         scores[split] = score_predictions(predictions, classifier.evaluation_loss(predictions), data.class_names)
     return scores
 

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from viewfinder.data.batches import SplitImages
 from viewfinder.data.preprocess import get_preprocess
-from viewfinder.evaluation.metrics import Predictions, count_confusion
+from viewfinder.evaluation.metrics import SAMPLES, Predictions, Tally, count_confusion
 from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion
 from viewfinder.reporting.charts.images import draw_images
 from viewfinder.reporting.tensorboard.events import PREFIX, truncate_events
@@ -33,8 +33,6 @@ CHARTS = {
 FINAL_SCORES = tuple(f"best/{split}_{name}" for split in ("test", "val") for name in ("accuracy", "loss", "f1"))
 """Tags of the best weights' scores: the first columns of the HPARAMS tab, which sorts them by name."""
 FINAL_CONFUSION = "test/confusion"
-SAMPLES = 16
-"""Validation images shown after each epoch."""
 GRAPHS: dict[tuple[type, str, torch.Size], Any] = {}
 """Graphs by class, layers and input shape of the network; the tracer never releases the memory of a trace."""
 
@@ -92,7 +90,7 @@ class TensorBoard:
                     network.train(training)
         self.events.add_graph(GRAPHS[key])
 
-    def write_epoch(self, row: Mapping[str, Any], predictions: Predictions) -> None:
+    def write_epoch(self, row: Mapping[str, Any], predictions: Predictions | Tally) -> None:
         """Write one epoch: its row of metrics.csv, the first validation images and the confusion matrix."""
         for name, value in row.items():
             if name != "epoch":

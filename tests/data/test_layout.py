@@ -117,6 +117,12 @@ def test_an_empty_split_folder_is_refused_by_its_path(tmp_path: Path) -> None:
     assert f"{tmp_path}/val is empty" in refusal(tmp_path)
 
 
+def test_a_split_that_is_a_link_to_nowhere_is_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", CLASSES)
+    (tmp_path / "Test").symlink_to("/no/such/folder")
+    assert f"{tmp_path}/Test is a link to /no/such/folder, which does not exist" in refusal(tmp_path)
+
+
 def test_splits_inside_classes_are_refused(tmp_path: Path) -> None:
     for name in CLASSES:
         write_folder(tmp_path / name, {"train": 3, "Test": 3})

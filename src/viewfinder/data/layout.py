@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from viewfinder.data.files import escape_path
+from viewfinder.data.files import describe_broken_link, escape_path
 from viewfinder.data.listing import (
     Listing,
     describe_left_out,
@@ -62,6 +62,7 @@ def find_layout(key: str, root: Path) -> Layout:
     warnings = describe_left_out([Listing(outputs=outputs)], root)
     if folder != root:
         warnings.append(f"read from {name_paths([folder], root)}/, the only folder in data.root")
+    _check_split_links(folder)
     splits = _match_splits(key, folder, names)
     if splits:
         others = [folder / name for name in names if folder / name not in splits.values()]
@@ -133,6 +134,17 @@ def _enter_repeated(folder: Path, split: str) -> Path:
     return folder
 
 
+def _check_split_links(folder: Path) -> None:
+    """Raise a UserError for split folders that are broken links; otherwise their splits would be drawn."""
+    problems = [
+        Problem(escape_path(path), rule, remedy="Repair or remove the link.")
+        for path in sorted(folder.iterdir())
+        if path.name.lower() in SPLIT_OF_NAME and (rule := describe_broken_link(path))
+    ]
+    if problems:
+        raise UserError("the data", problems)
+
+
 def _match_splits(key: str, folder: Path, names: Sequence[str]) -> dict[str, Path]:
     """Return split -> folder, by the folders' names."""
     splits: dict[str, Path] = {}
@@ -186,9 +198,10 @@ def _describe_unused(folder: Path, others: Sequence[Path]) -> list[str]:
     unused = [path for path, count in counts.items() if count]
     if not unused:
         return []
-    images = "1 image" if sum(counts.values()) == 1 else f"{sum(counts.values()):,} images"
+    total = sum(counts.values())
+    images, are = ("1 image", "is") if total == 1 else (f"{total:,} images", "are")
     return [
-        f"{images} of {name_paths(unused, folder)} beside the split folders are not used; move a class into train/, "
+        f"{images} of {name_paths(unused, folder)} beside the split folders {are} not used; move a class into train/, "
         "and rename a split to val/ or test/"
     ]
 

@@ -14,7 +14,8 @@ from viewfinder.runs.naming import RUN_FILE, SWEEP_FILE
 OUTPUT_FILES = frozenset((RUN_FILE, SWEEP_FILE, "search.json", "lr_range.json"))
 """Files by which folders that Viewfinder wrote are recognised; their charts are not images of a data set."""
 SYSTEM_NAMES = frozenset((
-    "__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information", "_vti_cnf",
+    "__macosx", "__pycache__", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "lost+found", "found.000",
+    "system volume information", "network trash folder", "temporary items", "_vti_cnf",
     "thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r",
 ))  # fmt: skip
 """Files and folders, in lower case, that operating systems, network drives and viewers leave behind."""

@@ -119,6 +119,25 @@ def test_an_image_of_an_unsupported_format_is_refused_or_skipped_by_name(
     assert (skipped, format_name in reason) == (f"cat/{name}", True)
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer"),
+        (b"\n<!DOCTYPE html><title>404</title>", "is a web page"),
+        (b'<?xml version="1.0"?><svg></svg>', "is an SVG drawing"),
+        (b"something else", "unsupported or corrupt image file"),
+    ],
+)
+def test_a_file_that_is_not_the_image_that_its_suffix_promises_is_refused_as_what_it_is(
+    tmp_path: Path, content: bytes, expected: str
+) -> None:
+    write_folder(tmp_path, CATS_AND_DOGS)
+    (tmp_path / "cat" / "x.jpg").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        open_data(ImageFolder(root=str(tmp_path)))
+    assert rules_by_path(caught)[str(tmp_path / "cat" / "x.jpg")].startswith(expected)
+
+
 def test_predict_reads_and_names_the_files_that_train_reads_and_names(
     tmp_path: Path, finished: RunFolder, viewfinder: Type
 ) -> None:

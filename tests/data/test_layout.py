@@ -1,5 +1,7 @@
 """Split folders and class folders are told apart, and what is left out is named."""
 
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ from image_data import names_by_split, open_data
 from image_files import write_folder
 
 from viewfinder.data.module import ImageData
-from viewfinder.data.sources.image_folder import ImageFolder
+from viewfinder.data.sources.image_folder import ImageFolder, list_image_folder
 from viewfinder.errors import UserError
 
 CLASSES = {"cat": 6, "dog": 6}
@@ -188,3 +190,42 @@ def test_what_systems_and_network_drives_leave_behind_is_ignored(tmp_path: Path)
         (tmp_path / "cat" / name).write_bytes(b"\xff\xd8\xff")
     data = open_folder(tmp_path)
     assert (names_by_split(data), data.warnings) == (before, [])
+
+
+NAMES = ["train", "test", "Val", "cat", "dog", "bird", "data", "__MACOSX", "outputs", "training_set", "test_set"]
+
+
+def grow(folder: Path, rng: random.Random, depth: int = 0) -> None:
+    """Write folders of random names within each other, some with images and some with run.json."""
+    folder.mkdir()
+    for number in range(rng.choice([0, 0, 0, 1, 2]) if depth < 3 else 2):
+        (folder / f"{number}.png").touch()
+    if depth and rng.random() < 0.1:
+        (folder / "run.json").touch()
+    for name in rng.sample(NAMES, rng.choice([0, 1, 2, 2, 3])) if depth < 3 else ():
+        grow(folder / name, rng, depth + 1)
+
+
+def test_every_image_of_a_random_tree_of_folders_is_used_or_counted_in_a_warning(tmp_path: Path) -> None:
+    accepted = 0
+    for seed in range(150):
+        root = tmp_path / str(seed)
+        grow(root, random.Random(seed))
+        try:
+            _, splits, warnings = list_image_folder(str(root), None)
+        except UserError:
+            continue
+        accepted += 1
+        inside = {path: path.relative_to(root) for path in root.rglob("*.png")}
+        outputs = {file.parent for file in root.rglob("run.json")}
+        expected = {
+            name.as_posix()
+            for path, name in inside.items()
+            if "__MACOSX" not in name.parts and outputs.isdisjoint(path.parents)
+        }
+        used = [name for split in splits.values() for name in split.names]
+        counts = [match for line in warnings if (match := re.match(r"(\d+) images? .*not used", line))]
+        assert len(set(used)) == len(used)
+        assert expected.issuperset(used)
+        assert len(expected) - len(used) == sum(int(match[1]) for match in counts), (seed, warnings)
+    assert accepted > 20

@@ -46,6 +46,12 @@ SIGNATURES = {
     }.items()
 }
 """Format -> pattern of a file's first bytes."""
+NOT_IMAGES = {
+    "a Git LFS pointer, not the image. Get the image with git lfs pull": re.compile(rb"version https://git-lfs"),
+    "a web page, not an image. Download the image again": re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE),
+    "an SVG drawing. Convert it to PNG": re.compile(rb"\s*<(\?xml|svg)"),
+}
+"""Description -> pattern of the first bytes of other files that often have the suffix of an image."""
 
 
 def is_image(path: Path) -> bool:
@@ -66,12 +72,17 @@ def _says_nothing(suffix: str) -> bool:
 
 def identify_format(path: Path) -> str:
     """Return the name of an image file's format from its first bytes; '' if it is none or cannot be read."""
+    head = _read_head(path)
+    return next((name for name, pattern in SIGNATURES.items() if pattern.match(head)), "")
+
+
+def _read_head(path: Path) -> bytes:
+    """Return the first bytes of a file; none if it cannot be read."""
     try:
         with open_stable(path) as file:
-            head = file.read(HEAD_SIZE)
+            return file.read(HEAD_SIZE)
     except OSError:
-        return ""
-    return next((name for name, pattern in SIGNATURES.items() if pattern.match(head)), "")
+        return b""
 
 
 def describe_unsupported(path: Path) -> str:
@@ -80,7 +91,9 @@ def describe_unsupported(path: Path) -> str:
     if name in UNSUPPORTED.values():
         install = ", or pip install pillow-heif" if name == "HEIC" else ""
         return f"unsupported image format: {name}. Convert it to JPEG or PNG{install}"
-    return "unsupported or corrupt image file"
+    head = _read_head(path)
+    descriptions = (f"is {text}" for text, pattern in NOT_IMAGES.items() if pattern.match(head))
+    return next(descriptions, "unsupported or corrupt image file")
 
 
 def open_image(file: BinaryIO, path: Path) -> Image.Image:

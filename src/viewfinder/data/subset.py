@@ -85,7 +85,7 @@ def limit_splits(
     seed: int,
     stratify: bool,
 ) -> dict[str, Split]:
-    """Return splits with fewer images.
+    """Return splits with fewer images; those for training keep an image of each class, as far as they have room.
 
     Args:
         train_fraction: share of the training images to keep.
@@ -110,7 +110,9 @@ def limit_splits(
             if limit < len(split):
                 rest = {"rest": 1 - limit / len(split)}
                 split_seed = derive_seed(seed, "limit", name)
-                limited[name] = split_randomly(split, rest, split_seed, stratify, {"data.limit": limit})["train"]
+                settings = {"data.limit": limit}
+                parts = split_randomly(split, rest, split_seed, stratify, settings, keep_classes=name == "train")
+                limited[name] = parts["train"]
     return limited
 
 

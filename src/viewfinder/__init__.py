@@ -25,9 +25,12 @@ def train(*overrides: str) -> dict[str, Any]:
         UserError: if the configuration or the data is invalid, or this machine lacks a device.
     """
     from viewfinder.config.overrides import compose_config
-    from viewfinder.experiment.run import run_experiment
+    from viewfinder.runs.launcher import own_launcher
 
-    return run_experiment(compose_config([*overrides]), overrides=overrides)
+    with own_launcher(devices=None):  # before Lightning is imported
+        from viewfinder.experiment.run import run_experiment
+
+        return run_experiment(compose_config([*overrides]), overrides=overrides)
 
 
 def load_run(path: str | Path, weights: Literal["best", "last"] = "best", overrides: Sequence[str] = ()) -> "OpenedRun":
@@ -40,6 +43,9 @@ def load_run(path: str | Path, weights: Literal["best", "last"] = "best", overri
     Raises:
         UserError: if the folder is not a run, has no weights, or names a class that is not allowed.
     """
-    from viewfinder.experiment.load import open_run
+    from viewfinder.runs.launcher import own_launcher
 
-    return open_run(Path(path), overrides, weights)
+    with own_launcher(devices=None):  # before Lightning is imported
+        from viewfinder.experiment.load import open_run
+
+        return open_run(Path(path), overrides, weights)

@@ -1,8 +1,10 @@
 """Streamed images are read when they are needed."""
 
+import multiprocessing
 from pathlib import Path
 
 import pytest
+import torch
 from image_data import collect_batches, open_stored
 from image_files import write_album
 
@@ -16,3 +18,37 @@ def test_an_image_that_breaks_is_named_when_a_stream_comes_to_it(tmp_path: Path)
         path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(UserError, match=r"\.png\n +cannot be read|\.png\n +unsupported or corrupt"):
         collect_batches(data, "train", 0)
+
+
+@pytest.mark.parametrize("obstacle", ["", "shared memory is full", "the path of a socket is too long"])
+def test_images_arrive_the_same_with_and_without_shared_memory(
+    obstacle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    album = write_album(tmp_path / "album")
+    in_memory = collect_batches(open_stored(album, "memory"), "train", 0)
+    if obstacle == "shared memory is full":
+        monkeypatch.setattr(torch.Tensor, "share_memory_", fail)
+    if obstacle == "the path of a socket is too long":
+        folder = tmp_path / ("x" * 120)
+        folder.mkdir()
+        monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", str(folder))  # type: ignore[attr-defined]
+    data = open_stored(album, "stream", workers=2)
+    chunk = next(iter(data.train_dataloader()))
+    assert chunk.images.rows.base.is_shared() == (not obstacle)
+    for ours, theirs in zip(collect_batches(data, "train", 0), in_memory, strict=True):
+        assert (ours[0], ours[2]) == (theirs[0], theirs[2])
+        assert torch.equal(ours[1], theirs[1])
+
+
+def test_a_machine_without_semaphores_is_refused_before_a_worker_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(multiprocessing, "Lock", fail)
+    with pytest.raises(UserError, match=r"cannot be created in /dev/shm:\s+No space left on device"):
+        open_stored(write_album(tmp_path / "album"), "stream", workers=1)

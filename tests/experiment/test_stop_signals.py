@@ -26,7 +26,13 @@ from viewfinder.runs.folder import RunFolder
 from viewfinder.training.classifier import Classifier
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 138)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGQUIT", 131), ("SIGUSR1", 138), ("SIGUSR2", 140),
+        ("SIGXCPU", 152),
+    ],
+)  # fmt: skip
 def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(
     small: Callable[..., list[str]], at_step: Any, tmp_path: Path, whole: RunFolder, name: str, code: int,
     capsys: pytest.CaptureFixture[str],
@@ -71,6 +77,21 @@ def test_a_signal_within_validation_saves_what_was_trained(
     assert read_checkpoint(run.last)["loop"]["batches"] == 8
     resume_experiment(run)
     assert_same_run(run, whole)
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGTERM"])
+def test_a_signal_that_is_ignored_at_the_start_does_not_stop_a_run(
+    small: Callable[..., list[str]], at_step: Any, tmp_path: Path, whole: RunFolder, name: str
+) -> None:
+    number = getattr(signal, name)
+    previous = signal.signal(number, signal.SIG_IGN)  # as nohup and the background of a shell script do
+    try:
+        at_step(11, send_signal(name))
+        start_run(small(tmp_path / "run"))
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, previous)
+    assert_same_run(RunFolder.open(tmp_path / "run"), whole)
 
 
 def test_a_second_ctrl_c_stops_at_once(

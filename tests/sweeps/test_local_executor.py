@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 
 import pytest
@@ -15,6 +16,10 @@ def find_loaded(names: list[str]) -> list[str]:
 
 def exit_with(code: int) -> None:
     os._exit(code)
+
+
+def find_ignored(names: list[str]) -> list[str]:
+    return [name for name in names if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN]
 
 
 @pytest.mark.parametrize("name", PRELOADED_MODULES)
@@ -34,6 +39,19 @@ def test_a_process_that_dies_has_no_result_and_the_next_one_runs() -> None:
     assert (results, stop_signal) == ([None], None)
     results, _ = run_in_subprocess(find_loaded, [["os"], ["no_such_module"]])
     assert results == [["os"], []]
+
+
+def test_a_worker_ignores_the_signals_that_are_ignored_where_it_starts() -> None:
+    names = ["SIGHUP", "SIGINT", "SIGTERM"]
+    previous = {name: signal.getsignal(getattr(signal, name)) for name in names}
+    try:
+        for name in names[:2]:
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+        results, stop_signal = run_in_subprocess(find_ignored, [names])
+    finally:
+        for name, handler in previous.items():
+            signal.signal(getattr(signal, name), handler)
+    assert (results, stop_signal) == ([["SIGHUP", "SIGINT"]], None)
 
 
 @pytest.mark.parametrize(

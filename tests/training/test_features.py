@@ -5,7 +5,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -339,8 +338,7 @@ def test_where_neither_disk_nor_memory_has_room_pictures_go_through_the_whole_ne
 ) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text("")
-    full = SimpleNamespace(available=100)
-    monkeypatch.setattr(store, "psutil", SimpleNamespace(virtual_memory=lambda: full))
+    monkeypatch.setattr(store, "free_memory", lambda: 100)
     assert psutil.virtual_memory().available > 100
     plain = run("run")
     assert plain.status == "finished"

@@ -12,6 +12,7 @@ from viewfinder.cli.report import report
 from viewfinder.cli.resume import resume
 from viewfinder.cli.search import search
 from viewfinder.errors import FAILED, UserError
+from viewfinder.runs.launcher import ignore_other_launchers
 from viewfinder.training.runtime import configure_threads
 
 cli = typer.Typer(
@@ -47,6 +48,7 @@ def app() -> None:
     `lr-range` and `search` add it; `allow=NAME` adds it last.
     """
     configure_threads()
+    ignore_other_launchers()
     try:
         cli()
     except UserError as error:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from viewfinder.config.hydra_internals import Override, parse_command_line
 from viewfinder.config.overrides import STAGE, add_user_conf, find_conf, parse_overrides, resolve_run_config
 from viewfinder.errors import FAILED, Problem, UserError
+from viewfinder.runs.launcher import ignore_other_launchers
 from viewfinder.training.runtime import configure_threads, fast_imports
 
 
@@ -28,6 +29,7 @@ def main(command: list[str] | None = None) -> None:
         command: script and arguments with which Lightning starts the other processes of a run; None for sys.argv.
     """
     configure_threads()
+    ignore_other_launchers()
     args = parse_command_line()
     sys.path.insert(0, str(Path.cwd()))
     try:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from viewfinder.data.order import ChunkIndices, EpochOrder
 from viewfinder.data.split import ImageRows
-from viewfinder.errors import Problem, UserError
+from viewfinder.errors import STOP_SIGNALS, Problem, UserError
 
 HASHED_BYTES = 2**20
 """Bytes of images hashed at once for a fingerprint."""
@@ -160,9 +160,8 @@ def build_loader(images: SplitImages, order: EpochOrder) -> DataLoader[Chunk]:
 
 def _ignore_signals(worker: int) -> None:
     """Ignore signals in a worker process; the parent handles them, and its exit ends the worker."""
-    for name in ("SIGINT", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from viewfinder.data.decode import FILES_PER_CALL, decode_images, silence_warnings
 from viewfinder.data.resize import Size
+from viewfinder.data.resources import count_cores
 from viewfinder.errors import Problem
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ def map_in_threads(
         description: text of the progress bar.
         max_threads: None for one per core.
     """
-    cores = os.cpu_count() or 1
+    cores = count_cores()
     threads = min(cores, max_threads or cores)
     part_size = max(1, min(FILES_PER_CALL, len(items) // (4 * threads)))
     parts = [items[start : start + part_size] for start in range(0, len(items), part_size)]

@@ -1,8 +1,9 @@
 """Order of the images in an epoch, as chunks of batches."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -22,6 +23,14 @@ class ChunkIndices(NamedTuple):
     """index of the first of these among this process's batches of the epoch"""
     total: int
     """number of this process's batches in the epoch"""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send positions to a worker process by value; torch sends tensors through shared memory, which may be full."""
+        return _receive_indices, ([(number, positions.numpy()) for number, positions in self.batches], *self[1:])
+
+
+def _receive_indices(batches: list[tuple[int, np.ndarray]], first: int, total: int) -> ChunkIndices:
+    return ChunkIndices([(number, torch.from_numpy(positions)) for number, positions in batches], first, total)
 
 
 class EpochOrder(Sampler[ChunkIndices]):

@@ -1,14 +1,12 @@
 """Storage of decoded images: in memory, on the GPU, in a disk cache, or none."""
 
 import math
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -18,8 +16,9 @@ from viewfinder.data.disk_cache import ImageCache
 from viewfinder.data.memory import GPU_SHARE, HOST_SHARE, format_size, free_gpu_memory
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.data.resize import Resize
+from viewfinder.data.resources import count_cores, free_memory
 from viewfinder.data.split import ImageRows, Split
-from viewfinder.data.stream import StreamedImages
+from viewfinder.data.stream import StreamedImages, check_workers
 from viewfinder.runs.cache_dir import cache_folder
 
 Storage = Literal["auto", "memory", "disk", "stream"]
@@ -127,17 +126,17 @@ def store_images(
         skip_unreadable: whether to go on without unreadable images; then streamed images are all checked beforehand.
 
     Raises:
-        UserError: if the disk cache cannot be written.
+        UserError: if the disk cache cannot be written, or no process can decode streamed images.
     """
     shape = (resize.height, resize.width, channels)
     size = sum(len(paths) for paths, _ in files.values()) * math.prod(shape)
-    memory, cache = psutil.virtual_memory().available, ImageCache(cache_folder() / "pictures")
+    memory, cache = free_memory(), ImageCache(cache_folder() / "pictures")
     disk = shutil.disk_usage(_nearest_existing(cache.folder)).free
     if storage == "auto":
         # Cached images count as free: they are these, or make room for them.
         has_room = size <= HOST_SHARE * (disk + cache.size())
         storage = "memory" if size <= HOST_SHARE * memory else "disk" if has_room else "stream"
-    workers = workers or os.cpu_count() or 1
+    workers = workers or count_cores()
     images: dict[str, SplitImages] = {}
     unreadable: dict[str, Unreadable] = {}
     for name, (paths, labels) in files.items():
@@ -154,10 +153,12 @@ def store_images(
         readable = torch.tensor([index for index in range(len(paths)) if index not in problems], dtype=torch.int64)
         if base is None:
             remaining = [paths[index] for index in readable]
+            check_workers()
             images[name] = StreamedImages(remaining, labels[readable], channels, resize, workers)
         else:
             images[name] = SplitImages(ImageRows(base, readable), labels[readable])
-    in_cache, streamed = f"in {cache.folder}", f"decoded as needed, by {workers} processes"
+    processes = f"{workers} process{'es' * (workers > 1)}"
+    in_cache, streamed = f"in {cache.folder}", f"decoded as needed, by {processes}"
     locations = {"memory": "in memory", "disk": in_cache, "stream": streamed}
     room = f"{format_size(memory)} of memory and {format_size(disk)} of disk are free"
     if cache.freed:

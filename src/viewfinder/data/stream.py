@@ -1,11 +1,16 @@
 """Images that are decoded from their files whenever they are needed."""
 
+import contextlib
+import multiprocessing
 from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Listener
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from viewfinder.data.batches import Chunk, SplitImages
 from viewfinder.data.decode import decode_images, silence_warnings
@@ -30,6 +35,7 @@ class StreamedImages(SplitImages):
     def __init__(self, paths: Sequence[Path], labels: Tensor, channels: int, resize: Resize, workers: int):
         self.paths, self.labels, self.resize, self.workers = paths, labels, resize, workers
         self.shape = (channels, resize.height, resize.width)
+        self.is_shared = can_share_memory()
         load_jpeg_decoder()  # once, before worker processes are forked
 
     def __getitem__(self, indices: ChunkIndices) -> Chunk:
@@ -39,9 +45,7 @@ class StreamedImages(SplitImages):
             return Chunk(SplitImages(ImageRows(empty), self.labels[:0]), indices, is_gathered=True)
         positions = torch.cat([batch_positions for _, batch_positions in indices.batches])
         base, problems = self._decode(positions)
-        chunk = Chunk(SplitImages(ImageRows(base), self.labels[positions]), indices, is_gathered=True)
-        chunk.problems = problems
-        return chunk
+        return DecodedChunk(base, self.labels[positions], indices, problems)
 
     def gather(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         base, problems = self._decode(positions)
@@ -54,6 +58,9 @@ class StreamedImages(SplitImages):
         """Return (N, H, W, C) uint8, and the problems of unreadable images."""
         channels, height, width = self.shape
         base = torch.empty(len(positions), height, width, channels, dtype=torch.uint8)
+        if self.is_shared and get_worker_info() is not None:
+            with contextlib.suppress(RuntimeError):  # /dev/shm is full, so the images are sent through a pipe
+                base.share_memory_()
         problems = []
         paths = [self.paths[position] for position in positions.tolist()]
         for row, image in enumerate(decode_images(paths, channels, self.resize)):
@@ -66,3 +73,55 @@ class StreamedImages(SplitImages):
     def iterate_bytes(self) -> Iterator[bytes]:
         """Yield the files' sizes in place of their content; reading it would cost the time that streaming saves."""
         yield np.array([path.stat().st_size for path in self.paths]).tobytes()
+
+
+class DecodedChunk(Chunk):
+    """Decoded images of a chunk, which a worker process sends in shared memory or by value.
+
+    Args:
+        base: (N, H, W, C) uint8; sent by value unless it is in shared memory.
+        labels: (N,) int64.
+        indices: numbers and positions of the batches.
+        problems: unreadable images.
+    """
+
+    def __init__(self, base: Tensor, labels: Tensor, indices: ChunkIndices, problems: list[Problem]):
+        super().__init__(SplitImages(ImageRows(base), labels), indices, is_gathered=True)
+        self.problems = problems
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        base = self.images.rows.base
+        content = base if base.is_shared() else base.numpy()
+        return _receive_chunk, (content, self.images.labels.numpy(), self.indices, self.problems)
+
+
+def _receive_chunk(
+    base: Tensor | np.ndarray, labels: np.ndarray, indices: ChunkIndices, problems: list[Problem]
+) -> DecodedChunk:
+    return DecodedChunk(torch.as_tensor(base), torch.from_numpy(labels), indices, problems)
+
+
+def can_share_memory() -> bool:
+    """Return whether processes can hand over shared memory, through a socket in the folder for temporary files.
+
+    The path of a socket may have about 100 bytes. Where it is longer, a worker's failure would not reach this process.
+    """
+    try:
+        Listener().close()
+    except OSError:
+        return False
+    return True
+
+
+def check_workers() -> None:
+    """Check that worker processes can be started.
+
+    Raises:
+        UserError: if the system has no room for their semaphores.
+    """
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        rule = f"needs semaphores for worker processes, which cannot be created in /dev/shm: {error.strerror}"
+        remedy = "Make room there, or set data.storage=disk, or memory."
+        raise UserError("the machine", [Problem("data.storage", rule, "stream", remedy)]) from error

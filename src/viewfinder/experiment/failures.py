@@ -69,6 +69,11 @@ def translate_failures(run: RunFolder | None = None) -> Iterator[None]:
             remedy = "Close other programs, or start a new run with a smaller data.batch_size."
             remedy += f"\nTo resume: {format_resume_command(run)}" if run is not None else ""
             raise UserError("the memory", [Problem("data.batch_size", rule, remedy=remedy)]) from error
+        if text.startswith("DataLoader worker"):
+            rule = f"a process that decodes images has ended: {text[:200]}"
+            remedy = "If memory is full, use fewer data.workers or a smaller data.batch_size."
+            remedy += f"\nTo resume: {format_resume_command(run)}" if run is not None else ""
+            raise UserError("the memory", [Problem("data.workers", rule, remedy=remedy)]) from error
         raise
     finally:
         threading.excepthook = original_hook

@@ -25,6 +25,7 @@ from viewfinder.reporting.charts.files import save_figure
 from viewfinder.reporting.charts.lr_curve import draw_lr_curve
 from viewfinder.reporting.range_test import log_finding
 from viewfinder.runs.atomic import make_write_error, replace_text, write_json
+from viewfinder.runs.launcher import own_launcher
 from viewfinder.runs.logging import logging_to
 from viewfinder.runs.naming import make_configured_folder
 from viewfinder.runs.provenance import describe_process, now, read_command, read_git_state, read_versions
@@ -33,6 +34,7 @@ from viewfinder.training.callbacks.range_recorder import RangeRecorder, scale_ra
 from viewfinder.training.callbacks.signals import Signals
 from viewfinder.training.hardware import HardwareSettings
 from viewfinder.training.lightning_internals import train_without_end
+from viewfinder.training.process_state import restored_process_state
 from viewfinder.training.trainer import EarlyStopping
 
 log = logging.getLogger("viewfinder")
@@ -61,7 +63,7 @@ def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] 
     check_config(cfg)
     settings = to_settings(cfg)
     check_range_test(settings)
-    with Signals() as signals, logging_to(None), translate_failures():
+    with own_launcher(1), restored_process_state(), Signals() as signals, logging_to(None), translate_failures():
         components = build_components(cfg)
         with create_folder(settings) as folder:
             recorder = RangeRecorder(rates, signals, settings["trainer"].get("progress_bar", False))

@@ -1,5 +1,6 @@
 """Resumption of a run: to its end, or to more epochs."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from viewfinder.runs.checkpoints import CheckpointInfo, find_newest_checkpoint, 
 from viewfinder.runs.config_file import check_types
 from viewfinder.runs.find import find_latest, find_runs
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.logging import is_helper
-from viewfinder.runs.naming import share_path
+from viewfinder.runs.launcher import is_helper, own_launcher
+from viewfinder.runs.naming import RUN_VARIABLE, share_path
 from viewfinder.runs.provenance import describe_process, hash_code, now, read_versions
 from viewfinder.runs.read import find_changed_splits
 from viewfinder.training.callbacks.checkpointing import AfterEpoch
 from viewfinder.training.callbacks.epoch_log import format_metrics
+from viewfinder.training.process_state import restored_process_state
 
 CHANGEABLE = ("trainer.max_epochs", "data.root", *EXECUTION_KEYS)
 """Keys whose values may change when a run is resumed."""
@@ -37,7 +39,7 @@ def find_run(run: str) -> RunFolder:
     Raises:
         UserError: if there is none.
     """
-    if is_helper():
+    if is_helper() and RUN_VARIABLE in os.environ:
         return RunFolder.open(share_path(None))
     if run != "latest" or Path(run).exists():
         return RunFolder.open(Path(run))
@@ -67,7 +69,8 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = (), after_epoch
         Pruned: if `after_epoch` prunes the run.
     """
     _refuse_other_keys(overrides)
-    with run.locked():
+    devices = run.read_settings().get("trainer", {}).get("devices", 1)
+    with own_launcher(devices), restored_process_state(), run.locked():
         settings, cfg = run.read_settings(), load_config(run, overrides)
         check_types(run.config, settings["trainer"], {"max_epochs": int})
         max_epochs = settings["trainer"]["max_epochs"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.config.instantiate import instantiate
 from viewfinder.config.yaml_text import to_settings
@@ -27,10 +27,12 @@ from viewfinder.reporting.tensorboard.writer import start_tensorboard
 from viewfinder.runs.atomic import replace_text, write_json
 from viewfinder.runs.create import create_run
 from viewfinder.runs.folder import RunFolder
+from viewfinder.runs.launcher import own_launcher
 from viewfinder.runs.logging import logging_to
 from viewfinder.training.callbacks.checkpointing import AfterEpoch, Checkpointing
 from viewfinder.training.callbacks.phase_log import PhaseLog
 from viewfinder.training.callbacks.signals import Signals
+from viewfinder.training.process_state import restored_process_state
 from viewfinder.training.scoring import load_weights, score_best_and_last
 from viewfinder.training.trainer import EMBEDDINGS
 
@@ -63,12 +65,13 @@ def run_experiment(
         Stopped: after a signal; the run can be resumed.
         Pruned: if `after_epoch` prunes the run.
     """
-    check_config(cfg)
-    with translate_failures():
-        components = build_components(cfg)
-    settings = to_settings(cfg)
-    with create_run(settings, folder, overrides) as run:
-        return train_and_score(settings, components, run, after_epoch=after_epoch)
+    with own_launcher(OmegaConf.select(cfg, "trainer.devices")), restored_process_state():
+        check_config(cfg)
+        with translate_failures():
+            components = build_components(cfg)
+        settings = to_settings(cfg)
+        with create_run(settings, folder, overrides) as run:
+            return train_and_score(settings, components, run, after_epoch=after_epoch)
 
 
 def train_and_score(

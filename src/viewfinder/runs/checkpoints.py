@@ -28,7 +28,7 @@ class CheckpointIO(TorchCheckpointIO):
         # In memory first: torch does not report a full disk.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        content = buffer.getvalue()
+        content = buffer.getbuffer()  # getvalue() would copy it
         with Path(path).open("wb+") as file:
             file.write(content)
             file.flush()
@@ -36,7 +36,8 @@ class CheckpointIO(TorchCheckpointIO):
             if hasattr(os, "posix_fadvise"):  # otherwise it would be read back from memory
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             file.seek(0)
-            if any(file.read(BLOCK) != content[start : start + BLOCK] for start in range(0, len(content), BLOCK)):
+            blocks = (bytes(content[start : start + BLOCK]) for start in range(0, len(content), BLOCK))
+            if any(file.read(BLOCK) != block for block in blocks):
                 raise OSError(f"{path} does not read back as it was written: the disk is failing")
 
 

@@ -8,7 +8,7 @@ from viewfinder.config.instantiate import list_targets
 from viewfinder.config.yaml_text import format_settings
 from viewfinder.runs.atomic import make_write_error, replace_text
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.logging import is_helper
+from viewfinder.runs.launcher import is_helper
 from viewfinder.runs.naming import make_configured_folder, make_folder, share_path
 from viewfinder.runs.own_code import remember_own_code
 from viewfinder.runs.provenance import (

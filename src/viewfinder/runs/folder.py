@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from viewfinder.config.yaml_text import format_settings
 from viewfinder.errors import Problem, Pruned, UserError
 from viewfinder.runs.atomic import TEMP_NAME, read_json, replace_text, write_json
-from viewfinder.runs.lock import RunLock, refuse_links
-from viewfinder.runs.logging import is_helper
+from viewfinder.runs.launcher import is_helper
+from viewfinder.runs.lock import RunLock, is_free, refuse_links
 from viewfinder.runs.naming import RUN_FILE, SWEEP_FILE
 from viewfinder.runs.provenance import now
 
@@ -29,7 +29,6 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        self.is_writer = not is_helper()
         self.lock = RunLock(self.path)
         self.config, self.run, self.data, self.scores = (
             self.path / name for name in ("config.yaml", RUN_FILE, "data.json", "scores.json")
@@ -45,6 +44,11 @@ class RunFolder:
         self.tensors, self.metadata = self.path / "projector_tensors.tsv", self.path / "projector_metadata.tsv"
         self.sprite = self.path / "projector_sprite.png"
         self.report, self.log = self.path / "report.html", self.path / "train.log"
+
+    @property
+    def is_writer(self) -> bool:
+        """True in the first process of a run, which writes the files."""
+        return not is_helper()
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -71,8 +75,12 @@ class RunFolder:
     @property
     def status(self) -> str:
         """Status in run.json: running, finished, pruned, interrupted or failed; killed if the process is gone."""
-        status = self.read_run().get("status", "unknown")
-        return "killed" if status == "running" and self.lock.is_free() else status
+        facts = self.read_run()
+        status = facts.get("status", "unknown")
+        if status != "running":
+            return status
+        process, host = facts.get("process", 0), facts.get("machine", {}).get("host", "")
+        return "killed" if is_free(self.path, process, host) else "running"
 
     def clear(self) -> None:
         """Remove the files of a run that failed or was killed before it started; other files stay."""

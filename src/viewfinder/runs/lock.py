@@ -1,14 +1,26 @@
 """Lock that lets one process at a time write to a run folder."""
 
+import errno
 import os
+import platform
+import stat
 import sys
 from pathlib import Path
+from typing import NoReturn
 
+import psutil
 from filelock import FileLock, Timeout
 
 from viewfinder.errors import Problem, UserError, join_names
+from viewfinder.runs.launcher import PROCESS_VARIABLE
 from viewfinder.runs.naming import RUN_VARIABLE, share_path
 
+if sys.platform != "win32":
+    import fcntl
+
+LOCK_FILE = ".lock"
+READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Flags that follow no link and do not wait for the writer of a pipe."""
 PATIENCE = 10.0
 """Seconds to wait for the lock: child processes of a killed run end shortly after it."""
 
@@ -22,7 +34,7 @@ class RunLock:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.file_lock = FileLock(folder / ".lock")
+        self.file_lock = FileLock(folder / LOCK_FILE)
 
     def acquire(self, timeout: float = -1) -> None:
         """Acquire the lock and share the folder's path with helper processes.
@@ -36,6 +48,7 @@ class RunLock:
         """
         self.file_lock.acquire(timeout)
         os.environ[RUN_VARIABLE] = str(share_path(self.folder).absolute())
+        os.environ[PROCESS_VARIABLE] = str(os.getpid())
 
     def wait(self, holder: str) -> None:
         """Acquire the lock, or wait for a while until another process releases it.
@@ -65,15 +78,64 @@ class RunLock:
         """Release the lock if it is held; processes started later no longer inherit the folder's path."""
         if self.file_lock.is_locked:
             self.file_lock.release()
-            os.environ.pop(RUN_VARIABLE, None)
+            for name in (RUN_VARIABLE, PROCESS_VARIABLE):
+                os.environ.pop(name, None)
 
-    def is_free(self) -> bool:
-        """Return whether no other process holds the lock; False if the lock file cannot be opened."""
+
+def is_free(folder: Path, process: int, host: str) -> bool:
+    """Return whether no process holds the lock of a run folder, without writing to the folder.
+
+    Any number of readers may ask at the same time. A missing lock file is free. Where the file cannot be opened or
+    locked, the process is looked up if it ran on this machine, and otherwise counts as running.
+
+    Args:
+        folder: the run folder, which may be untrusted.
+        process: id of the process that last wrote to the folder.
+        host: its machine.
+
+    Raises:
+        UserError: if the lock file is a link or another special file.
+    """
+    if sys.platform == "win32":  # which has no shared locks
         try:
-            with self.file_lock.acquire(blocking=False):
+            with FileLock(folder / LOCK_FILE).acquire(blocking=False):
                 return True
         except OSError:
             return False
+    try:
+        descriptor = os.open(folder / LOCK_FILE, READ_FLAGS)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            _refuse_special_lock(folder)
+        return _is_gone(process, host)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            _refuse_special_lock(folder)
+        return _try_shared_lock(descriptor)
+    except OSError:  # a file system without locks
+        return _is_gone(process, host)
+    finally:
+        os.close(descriptor)
+
+
+def _try_shared_lock(descriptor: int) -> bool:
+    """Return whether no process holds a file's exclusive lock; several readers share it for a moment."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_gone(process: int, host: str) -> bool:
+    return host == platform.node() and not psutil.pid_exists(process)
+
+
+def _refuse_special_lock(folder: Path) -> NoReturn:
+    rule = f"contains {LOCK_FILE}, which is not a regular file; a run folder never contains such a file"
+    raise UserError("the run folder", [Problem("RUN", rule, str(folder), "Remove it.")])
 
 
 def refuse_links(folder: Path) -> None:

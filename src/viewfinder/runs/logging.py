@@ -2,11 +2,12 @@
 
 import contextlib
 import logging
-import os
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+
+from viewfinder.runs.launcher import is_helper
 
 log = logging.getLogger("viewfinder")
 ONLY_IN_FILE = {"only_in_file": True}
@@ -36,6 +37,7 @@ def logging_to(path: Path | None) -> Iterator[None]:
         file = LogFile(path, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
         handlers.append(file)
+    level, propagate = log.level, log.propagate
     log.setLevel(logging.WARNING if is_helper() else logging.INFO)
     log.propagate = False
     for handler in handlers:
@@ -52,6 +54,8 @@ def logging_to(path: Path | None) -> Iterator[None]:
             log.removeHandler(handler)
             with contextlib.suppress(OSError):  # a full disk, which the next file to be written reports
                 handler.close()
+        log.setLevel(level)
+        log.propagate = propagate
 
 
 class LogFile(logging.FileHandler):
@@ -59,8 +63,3 @@ class LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         pass
-
-
-def is_helper() -> bool:
-    """Return whether this is a process of a distributed run other than the first."""
-    return any(os.environ.get(name, "0") != "0" for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from viewfinder.errors import Problem, UserError
+from viewfinder.runs.launcher import TORCHRUN_VARIABLE
 
 RUN_FILE = "run.json"
 """File in every run folder."""
@@ -82,7 +83,7 @@ def share_path(path: Path | None) -> Path:
     """
     if path is None and (inherited := os.environ.get(RUN_VARIABLE)):
         return Path(inherited)
-    if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if TORCHRUN_VARIABLE in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from torch.distributed import TCPStore  # type: ignore[reportPrivateImportUsage]
 
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)

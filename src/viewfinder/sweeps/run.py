@@ -4,9 +4,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import joblib
-
 from viewfinder.config.hydra_internals import Override
+from viewfinder.data.resources import count_cores
 from viewfinder.errors import FAILED, Problem, UserError
 from viewfinder.runs.naming import make_dated_folder
 from viewfinder.runs.provenance import read_command
@@ -111,7 +110,7 @@ def _divide_cores(plan: Plan) -> int:
 
     The environment is changed before the fork server starts, because the server passes it on to the jobs.
     """
-    max_parallel, cores = plan.settings.n_jobs, joblib.cpu_count()
+    max_parallel, cores = plan.settings.n_jobs, count_cores()
     if max_parallel is None and any(job.config["trainer"].get("accelerator") != "cpu" for job in plan.jobs):
         import torch
 

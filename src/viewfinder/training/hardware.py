@@ -7,14 +7,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from viewfinder.data.resources import count_cores
 from viewfinder.runs.logging import log_wrapped
 from viewfinder.training.cuda_graph import cuda_graph_blocker
 from viewfinder.training.precision import FP32, resolve_precision
 
-DEFAULT_THREADS = torch.get_num_threads()
-"""Torch's own number of threads, one for each core."""
 MAX_THREADS = 256
 """Upper limit for the number of threads in a run folder's settings; OpenMP crashes with far more."""
+DEFAULT_THREADS = min(
+    torch.get_num_threads(), max(count_cores(), MAX_THREADS) if "OMP_NUM_THREADS" in os.environ else count_cores()
+)
+"""Torch's own number of threads, one for each core, within the CPU quota of a container."""
 
 
 class HardwareSettings(NamedTuple):
@@ -74,7 +77,7 @@ def _count_threads(threads: int) -> str:
 
 
 def _warn_of_oversubscription(threads: int) -> str:
-    cores = max(DEFAULT_THREADS, os.cpu_count() or 1)
+    cores = count_cores()
     return f" on {cores} cores, which is many times slower than one thread per core" if threads > cores else ""
 
 

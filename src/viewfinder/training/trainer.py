@@ -1,18 +1,25 @@
 """Lightning trainer built from the trainer group."""
 
 import logging
+import os
 import warnings
 from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pydantic import Field
 from pytorch_lightning.callbacks import Callback, Checkpoint, early_stopping
 
 from viewfinder.config.validate import Count, Positive, Whole
+from viewfinder.data.resources import count_cores
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs.checkpoints import CheckpointIO
+from viewfinder.runs.launcher import TORCHRUN_VARIABLE
 from viewfinder.training.callbacks.progress import Progress
+from viewfinder.training.hardware import MAX_THREADS
 from viewfinder.training.loop import TrainingLoop
 from viewfinder.training.precision import FP16, TF32
 
@@ -83,6 +90,7 @@ def build_trainer(
         UserError: if this machine lacks the device, or the device lacks the precision.
     """
     check_device(accelerator, devices, precision)
+    check_threads(threads)
     has_gpu = torch.cuda.is_available()  # Apple's GPUs lack float64, which scores need
     progress = Progress(progress_bar)
     extra: list[Callback] = [TrainingLoop(precision, gradient_clip_val, accumulate_grad_batches, progress), progress]
@@ -96,7 +104,7 @@ def build_trainer(
         strategy="auto" if devices == 1 else "ddp",
         deterministic=deterministic,
         callbacks=[*extra, *(callbacks or [])],
-        plugins=[CheckpointIO()],
+        plugins=[CheckpointIO(), make_environment(devices)],
         logger=False,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks or []),
         enable_progress_bar=False,
@@ -104,6 +112,16 @@ def build_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def make_environment(devices: int | str) -> ClusterEnvironment:
+    """Return the launcher of a trainer's processes; Lightning itself would guess one from the environment."""
+    if devices != 1 and TORCHRUN_VARIABLE in os.environ:
+        return TorchElasticEnvironment()
+    environment = LightningEnvironment()
+    if devices == 1:
+        environment.set_global_rank(0)  # otherwise read from the environment when Lightning was imported
+    return environment
 
 
 def check_device(accelerator: str, devices: int | str, precision: str) -> None:
@@ -115,12 +133,19 @@ def check_device(accelerator: str, devices: int | str, precision: str) -> None:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if accelerator == "gpu" and not gpus:
         built = "" if torch.version.cuda else " (this build of torch has no CUDA either)"
+        if torch.version.cuda and (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+            built = f" (CUDA_VISIBLE_DEVICES is '{visible}')"
         rule = f"torch finds no GPU{built}"
         remedy = "Use trainer=cpu, or trainer=default, which uses a GPU only if there is one."
         raise UserError("the machine", [Problem("trainer.accelerator", rule, accelerator, remedy)])
     if isinstance(devices, int) and gpus and accelerator != "cpu" and devices > gpus:
         rule = f"is more than this machine has: {gpus} GPU{'s' * (gpus > 1)}"
         remedy = f"Use trainer.devices={gpus}{' or fewer' * (gpus > 1)}."
+        raise UserError("the machine", [Problem("trainer.devices", rule, str(devices), remedy)])
+    cores = count_cores()
+    if isinstance(devices, int) and (accelerator == "cpu" or not gpus) and devices > cores:
+        rule = f"is more than the cores that this process may use, {cores}: on a CPU, each device is a process"
+        remedy = f"Use trainer.devices={cores}{' or fewer' * (cores > 1)}."
         raise UserError("the machine", [Problem("trainer.devices", rule, str(devices), remedy)])
     if precision == TF32 and (accelerator == "cpu" or not gpus):
         rule, remedy = "requires a GPU", "Use trainer.precision=32-true or bf16-mixed."
@@ -129,6 +154,18 @@ def check_device(accelerator: str, devices: int | str, precision: str) -> None:
         rule = "requires a GPU: float16 on a CPU is many times slower than 32-true"
         remedy = "Use trainer.precision=32-true or bf16-mixed."
         raise UserError("the machine", [Problem("trainer.precision", rule, precision, remedy)])
+
+
+def check_threads(threads: int | None) -> None:
+    """Check that OpenMP can start a number of threads.
+
+    Raises:
+        UserError: if not.
+    """
+    limit = max(MAX_THREADS, count_cores())
+    if threads is not None and threads > limit:
+        rule, remedy = f"must be at most {limit}", "Use null for one per core that this process may use."
+        raise UserError("the machine", [Problem("trainer.threads", rule, str(threads), remedy)])
 
 
 def get_training_loop(trainer: pl.Trainer) -> TrainingLoop:
@@ -146,6 +183,7 @@ def quiet_lightning() -> None:
         "GPU available but not used",  # trainer=cpu is explicit
         "Trying to infer the `batch_size`",
         "You are trying to `self.log..` but the `trainer` reference is not registered",
+        "The `srun` command is available on your system but is not used",  # every node of a cluster has it
         "Found .* module.* in eval mode at the start of training",  # expected for a frozen network
         "It is recommended to use .self.log.*sync_dist=True",  # logged values are reduced already
         ".*`isinstance.treespec, LeafSpec.` is deprecated",  # inside Lightning

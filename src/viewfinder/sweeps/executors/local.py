@@ -15,8 +15,9 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from viewfinder.errors import STOP_SIGNALS
 from viewfinder.runs.atomic import read_json, write_json
-from viewfinder.training.callbacks.signals import NUMBERS
+from viewfinder.training.callbacks.signals import get_handlers
 
 PRELOADED_MODULES = ["viewfinder.experiment.run", "viewfinder.experiment.resume"]
 """Modules that the fork server imports once for all workers; it ignores a name that does not exist."""
@@ -27,8 +28,8 @@ class LocalExecutor(Generic[Job]):
     """Context manager that runs jobs in worker processes, and forwards signals to them.
 
     Workers are forked from a server that has imported PRELOADED_MODULES, or spawned where forking is unsafe. A worker
-    that dies affects no other job. After SIGINT, SIGTERM or SIGUSR1, which running workers receive too, no new job
-    starts. When this process is killed, its workers receive SIGTERM.
+    that dies affects no other job. After a stop signal, which running workers receive too, no new job starts; signals
+    that are ignored when the executor starts stay ignored. When this process is killed, its workers receive SIGTERM.
 
     Args:
         work: module-level function that runs a job in its worker, and returns the worker's exit code.
@@ -50,17 +51,22 @@ class LocalExecutor(Generic[Job]):
         self.previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "LocalExecutor[Job]":
-        self.previous_handlers = {number: signal.signal(number, self._forward_signal) for number in NUMBERS}
+        self.previous_handlers = get_handlers()
+        for number in self._handled_signals():
+            signal.signal(number, self._forward_signal)
         _start_fork_server()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous_handlers.items():
-            signal.signal(number, handler)
+        for number in self._handled_signals():
+            signal.signal(number, self.previous_handlers[number])
         for process in self.running:
             process.terminate()
         for process in self.running:
             process.join()
+
+    def _handled_signals(self) -> list[int]:
+        return [number for number, previous in self.previous_handlers.items() if previous != signal.SIG_IGN]
 
     def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, int]]:
         """Yield each job when it ends, with its worker's exit code, which is -n if signal n killed the worker.
@@ -87,9 +93,9 @@ class LocalExecutor(Generic[Job]):
     def _start_job(self, job: Job) -> None:
         slot = min(set(range(self.max_parallel)).difference(slot for _, slot in self.running.values()))
         log_path = self.log_path(job) if self.log_path else None
-        setup = WorkerSetup(
-            slot if self.max_parallel > 1 else None, log_path, sys.orig_argv, multiprocessing.get_start_method()
-        )
+        ignored = sorted(set(self.previous_handlers).difference(self._handled_signals()))
+        slot_or_all = slot if self.max_parallel > 1 else None
+        setup = WorkerSetup(slot_or_all, log_path, sys.orig_argv, multiprocessing.get_start_method(), ignored)
         arguments = (self.work, job, setup)
         process = self.context.Process(target=_worker_main, args=arguments)  # type: ignore[attr-defined]
         # A signal between the start and the entry in `running` would not reach the worker.
@@ -100,11 +106,13 @@ class LocalExecutor(Generic[Job]):
     def _forward_signal(self, number: int, _: FrameType | None) -> None:
         if self.stop_signal is None and self.max_parallel > 1:  # a single job reports it itself
             name = signal.Signals(number).name
-            print(f"{name}: each job finishes its step and saves; Ctrl-C stops at once", flush=True)
+            with contextlib.suppress(OSError):  # the terminal is closed
+                print(f"{name}: each job finishes its step and saves; Ctrl-C stops at once", flush=True)
         self.stop_signal = self.stop_signal or number
         for process in self.running:
+            assert process.pid is not None  # the id 0 would address every process of the terminal's job
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid or 0, number)
+                os.kill(process.pid, number)
 
 
 def run_in_subprocess(function: Callable[[Any], Any], arguments: Sequence[Any]) -> tuple[list[Any], int | None]:
@@ -146,7 +154,7 @@ def _start_fork_server() -> None:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     context.set_forkserver_preload(PRELOADED_MODULES)  # type: ignore[attr-defined]
     # The server ignores signals, and a worker inherits them blocked until it can handle them.
-    with _block_signals(*NUMBERS):
+    with _block_signals(*STOP_SIGNALS):
         ensure_running()
 
 
@@ -176,6 +184,7 @@ class WorkerSetup(NamedTuple):
     log_path: Path | None
     argv: list[str]
     start_method: str
+    ignored_signals: list[int]
 
 
 def _worker_main(work: Callable[[Any], int], job: Any, setup: WorkerSetup) -> None:
@@ -188,8 +197,10 @@ def _worker_main(work: Callable[[Any], int], job: Any, setup: WorkerSetup) -> No
     threading.Thread(target=_terminate_with_parent, daemon=True).start()
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in setup.ignored_signals:
+            signal.signal(number, signal.SIG_IGN)
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         if setup.slot is not None:
             _select_gpu(setup.slot)
         if setup.log_path is not None:

@@ -5,10 +5,9 @@ from typing import Protocol
 
 from optuna.trial import TrialState
 
-from viewfinder.errors import printable
+from viewfinder.errors import STOP_SIGNALS, printable
 from viewfinder.sweeps.executors.local import describe_exit
 from viewfinder.sweeps.search.study import ClaimedTrial, Outcome, Search
-from viewfinder.training.callbacks.signals import NUMBERS
 
 
 class Executor(Protocol):
@@ -84,4 +83,4 @@ def _release_trial(search: Search, trial: ClaimedTrial, outcome: Outcome | None)
 def _find_stop_signal(code: int) -> int:
     """Return the number of the signal that asked a process to stop, given its exit code, or 0."""
     number = -code if code < 0 else code - 128
-    return number if number in NUMBERS else 0
+    return number if number in STOP_SIGNALS else 0

@@ -1,6 +1,7 @@
 """Signal handlers of a run: the first signal stops it after the current step is saved, a second Ctrl-C at once.
 
-Within `deferred`, callbacks/checkpointing.py saves and stops.
+Within `deferred`, callbacks/checkpointing.py saves and stops. Signals that are ignored when the run starts stay
+ignored: SIGHUP under nohup, SIGINT in the background of a shell script.
 """
 
 import contextlib
@@ -11,11 +12,11 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from viewfinder.errors import Stopped
+from viewfinder.errors import STOP_SIGNALS, Stopped
 
 log = logging.getLogger("viewfinder")
-NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-"""Ctrl-C, kill, and the warning before SLURM's time limit (sbatch --signal=USR1@60)."""
+AT_ONCE = [getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name)]
+"""Signals of the keyboard, which stop a run at once when they follow another."""
 
 
 class Signals:
@@ -32,7 +33,7 @@ class Signals:
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
-            self.previous_handlers = {number: signal.getsignal(number) for number in NUMBERS}
+            self.previous_handlers = get_handlers()
             self.listen()
         return self
 
@@ -42,8 +43,8 @@ class Signals:
 
     def listen(self) -> None:
         """Install the handlers; call it again after Lightning has installed its own."""
-        for number in self.previous_handlers:
-            signal.signal(number, self._handle)
+        for number, previous in self.previous_handlers.items():
+            signal.signal(number, previous if previous == signal.SIG_IGN else self._handle)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -59,7 +60,13 @@ class Signals:
     def _handle(self, number: int, _: FrameType | None) -> None:
         is_first, self.requested = self.requested is None, self.requested or number
         # Recorded in any case, because an exception within garbage collection is swallowed.
-        if not self.is_deferring or (not is_first and number == signal.SIGINT):
+        if not self.is_deferring or (not is_first and number in AT_ONCE):
             raise Stopped(number)
         if is_first:
             log.info(f"{signal.Signals(number).name}: finishing this step, then saving; Ctrl-C stops at once")
+
+
+def get_handlers() -> dict[int, Any]:
+    """Return the handler of each stop signal, without those that no Python code has installed."""
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    return {number: handler for number, handler in handlers.items() if handler is not None}

@@ -18,7 +18,8 @@ from viewfinder.data.module import ImageData
 from viewfinder.errors import join_names
 from viewfinder.models.transfer import Transferable
 from viewfinder.runs.cache_dir import cache_folder
-from viewfinder.runs.logging import is_helper, log_wrapped
+from viewfinder.runs.launcher import is_helper
+from viewfinder.runs.logging import log_wrapped
 from viewfinder.training.features.extract import FeatureExtractor
 from viewfinder.training.features.key import collect_image_facts, collect_network_facts, hash_facts
 from viewfinder.training.features.store import FeatureStore, NoRoomError, evict

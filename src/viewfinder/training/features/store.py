@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import psutil
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
 from viewfinder.data.memory import HOST_SHARE, format_size
+from viewfinder.data.resources import free_memory
 from viewfinder.runs.atomic import replace_file
 from viewfinder.runs.cache_dir import evict_least_recent
+from viewfinder.runs.logging import log_wrapped
 
 MAX_FOLDER_BYTES = 20 * 2**30
 """Size of the folder beyond which the least recently used files are removed."""
@@ -83,6 +84,7 @@ class FeatureStore:
             self.lock.acquire(blocking=False)
             return
         title = "waiting for another process that computes these features"
+        log_wrapped(f"features {title}, and holds {self.lock.lock_file}")
         with tqdm(desc=title, total=self.shape[0], leave=False, disable=None, unit=" images") as bar:
             while True:
                 with contextlib.suppress(Timeout):
@@ -167,7 +169,7 @@ class FeatureStore:
 
     def _move_to_memory(self, error: OSError, count: int) -> None:
         self.unwritable = str(error.strerror or error)
-        available = psutil.virtual_memory().available
+        available = free_memory()
         if self.nbytes > HOST_SHARE * available:
             rule = f"needs {format_size(self.nbytes)}, but only {format_size(available)} of memory is free"
             raise NoRoomError(f"{self.path.parent}: {self.unwritable}; {rule}") from error

@@ -1,0 +1,102 @@
+"""Launchers: trainer.devices alone decides whether a run is distributed."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Train, assert_same_run, train_into
+
+from viewfinder.errors import UserError
+from viewfinder.runs.folder import RunFolder
+from viewfinder.runs.launcher import LAUNCHER_VARIABLES, PROCESS_VARIABLE, is_helper
+
+TASKS = {
+    "srun -n 4": {
+        "SLURM_PROCID": "2", "SLURM_LOCALID": "2", "SLURM_NODEID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "12",
+        "SLURM_STEP_NUM_TASKS": "4",
+    },
+    "left over": {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "nowhere", "MASTER_PORT": "1"},
+    "torchrun": {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"},
+    "jsrun": {
+        "LSB_JOBID": "12", "LSB_DJOB_RANKFILE": "/nowhere", "JSM_NAMESPACE_RANK": "1", "JSM_NAMESPACE_SIZE": "2",
+        "JSM_NAMESPACE_LOCAL_RANK": "1",
+    },
+    "mpirun": {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "PMI_RANK": "1", "PMI_SIZE": "4"},
+}  # fmt: skip
+CHILD = (
+    "from viewfinder.runs.launcher import ignore_other_launchers as start; start(); print('ready', flush=True); input()"
+)
+FIRST = """
+import os, subprocess, sys
+
+os.environ.update({sys.argv[1]: str(os.getpid()), 'LOCAL_RANK': '1'})
+subprocess.run([sys.executable, '-c', sys.argv[2]])
+"""
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_of_a_launcher_is_a_run_of_its_own(
+    name: str, train: Train, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in TASKS[name].items():
+        monkeypatch.setenv(variable, value)
+    run = train(tmp_path / "run", "augment=basic", "trainer.max_epochs=3")
+    assert_same_run(run, finished)
+    assert {variable: os.environ[variable] for variable in TASKS[name]} == TASKS[name]
+    assert not set(LAUNCHER_VARIABLES).difference(TASKS[name]).intersection(os.environ)
+
+
+@pytest.mark.parametrize(
+    ("variables", "rule"),
+    [
+        (TASKS["srun -n 4"], "starts processes of its own, in each of the 4 that srun has started"),
+        (TASKS["mpirun"], "starts processes of its own, in each of the 4 that mpirun has started"),
+        (TASKS["torchrun"] | {"WORLD_SIZE": "4"}, "must be the number of processes that torchrun has started, 4"),
+    ],
+)
+def test_several_devices_in_each_of_several_tasks_are_refused(
+    variables: dict[str, str], rule: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError) as refused:
+        train_into(tmp_path / "run", *tiny, "trainer.devices=2")
+    (problem,) = refused.value.problems
+    assert (problem.key, problem.rule) == ("trainer.devices", rule)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_process_that_lightning_starts_is_a_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not is_helper()
+    monkeypatch.setenv(PROCESS_VARIABLE, str(os.getppid()))
+    assert is_helper()
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert not is_helper()
+
+
+def test_a_rank_that_is_no_number_and_a_machine_with_srun_change_nothing(tmp_path: Path) -> None:
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.touch(mode=0o755)
+    path = f"{srun.parent}{os.pathsep}{os.environ['PATH']}"
+    words = ["data=digits", "model=mlp", "model.widths=[4]", "trainer=debug", f"run_dir={tmp_path / 'run'}"]
+    completed = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *words], capture_output=True, text=True, check=False,
+        env={**os.environ, "RANK": "abc", "SLURM_PROCID": "one", "PATH": path},
+    )  # fmt: skip
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert RunFolder.open(tmp_path / "run").status == "finished"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the parent of a process stays the same")
+def test_a_helper_ends_when_the_first_process_is_killed() -> None:
+    command = [sys.executable, "-c", FIRST, PROCESS_VARIABLE, CHILD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "ready\n"
+        first.send_signal(signal.SIGKILL)
+        assert first.stdout.read() == ""  # ends when the helper, which shares the pipe, ends

@@ -36,6 +36,7 @@ def evaluate(
     """Score a run's weights on one of its splits, and compare the result with scores.json."""
     with fast_imports():  # imports torch and Lightning
         from viewfinder.experiment.load import open_run
+    from viewfinder.data.absent import describe_absent_classes, find_absent_classes
     from viewfinder.errors import printable
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
     from viewfinder.reporting.console import describe_skipped
@@ -48,7 +49,9 @@ def evaluate(
     keep_logits = (split.value,) if csv is not None else ()
     scores = score_splits(opened.trainer, opened.classifier, data, (split.value,), keep_logits)[split.value]
     console = open_console()
-    for line in (*(f"warning  {printable(sentence)}" for sentence in data.warnings), *describe_skipped(data)):
+    absent = find_absent_classes({split.value: data.splits[split.value]}, data.class_names)
+    warnings = [*data.warnings, *describe_absent_classes(absent)]
+    for line in (*(f"warning  {printable(sentence)}" for sentence in warnings), *describe_skipped(data)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(build_score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
     console.print(opened.compare_with_stored(data, split.value, weights.value, scores), soft_wrap=True)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from viewfinder.data.order import ChunkIndices, EpochOrder
+from viewfinder.data.seeding import make_generator
 from viewfinder.data.split import ImageRows
 from viewfinder.errors import STOP_SIGNALS, Problem, UserError
 
@@ -142,6 +143,12 @@ class Features(SplitImages):
     def gather(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return features, (N, D) float32, and labels, (N,) int64, at positions, (N,) int64."""
         return self.features.index_select(0, positions), self.labels[positions]
+
+
+def augment_batch(augment: Callable[[Tensor, Generator], Tensor], seed: int, epoch: int, batch: Batch) -> Tensor:
+    """Return the augmented images of a batch, which depend on the seed, the epoch and the batch's number alone."""
+    generator = make_generator(seed, "augment", epoch, batch.number, device=batch.pixels.device)
+    return augment(batch.pixels, generator)
 
 
 def build_loader(images: SplitImages, order: EpochOrder) -> DataLoader[Chunk]:

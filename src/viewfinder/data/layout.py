@@ -35,18 +35,21 @@ class Layout(NamedTuple):
         splits: split -> the folder of its class folders; 'train' alone if there are no split folders.
         class_folders: split -> names of its class folders, sorted.
         warnings: sentences about folders and images that are left out.
+        has_split_folders: whether there are split folders.
     """
 
     splits: dict[str, Path]
     class_folders: dict[str, list[str]]
     warnings: list[str]
+    has_split_folders: bool
 
 
-def find_layout(key: str, root: Path) -> Layout:
+def find_layout(key: str, root: Path, only: str | None = None) -> Layout:
     """Find the split folders in a folder, or in the only folder inside it.
 
     Args:
         key: value of data.root.
+        only: the only split that is needed, if its folder exists; then train/ may be missing.
 
     Raises:
         UserError: if the folder is missing, or its folders are neither classes nor splits.
@@ -64,9 +67,12 @@ def find_layout(key: str, root: Path) -> Layout:
         warnings.append(f"read from {name_paths([folder], root)}/, the only folder in data.root")
     _check_split_links(folder)
     splits = _match_splits(key, folder, names)
+    has_split_folders = bool(splits)
     if splits:
         others = [folder / name for name in names if folder / name not in splits.values()]
-        _check_split_folders(key, folder, splits, others)
+        if only in splits:
+            splits = {only: splits[only]}
+        _check_split_folders(key, folder, splits, others, only or "train")
         warnings += _describe_unused(folder, others)
         splits = {split: _enter_repeated(path, split) for split, path in splits.items()}
         class_folders = {split: list_subfolders(path) for split, path in splits.items()}
@@ -78,7 +84,7 @@ def find_layout(key: str, root: Path) -> Layout:
         if loose:
             are = "1 image is" if len(loose) == 1 else f"{len(loose):,} images are"
             warnings.append(f"{are} in no class folder and not used: {name_paths(loose, root)}")
-    return Layout(splits, class_folders, warnings)
+    return Layout(splits, class_folders, warnings, has_split_folders)
 
 
 def refuse_splits_within_classes(key: str, folder: Path, names: Sequence[str]) -> None:
@@ -160,13 +166,15 @@ def _match_splits(key: str, folder: Path, names: Sequence[str]) -> dict[str, Pat
     return splits
 
 
-def _check_split_folders(key: str, folder: Path, splits: dict[str, Path], others: Sequence[Path]) -> None:
-    """Raise a UserError unless there is a folder of training images, and each split has class folders."""
+def _check_split_folders(
+    key: str, folder: Path, splits: dict[str, Path], others: Sequence[Path], required: str
+) -> None:
+    """Raise a UserError unless the required split or train/ has a folder, and each split has class folders."""
     found = join_names(f"{path.name}/" for path in splits.values())
-    if "train" not in splits:
+    if required not in splits and "train" not in splits:
         beside = [path for path in others if list_images(path).images]
-        rule = f"contains {found} but no train/"
-        remedy = "Add train/ with one folder per class."
+        rule = f"contains {found} but no {required}/"
+        remedy = f"Add {required}/ with one folder per class."
         if beside:
             rule += f", and images in {name_paths(beside, folder)}"
             remedy = (

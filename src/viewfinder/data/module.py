@@ -15,19 +15,18 @@ from torch.utils.data import DataLoader
 
 from viewfinder.config.validate import Count, Share, Whole
 from viewfinder.data.absent import describe_absent_classes, find_absent_classes
-from viewfinder.data.batches import Batch, Chunk, SplitImages, build_loader
+from viewfinder.data.batches import Chunk, SplitImages, augment_batch, build_loader
 from viewfinder.data.decode_parallel import Unreadable
 from viewfinder.data.duplicates import describe_duplicates
 from viewfinder.data.fingerprint import compute_fingerprint
 from viewfinder.data.headers import inspect_splits
 from viewfinder.data.order import CHUNK_SIZE, EpochOrder
 from viewfinder.data.preprocess import Preprocess
-from viewfinder.data.seeding import make_generator
 from viewfinder.data.split import SPLITS, Split, complete_splits
 from viewfinder.data.storage import Storage, StoredImages, store_splits
-from viewfinder.data.subset import Classes, check_classes, limit_splits, select_classes
+from viewfinder.data.subset import Classes, check_classes, limit_splits, require_two_classes, select_classes
 from viewfinder.data.unreadable import OnError, SkippedImage, exclude_unreadable
-from viewfinder.errors import Problem, UserError, join_names
+from viewfinder.errors import Problem, UserError
 
 WORKER_CHUNK_BYTES = 2 * 2**20
 """Bytes of images that a worker process sends at once; larger chunks delay the first batch."""
@@ -82,6 +81,7 @@ class ImageData(pl.LightningDataModule):
 
     class_names: list[str] = field(init=False, default_factory=list)
     splits: dict[str, Split] = field(init=False, default_factory=dict)
+    drawn: list[str] = field(init=False, default_factory=list)
     skipped: list[SkippedImage] = field(init=False, default_factory=list)
     warnings: list[str] = field(init=False, default_factory=list)
     in_channels: int = field(init=False, default=0)
@@ -102,6 +102,10 @@ class ImageData(pl.LightningDataModule):
         """
         raise NotImplementedError
 
+    def list_scored(self, split: str, class_names: list[str], all_images: bool) -> tuple[Split | None, list[str]]:
+        """List a split for the classes of a run; see `viewfinder.data.scored`."""
+        return None, []
+
     def open(self, stored: tuple[int, tuple[int, int]] | None = None) -> None:
         """List the images, draw missing splits and select the requested part; nothing is decoded yet.
 
@@ -115,6 +119,7 @@ class ImageData(pl.LightningDataModule):
         self.warnings = []
         self.class_names, source_splits = select_classes(*self.list_pictures(), self.classes)
         fractions = {"val": self.val_fraction, "test": self.test_fraction}
+        self.drawn = [name for name in fractions if name not in source_splits]
         splits = complete_splits(source_splits, fractions, self.split_seed, self.stratify)
         self.splits = limit_splits(
             splits, self.train_fraction, self.per_class, self.limit, self.split_seed, self.stratify
@@ -126,10 +131,7 @@ class ImageData(pl.LightningDataModule):
             self.in_channels = self.channels or channels
         else:
             self.in_channels, self.shared_size = stored
-        if len(self.class_names) < 2:
-            rule = "contains one class; classification requires at least two"
-            remedy = "Add images of another class, in a folder of its own."
-            raise UserError("the data", [Problem("data", rule, join_names(self.class_names), remedy)])
+        require_two_classes(self.class_names)
 
     def load(self, preprocess: Preprocess | int, splits: tuple[str, ...] = SPLITS) -> None:
         """Read the images of some splits, as uint8 of one shape.
@@ -238,12 +240,8 @@ class ImageData(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Chunk, dataloader_idx: int) -> Chunk:
         if self.augment is not None and self.trainer is not None and self.trainer.training:
-            batch.augment = functools.partial(self._augment_batch, self.augment, self.trainer.current_epoch)
+            batch.augment = functools.partial(augment_batch, self.augment, self.seed, self.trainer.current_epoch)
         return batch
-
-    def _augment_batch(self, augment: Callable[[Tensor, Generator], Tensor], epoch: int, batch: Batch) -> Tensor:
-        generator = make_generator(self.seed, "augment", epoch, batch.number, device=batch.pixels.device)
-        return augment(batch.pixels, generator)
 
     def move_to_device(self, device: torch.device) -> None:
         """Gather batches from a copy of the images on the GPU, if there is room."""

@@ -34,6 +34,14 @@ def check_classes(selected: Classes | None) -> None:
         raise _invalid_classes(selected, STAGE, rule, remedy)
 
 
+def require_two_classes(names: Sequence[str]) -> None:
+    """Raise a UserError if the data have fewer than two classes."""
+    if len(names) < 2:
+        rule = "contains one class; classification requires at least two"
+        remedy = "Add images of another class, in a folder of its own."
+        raise UserError("the data", [Problem("data", rule, join_names(names), remedy)])
+
+
 def is_selected(name: str, selected: Classes | None) -> bool:
     return selected is None or name in map(str, selected)
 
@@ -106,14 +114,16 @@ def limit_splits(
     if per_class is not None:
         limited["train"] = limit_per_class(limited["train"], per_class, limit, seed)
     if limit is not None:
-        for name, split in limited.items():
-            if limit < len(split):
-                rest = {"rest": 1 - limit / len(split)}
-                split_seed = derive_seed(seed, "limit", name)
-                settings = {"data.limit": limit}
-                parts = split_randomly(split, rest, split_seed, stratify, settings, keep_classes=name == "train")
-                limited[name] = parts["train"]
+        limited = {name: limit_split(split, name, limit, seed, stratify) for name, split in limited.items()}
     return limited
+
+
+def limit_split(split: Split, name: str, limit: int, seed: int, stratify: bool) -> Split:
+    """Draw up to `limit` images of a split."""
+    if limit >= len(split):
+        return split
+    rest, split_seed, settings = {"rest": 1 - limit / len(split)}, derive_seed(seed, "limit", name), {"data.limit": limit}
+    return split_randomly(split, rest, split_seed, stratify, settings, keep_classes=name == "train")["train"]
 
 
 def limit_per_class(split: Split, per_class: int, limit: int | None, seed: int) -> Split:

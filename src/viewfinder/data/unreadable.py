@@ -48,7 +48,9 @@ def exclude_unreadable(
         remaining[name] = split.select(np.array([index for index in range(len(split)) if index not in in_split], int))
         skipped += [SkippedImage(split.names[index], problem.rule) for index, problem in in_split.items()]
     empty = [Problem(f"the {name} split", "has no readable images") for name in unreadable if not len(remaining[name])]
-    lost = set(splits["train"].labels.tolist()) - set(remaining["train"].labels.tolist())
+    lost = set()
+    if "train" in splits:
+        lost = set(splits["train"].labels.tolist()) - set(remaining["train"].labels.tolist())
     if lost and len(remaining["train"]):
         names = join_names(class_names[label] for label in sorted(lost))
         empty.append(Problem("the train split", f"has no readable images of {names}"))

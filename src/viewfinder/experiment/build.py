@@ -77,11 +77,17 @@ def open_data(cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None
         UserError: if the data are missing or invalid.
     """
     settings = to_settings(cfg)
+    data = make_data(settings)
+    data.open(stored)
+    return data
+
+
+def make_data(settings: Mapping[str, Any]) -> ImageData:
+    """Return the data of a configuration, which is not opened yet."""
     data = instantiate(settings["data"], "data")
     data.seed = settings["seed"]
     data.limit_batches = settings["trainer"].get("limit_batches")
     data.augment = instantiate(settings["augment"], "augment") if settings.get("augment") else None
-    data.open(stored)
     return data
 
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from viewfinder.config.instantiate import STAGE, instantiate
 from viewfinder.config.yaml_text import to_settings
 from viewfinder.data.module import ImageData
-from viewfinder.errors import Problem, UserError, format_exception, join_names
-from viewfinder.experiment.build import build_classifier, find_cache_blocker, open_data, rebuild_network
+from viewfinder.data.scored import open_scored
+from viewfinder.errors import Problem, UserError, format_exception
+from viewfinder.experiment.build import build_classifier, find_cache_blocker, make_data, rebuild_network
 from viewfinder.experiment.stored_config import explain_download, explain_working_folder, keep_streaming, load_config
 from viewfinder.models.summary import summarise_network
 from viewfinder.runs.config_file import check_types
@@ -56,17 +57,17 @@ class OpenedRun:
         torch.set_num_threads(min(threads, MAX_THREADS))
 
     def open_data(self, split: str) -> ImageData:
-        """Open the run's data and read one split.
+        """Open the data and read one split, with the run's classes as labels.
+
+        The data are the run's, or others if overrides name their place; see `viewfinder.data.scored`.
 
         Raises:
-            UserError: if the data are missing, or their classes differ from the run's.
+            UserError: if the data are missing, or have classes that the run does not know.
         """
+        data = make_data(self.settings)
+        is_moved = self.settings["data"].get("root") != self.folder.read_settings()["data"].get("root")
         with explain_working_folder(self.folder), explain_download(self.cfg):
-            data = open_data(self.cfg, self.stored)
-        if data.class_names != self.class_names:
-            rule = f"these images have other classes than the run: {join_names(data.class_names[:20])}"
-            remedy = f"Classes of the run: {join_names(self.class_names[:20])}."
-            raise UserError("the data", [Problem("data", rule, remedy=remedy)])
+            open_scored(data, self.facts, split, is_moved)
         data.load(self.classifier.preprocess, (split,))
         network = self.classifier.network
         if has_frozen_backbone(network):  # as in the run itself; otherwise the last bits would differ

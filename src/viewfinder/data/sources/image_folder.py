@@ -1,24 +1,22 @@
 """Folder of images with a subfolder for each class."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from viewfinder.config.validate import Count, Text
-from viewfinder.data.files import describe_broken_link, escape_path
+from viewfinder.data.class_folders import build_split, check_links, describe_listings, explain_unreadable_folder
+from viewfinder.data.files import escape_path
 from viewfinder.data.layout import Layout, find_layout, make_root_error, refuse_splits_within_classes
 from viewfinder.data.listing import (
     SUPPORTED,
-    Listing,
     describe_left_out,
     list_images,
     list_loose_images,
-    name_paths,
 )  # fmt: skip
 from viewfinder.data.module import ImageData
+from viewfinder.data.sources.scored_folder import list_scored_folder
 from viewfinder.data.split import Split
 from viewfinder.data.storage import Storage
 from viewfinder.data.subset import Classes, is_selected, select_names
@@ -56,6 +54,10 @@ class ImageFolder(ImageData):
         self.warnings += warnings
         return names, splits
 
+    def list_scored(self, split: str, class_names: list[str], all_images: bool) -> tuple[Split | None, list[str]]:
+        select_names(class_names, self.classes)
+        return list_scored_folder(self.root, split, class_names, self.classes, all_images)
+
 
 def list_image_folder(root: str, selected: Classes | None) -> tuple[list[str], dict[str, Split], list[str]]:
     """Return the class names and the splits of an image folder, and sentences about files that are left out.
@@ -66,17 +68,13 @@ def list_image_folder(root: str, selected: Classes | None) -> tuple[list[str], d
     Raises:
         UserError: listing everything that is wrong with the folder.
     """
-    try:
+    with explain_unreadable_folder(root):
         return _list_splits(root, find_layout(root, Path(root).expanduser()), selected)
-    except (OSError, RuntimeError) as error:  # RuntimeError: the user in ~user does not exist
-        path = escape_path(error.filename) if isinstance(error, OSError) and error.filename else root
-        rule = f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}"
-        raise make_root_error(root, rule, "Pass a readable folder.") from error
 
 
 def _list_splits(key: str, layout: Layout, selected: Classes | None) -> tuple[list[str], dict[str, Split], list[str]]:
     class_folders = layout.class_folders
-    _check_links(layout.splits, selected)
+    check_links(layout.splits, selected)
     training, root = layout.splits["train"], Path(key).expanduser()
     if not class_folders["train"]:
         rule = "contains images but no folders" if list_loose_images(training) else "is empty"
@@ -97,34 +95,10 @@ def _list_splits(key: str, layout: Layout, selected: Classes | None) -> tuple[li
     if problems:
         raise UserError("the data", problems)
     refuse_splits_within_classes(key, training, [name for name, each in listings["train"].items() if each.nested])
-    splits = {split: _build_split(root, names, by_class) for split, by_class in listings.items()}
-    warnings = [*layout.warnings, *describe_left_out(all_listings, root)]
-    if nested := [path for listing in all_listings for path in listing.nested]:
-        plural = "s" * (len(nested) > 1)
-        warnings.append(
-            f"images of {len(nested):,} folder{plural} inside class folders belong to those classes: "
-            f"{name_paths(nested, root)}"
-        )
-    warnings += _describe_similar(names)
-    return [escape_path(name) for name in names], splits, warnings
-
-
-def _check_links(split_folders: Mapping[str, Path], selected: Classes | None) -> None:
-    """Raise a UserError for broken links among selected classes, which would otherwise be missing silently."""
-    problems = [
-        Problem(escape_path(path), rule)
-        for folder in split_folders.values()
-        for path, rule in _find_broken_links(folder)
-        if is_selected(escape_path(path.name), selected)
-    ]
-    if problems:
-        raise UserError("the data", problems)
-
-
-def _find_broken_links(folder: Path) -> Iterator[tuple[Path, str]]:
-    for path in sorted(folder.iterdir()):
-        if not path.name.startswith(".") and (rule := describe_broken_link(path)):
-            yield path, rule
+    class_names = [escape_path(name) for name in names]
+    splits = {split: build_split(root, class_names, by_class) for split, by_class in listings.items()}
+    warnings = [*layout.warnings, *describe_listings(all_listings, root), *_describe_similar(names)]
+    return class_names, splits, warnings
 
 
 def _find_unknown_classes(
@@ -159,10 +133,3 @@ def _describe_similar(names: Sequence[str]) -> list[str]:
         for group in alike.values()
         if len(group) > 1
     ]
-
-
-def _build_split(root: Path, classes: list[str], listings: Mapping[str, Listing]) -> Split:
-    labels = [classes.index(name) for name, listing in listings.items() for _ in listing.images]
-    paths = [path for listing in listings.values() for path in listing.images]
-    names = [escape_path(path.relative_to(root).as_posix()) for path in paths]
-    return Split(np.array(names, dtype=object), np.array(labels, dtype=np.int64), np.array(paths, dtype=object))

@@ -122,7 +122,8 @@ def limit_split(split: Split, name: str, limit: int, seed: int, stratify: bool) 
     """Draw up to `limit` images of a split."""
     if limit >= len(split):
         return split
-    rest, split_seed, settings = {"rest": 1 - limit / len(split)}, derive_seed(seed, "limit", name), {"data.limit": limit}
+    rest, split_seed = {"rest": 1 - limit / len(split)}, derive_seed(seed, "limit", name)
+    settings = {"data.limit": limit}
     return split_randomly(split, rest, split_seed, stratify, settings, keep_classes=name == "train")["train"]
 
 

@@ -11,7 +11,10 @@ SCRIPT = Path(sys.executable).with_name("viewfinder")
 HELPS = {
     "train.py": [ROOT / "train.py"],
     "viewfinder": [SCRIPT],
-    **{verb: [SCRIPT, verb] for verb in ("train", "search", "lr-range", "evaluate", "predict", "compare", "report")},
+    **{
+        verb: [SCRIPT, verb]
+        for verb in ("train", "search", "lr-range", "evaluate", "predict", "export", "compare", "report")
+    },
 }
 
 

@@ -10,14 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, noise
 from omegaconf import OmegaConf
 from pages import FILE, PAGES, Command, list_commands, own_words, read_blocks, write_files
+from PIL import Image
+from typer.main import get_command
 
 import viewfinder
+from viewfinder.cli.main import cli
 from viewfinder.config.overrides import compose_config
 from viewfinder.errors import UserError
+from viewfinder.experiment.export import export_run
+from viewfinder.experiment.load import open_run
 from viewfinder.experiment.run import run_experiment
+from viewfinder.runs.folder import RunFolder
 
 SMALL = ["trainer.max_epochs=1", "trainer.limit_batches=2", "trainer.accelerator=cpu", "trainer.threads=1"]
 PARTS = [
@@ -67,6 +73,19 @@ def test_the_python_code_that_is_shown_runs(
         capsys.readouterr()
         exec(compile(block, "docs/python.md", "exec"), {})
         assert capsys.readouterr().out.strip()
+
+
+def test_the_code_that_is_shown_for_an_exported_file_names_its_class(
+    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "RUN").mkdir()
+    Image.fromarray(noise(30, 20, 3)).save(tmp_path / "photo.jpg")
+    export_run(open_run(finished.path, [], "best", accelerator="cpu"), Path("RUN/model.onnx"), "onnx", "best")
+    (block,) = read_blocks("docs/export.md", "python")
+    exec(compile(block, "docs/export.md", "exec"), {})
+    get_command(cli)(["predict", str(finished.path), "photo.jpg", "--csv", "predictions.csv"], standalone_mode=False)
+    assert capsys.readouterr().out.startswith(pd.read_csv("predictions.csv")["predicted"][0] + "\n")
 
 
 def test_a_run_is_trained_and_loaded_from_python_as_by_the_commands(tmp_path: Path) -> None:

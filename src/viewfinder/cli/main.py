@@ -6,6 +6,7 @@ import typer
 
 from viewfinder.cli.compare import compare
 from viewfinder.cli.evaluate import evaluate
+from viewfinder.cli.export import export
 from viewfinder.cli.lr_range import lr_range
 from viewfinder.cli.predict import predict
 from viewfinder.cli.report import report
@@ -26,6 +27,7 @@ cli.command()(search)
 cli.command()(resume)
 cli.command()(evaluate)
 cli.command()(predict)
+cli.command()(export)
 cli.command()(compare)
 cli.command()(report)
 cli.command()(lr_range)

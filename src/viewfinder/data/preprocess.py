@@ -33,7 +33,7 @@ class Preprocess:
         resize_size: int | None = None,
         interpolation: Interpolation = "bilinear",
     ):
-        self.image_size = image_size
+        self.image_size, self.mean, self.std = image_size, tuple(mean), tuple(std)
         cover = None if resize_size is None else (resize_size, resize_size)
         self.resize = Resize(image_size, image_size, cover, interpolation)
         self.is_fitted = False

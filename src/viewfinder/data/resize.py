@@ -31,14 +31,14 @@ class Resize(NamedTuple):
 
     def is_identity(self, height: int, width: int) -> bool:
         """Return whether an image of this size would stay unchanged."""
-        return self._resized_size(height, width) == (height, width) == (self.height, self.width)
+        return self.resized_size(height, width) == (height, width) == (self.height, self.width)
 
     def resize_image(self, image: Image.Image) -> Image.Image:
         """Resize and crop with Pillow."""
         if self.is_identity(image.height, image.width):
             return image
-        (height, width), resampling = self._resized_size(image.height, image.width), RESAMPLING[self.interpolation]
-        top, left = self._crop_corner(height, width)
+        (height, width), resampling = self.resized_size(image.height, image.width), RESAMPLING[self.interpolation]
+        top, left = self.crop_corner(height, width)
         if height * width > MAX_RESIZED_AREA * self.height * self.width:
             # Only the crop is computed, which may round a level differently.
             down, across = image.height / height, image.width / width
@@ -49,18 +49,18 @@ class Resize(NamedTuple):
 
     def resize_pixels(self, levels: Tensor) -> Tensor:
         """Resize and crop with torch: (N, C, H, W) float32 in 0..255 to (N, C, height, width)."""
-        resized = self._resized_size(*levels.shape[-2:])
+        resized = self.resized_size(*levels.shape[-2:])
         # As in Pillow, each direction of a bicubic resize is clamped by itself.
         steps = [(levels.shape[-2], resized[1]), resized] if self.interpolation == "bicubic" else [resized]
         for size in steps:
             if levels.shape[-2:] != size:
                 levels = nn.functional.interpolate(levels, size, mode=self.interpolation, antialias=True)
                 levels = levels.round_().clamp_(0, 255)
-        top, left = self._crop_corner(*resized)
+        top, left = self.crop_corner(*resized)
         return levels[..., top : top + self.height, left : left + self.width]
 
-    def _resized_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return (height, width) of the image before the crop, rounded as by torchvision."""
+    def resized_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (height, width) of an image of this size before the crop, rounded as by torchvision."""
         if self.cover is None:
             return self.height, self.width
         down, across = self.cover
@@ -68,7 +68,7 @@ class Resize(NamedTuple):
             return down, int(down * width / height)
         return int(across * height / width), across
 
-    def _crop_corner(self, height: int, width: int) -> tuple[int, int]:
+    def crop_corner(self, height: int, width: int) -> tuple[int, int]:
         """Return (top, left) of the crop in an image of this size, rounded as by torchvision."""
         return round((height - self.height) / 2), round((width - self.width) / 2)
 

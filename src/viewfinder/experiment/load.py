@@ -56,8 +56,8 @@ class OpenedRun:
         threads = options.get("threads") or min(stored_threads, DEFAULT_THREADS)
         torch.set_num_threads(min(threads, MAX_THREADS))
 
-    def open_data(self, split: str) -> ImageData:
-        """Open the data and read one split, with the run's classes as labels.
+    def list_data(self, split: str) -> ImageData:
+        """List the images of one split, with the run's classes as labels; nothing is decoded yet.
 
         The data are the run's, or others if overrides name their place; see `viewfinder.data.scored`.
 
@@ -68,6 +68,15 @@ class OpenedRun:
         is_moved = self.settings["data"].get("root") != self.folder.read_settings()["data"].get("root")
         with explain_working_folder(self.folder), explain_download(self.cfg):
             open_scored(data, self.facts, split, is_moved)
+        return data
+
+    def open_data(self, split: str) -> ImageData:
+        """List the images of one split, as `list_data`, and read them.
+
+        Raises:
+            UserError: as `list_data`, and if an image cannot be read.
+        """
+        data = self.list_data(split)
         data.load(self.classifier.preprocess, (split,))
         network = self.classifier.network
         if has_frozen_backbone(network):  # as in the run itself; otherwise the last bits would differ
@@ -113,20 +122,21 @@ def check_loss(loss: nn.Module, classes: int) -> None:
         ) from error
 
 
-def open_run(path: Path, overrides: Sequence[str], weights: str) -> OpenedRun:
+def open_run(path: Path, overrides: Sequence[str], weights: str, accelerator: str = "auto") -> OpenedRun:
     """Open a run from its config.yaml and a checkpoint.
 
     Args:
         path: run folder.
         overrides: key=value for keys in config.yaml; allow=NAME trusts the classes of the package or module NAME.
         weights: "best" or "last".
+        accelerator: "auto" for a GPU if there is one, or "cpu".
 
     Raises:
         UserError: if a key is unknown, or the run is invalid or has no weights.
     """
     folder = RunFolder.open(path)
     # A precision of training has no effect here, and 16-mixed needs a GPU.
-    trainer = {"accelerator": "auto", "devices": 1, "early_stopping_patience": None, "precision": "32-true"}
+    trainer = {"accelerator": accelerator, "devices": 1, "early_stopping_patience": None, "precision": "32-true"}
     cfg = load_config(folder, overrides, trainer, {"workers": None})
     if not folder.data.is_file() or not folder.best.is_file():
         rule = f"has no weights; its status is '{folder.read_run().get('status', 'unknown')}'"

@@ -44,6 +44,8 @@ class RunFolder:
         self.tensors, self.metadata = self.path / "projector_tensors.tsv", self.path / "projector_metadata.tsv"
         self.sprite = self.path / "projector_sprite.png"
         self.report, self.log = self.path / "report.html", self.path / "train.log"
+        self.onnx_model, self.torch_model = self.path / "model.onnx", self.path / "model.pt2"
+        """files of `viewfinder export`, each with a JSON file beside it"""
 
     @property
     def is_writer(self) -> bool:

@@ -1,0 +1,70 @@
+"""`viewfinder export`: the network of a run as a file for other programs."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from viewfinder.cli.evaluate import Weights
+from viewfinder.training.runtime import fast_imports
+
+
+class FileFormat(StrEnum):
+    onnx = "onnx"
+    torch = "torch"
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="For example data.root=/new/place, or allow=NAME."),
+    ] = None,
+    file_format: Annotated[
+        FileFormat, typer.Option("--format", help="onnx for ONNX, torch for torch.export.")
+    ] = FileFormat.onnx,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File to write.", show_default="RUN/model.onnx or RUN/model.pt2"),
+    ] = None,
+    weights: Annotated[
+        Weights, typer.Option(help="Weights of the best epoch by validation, or of the last.")
+    ] = Weights.best,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="IMAGE-OR-FOLDER",
+            help="Compare the file with the run on these images, not on the run's test split; may be repeated.",
+        ),
+    ] = None,
+    max_difference: Annotated[
+        float, typer.Option(min=0, help="Largest accepted difference of a probability from the run's.")
+    ] = 1e-4,
+) -> None:
+    """Write the network of a run, with its preprocessing, to a file that other programs run.
+
+    The file takes uint8 images of any number and size and returns probabilities and logits. It is kept only if it
+    answers as the run does. FILE.json describes it.
+    """
+    from viewfinder.experiment.export import check_installation
+
+    check_installation(file_format.value)
+    with fast_imports():  # imports torch and Lightning
+        from viewfinder.experiment.load import open_run
+    from viewfinder.data.listing import find_images
+    from viewfinder.errors import printable
+    from viewfinder.experiment.export import export_run
+
+    files = find_images(images).images if images else []
+    opened = open_run(run, overrides or [], weights.value, accelerator="cpu")
+    default = opened.folder.onnx_model if file_format is FileFormat.onnx else opened.folder.torch_model
+    exported = export_run(opened, output or default, file_format.value, weights.value, files, max_difference)
+    path, description, comparison = exported
+    print(printable(f"{path} ({path.stat().st_size / 1e6:,.1f} MB), described by {description}"))
+    print(
+        printable(
+            f"Compared with the run on {comparison.image_count:,} images ({comparison.images}): largest difference of a "
+            f"probability {comparison.largest_difference:.2g}, {comparison.changed_predictions:,} changed predictions."
+        )
+    )

@@ -1,0 +1,31 @@
+"""Network with its preprocessing, from the levels of an image to probabilities."""
+
+import copy
+
+from torch import Tensor, nn
+
+from viewfinder.data.exportable_resize import MatrixResize, PillowResize
+from viewfinder.data.preprocess import get_preprocess
+from viewfinder.data.resize import Resize, Size
+
+
+class InferenceNetwork(nn.Module):
+    """A trained network that takes images of any size and contains all that `viewfinder predict` does to them.
+
+    Args:
+        network: maps float images to logits; its attribute `preprocess` converts uint8 images.
+        size: size to which files are resized when they are decoded, before `preprocess`.
+    """
+
+    def __init__(self, network: nn.Module, size: Size):
+        super().__init__()
+        resize = Resize.from_size(size)
+        self.network, self.resize = network, PillowResize(resize)
+        self.preprocess = copy.copy(get_preprocess(network))
+        self.preprocess.resize = MatrixResize(self.preprocess.resize, resize.height, resize.width)  # type: ignore[assignment]
+        self.preprocess.scale, self.preprocess.shift = self.preprocess.scale.cpu(), self.preprocess.shift.cpu()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map uint8 images (N, C, H, W) to probabilities and logits, each (N, K) float32."""
+        logits = self.network(self.preprocess(self.resize(images)))
+        return logits.softmax(1), logits

@@ -11,6 +11,7 @@ from conftest import CLASSES, SIZES, Train, Type, paint
 from torch import nn
 
 from viewfinder.config.overrides import compose_config
+from viewfinder.data import module
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
@@ -72,6 +73,29 @@ def test_evaluate_reproduces_the_scores_of_a_run_that_streamed_its_images(
     answer = viewfinder("evaluate", run.path)
     assert (answer.code, answer.err) == (0, "")
     assert "Equal to scores.json." in answer.out
+
+
+def test_evaluate_tells_streamed_images_of_a_run_that_stored_them_by_their_scores(
+    finished: RunFolder, viewfinder: Type, tmp_path: Path
+) -> None:
+    """Fingerprints of streamed and of stored images cannot be compared."""
+    streaming = ["data.storage=stream", "data.workers=1"]
+    assert "Equal to scores.json." in viewfinder("evaluate", finished.path, *streaming).out
+    others = viewfinder("evaluate", finished.path, f"data.root={paint(tmp_path / 'others', seed=9)}", *streaming)
+    assert "Differs from scores.json" in others.out
+    assert "or other images." in others.out
+
+
+def test_evaluate_hashes_the_images_once(
+    finished: RunFolder, viewfinder: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = []
+    original = module.compute_fingerprint
+    monkeypatch.setattr(
+        module, "compute_fingerprint", lambda split, images: hashed.append(1) or original(split, images)
+    )
+    assert viewfinder("evaluate", finished.path).code == 0
+    assert hashed == [1]
 
 
 def test_evaluate_reports_that_the_images_differ(finished: RunFolder, viewfinder: Type, tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """The disk cache never gives other pixels than the files."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from image_data import open_stored
@@ -154,6 +157,16 @@ def test_the_least_recently_used_images_are_removed_beyond_a_limit(
     assert decoded == []
     read(cache, albums[1])
     assert decoded == [3]
+
+
+def test_images_in_the_cache_do_not_take_the_room_of_their_next_use(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    album, size = write_album(tmp_path / "album"), 40 * 3 * 8 * 8
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
+    for free in (2 * size, size):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        assert open_stored(album, "auto").stored.storage == "disk"
 
 
 def test_all_splits_of_a_run_stay_however_large_they_are(

@@ -103,12 +103,16 @@ class OpenedRun:
         stored = self.folder.read_scores()[weights].get(split) if self.folder.scores.is_file() else None
         if stored is None:
             return f"scores.json has no scores of the {split} split to compare with."
-        if data.fingerprints()[split] != self.facts["fingerprint"].get(split):
+        is_streamed, was_streamed = data.stored.storage == "stream", self.facts.get("storage") == "stream"
+        if is_streamed == was_streamed and data.fingerprints()[split] != self.facts["fingerprint"].get(split):
             return "These are not the images of the run, so its scores.json differs."
         if stored == scores:
             return "Equal to scores.json."
         largest = max(abs(stored[name] - scores[name]) for name in ("accuracy", "f1", "precision", "recall", "loss"))
-        return f"Differs from scores.json by up to {largest:.2g}: another device, thread count or library version."
+        causes = "another device, thread count or library version"
+        if is_streamed or was_streamed:  # fingerprints cover the sizes of the files, or cannot be compared
+            causes += ", or other images"
+        return f"Differs from scores.json by up to {largest:.2g}: {causes}."
 
 
 def check_loss(loss: nn.Module, classes: int) -> None:

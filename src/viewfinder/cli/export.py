@@ -47,24 +47,23 @@ def export(
     The file takes uint8 images of any number and size and returns probabilities and logits. It is kept only if it
     answers as the run does. FILE.json describes it.
     """
-    from viewfinder.experiment.export import check_installation
-
-    check_installation(file_format.value)
     with fast_imports():  # imports torch and Lightning
         from viewfinder.experiment.load import open_run
     from viewfinder.data.listing import find_images
     from viewfinder.errors import printable
-    from viewfinder.experiment.export import export_run
+    from viewfinder.experiment.export import check_installation, export_run
 
+    check_installation(file_format.value)
     files = find_images(images).images if images else []
     opened = open_run(run, overrides or [], weights.value, accelerator="cpu")
     default = opened.folder.onnx_model if file_format is FileFormat.onnx else opened.folder.torch_model
-    exported = export_run(opened, output or default, file_format.value, weights.value, files, max_difference)
-    path, description, comparison = exported
-    print(printable(f"{path} ({path.stat().st_size / 1e6:,.1f} MB), described by {description}"))
-    print(
-        printable(
-            f"Compared with the run on {comparison.image_count:,} images ({comparison.images}): largest difference of a "
-            f"probability {comparison.largest_difference:.2g}, {comparison.changed_predictions:,} changed predictions."
-        )
+    result = export_run(opened, output or default, file_format.value, weights.value, files, max_difference)
+    size, compared = result.path.stat().st_size / 1e6, result.comparison
+    lines = (
+        f"{result.path} ({size:,.1f} MB), described by {result.description.name}",
+        f"Compared with the run on {compared.image_count:,} images ({compared.images}):",
+        f"largest difference of a probability {compared.largest_difference:.2g}, "
+        f"{compared.changed_predictions:,} changed predictions.",
     )
+    for line in lines:
+        print(printable(line))

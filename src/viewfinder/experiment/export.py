@@ -61,6 +61,9 @@ def export_run(
         UserError: if the network cannot be exported, the file answers differently from the run, or cannot be written.
     """
     description = path.with_name(f"{path.name}.json")
+    if not path.parent.is_dir():
+        rule = f"cannot be written: the folder {path.parent} does not exist"
+        raise UserError("the export", [Problem("--output", rule, str(path), "Create it, or choose another folder.")])
     for target in (path, description):
         if target.is_dir():
             raise UserError("the export", [Problem(str(target), "is a folder; a file of this name is to be written")])

@@ -180,7 +180,7 @@ def test_without_its_data_a_run_is_compared_on_given_images_or_on_noise(
 def test_an_unwritable_place_is_one_error(finished: RunFolder, viewfinder: Type, tmp_path: Path) -> None:
     answer = viewfinder("export", finished.path, "--output", tmp_path / "missing" / "model.onnx")
     assert answer.code == 2
-    assert "missing does not exist" in answer.err
+    assert "Create it, or choose another folder." in answer.err
     answer = viewfinder("export", finished.path, "--output", "/proc/model.onnx")
     assert answer.code == 2
     assert "cannot be written" in answer.err

@@ -2,12 +2,14 @@
 
 import multiprocessing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from image_data import collect_batches, open_stored
 from image_files import write_album
 
+from viewfinder.data import stream
 from viewfinder.errors import UserError
 
 
@@ -20,7 +22,10 @@ def test_an_image_that_breaks_is_named_when_a_stream_comes_to_it(tmp_path: Path)
         collect_batches(data, "train", 0)
 
 
-@pytest.mark.parametrize("obstacle", ["", "shared memory is full", "the path of a socket is too long"])
+@pytest.mark.parametrize(
+    "obstacle",
+    ["", "shared memory is full", "little shared memory would be left", "the path of a socket is too long"],
+)
 def test_images_arrive_the_same_with_and_without_shared_memory(
     obstacle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -31,6 +36,8 @@ def test_images_arrive_the_same_with_and_without_shared_memory(
     in_memory = collect_batches(open_stored(album, "memory"), "train", 0)
     if obstacle == "shared memory is full":
         monkeypatch.setattr(torch.Tensor, "share_memory_", fail)
+    if obstacle == "little shared memory would be left":
+        monkeypatch.setattr(stream.shutil, "disk_usage", lambda _: SimpleNamespace(total=2**20, free=2**19))
     if obstacle == "the path of a socket is too long":
         folder = tmp_path / ("x" * 120)
         folder.mkdir()
@@ -49,6 +56,6 @@ def test_a_machine_without_semaphores_is_refused_before_a_worker_starts(
     def fail() -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(multiprocessing, "Lock", fail)
+    monkeypatch.setattr(multiprocessing, "Queue", fail)
     with pytest.raises(UserError, match=r"cannot be created in /dev/shm:\s+No space left on device"):
         open_stored(write_album(tmp_path / "album"), "stream", workers=1)

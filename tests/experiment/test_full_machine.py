@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from conftest import ROOT, THREE_EPOCHS, assert_same_run
@@ -65,6 +66,23 @@ def test_a_loss_that_is_no_number_names_step_batch_and_pictures_and_keeps_the_ch
     assert read_steps(run.path) == 13
     resume_experiment(run)
     assert_same_run(run, whole)
+
+
+def test_a_decoding_process_that_is_killed_is_one_message(
+    small: Callable[..., list[str]], at_step: Any, tmp_path: Path
+) -> None:
+    others = psutil.Process().children()
+
+    def kill_workers() -> None:
+        for child in set(psutil.Process().children()).difference(others):
+            child.kill()
+
+    at_step(11, kill_workers)
+    with pytest.raises(UserError) as failed:
+        start_run(small(tmp_path / "run", "data.storage=stream", "data.workers=1"))
+    (problem,) = failed.value.problems
+    assert (problem.key, "has ended" in problem.rule) == ("data.workers", True)
+    assert f"viewfinder resume {tmp_path / 'run'}" in problem.remedy
 
 
 def test_memory_that_is_full_is_one_message(

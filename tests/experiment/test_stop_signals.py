@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from conftest import THREE_EPOCHS, assert_same_run
@@ -145,6 +146,21 @@ def test_a_network_of_ones_own_that_draws_from_python_and_numpy_goes_on_with_the
     assert stopped.status == "interrupted"
     resume_experiment(stopped, ["allow=test_stop_signals"])
     assert_same_run(stopped, whole)
+
+
+@pytest.mark.slow
+def test_killing_the_first_of_two_processes_ends_both(tiny: list[str], tmp_path: Path) -> None:
+    typed = [*tiny, *THREE_EPOCHS, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=500"]
+    script = [str(Path(sys.executable).with_name("viewfinder")), "train", *typed, f"run_dir={tmp_path / 'run'}"]
+    with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch   2/500"):
+                break
+        (helper,) = psutil.Process(process.pid).children()
+        process.kill()
+        helper.wait(timeout=60)
+    assert RunFolder.open(tmp_path / "run").status == "killed"
 
 
 def test_a_signal_to_one_of_two_processes_stops_both(tiny: list[str], tmp_path: Path) -> None:

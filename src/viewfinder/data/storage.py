@@ -153,11 +153,12 @@ def store_images(
         readable = torch.tensor([index for index in range(len(paths)) if index not in problems], dtype=torch.int64)
         if base is None:
             remaining = [paths[index] for index in readable]
-            check_workers()
+            check_workers(workers)
             images[name] = StreamedImages(remaining, labels[readable], channels, resize, workers)
         else:
             images[name] = SplitImages(ImageRows(base, readable), labels[readable])
-    processes = f"{workers} process{'es' * (workers > 1)}"
+    cores = count_cores()
+    processes = f"{workers} process{'es' * (workers > 1)}{f' on {cores} cores' if workers > cores else ''}"
     in_cache, streamed = f"in {cache.folder}", f"decoded as needed, by {processes}"
     locations = {"memory": "in memory", "disk": in_cache, "stream": streamed}
     room = f"{format_size(memory)} of memory and {format_size(disk)} of disk are free"

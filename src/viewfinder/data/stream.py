@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import shutil
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Listener
 from pathlib import Path
@@ -17,8 +18,11 @@ from viewfinder.data.decode import decode_images, silence_warnings
 from viewfinder.data.jpeg import load_jpeg_decoder
 from viewfinder.data.order import ChunkIndices
 from viewfinder.data.resize import Resize
-from viewfinder.data.split import ImageRows
+from viewfinder.data.split import SPLITS, ImageRows
 from viewfinder.errors import Problem, UserError
+
+SHARED_MEMORY = Path("/dev/shm")
+"""File system of shared memory and semaphores on Linux; containers make it small."""
 
 
 class StreamedImages(SplitImages):
@@ -58,7 +62,7 @@ class StreamedImages(SplitImages):
         """Return (N, H, W, C) uint8, and the problems of unreadable images."""
         channels, height, width = self.shape
         base = torch.empty(len(positions), height, width, channels, dtype=torch.uint8)
-        if self.is_shared and get_worker_info() is not None:
+        if self.is_shared and get_worker_info() is not None and _has_shared_memory(base.nbytes):
             with contextlib.suppress(RuntimeError):  # /dev/shm is full, so the images are sent through a pipe
                 base.share_memory_()
         problems = []
@@ -113,14 +117,23 @@ def can_share_memory() -> bool:
     return True
 
 
-def check_workers() -> None:
-    """Check that worker processes can be started.
+def _has_shared_memory(size: int) -> bool:
+    """Return whether half of the shared memory stays free, for semaphores and for other programs."""
+    if not SHARED_MEMORY.is_dir():
+        return True
+    usage = shutil.disk_usage(SHARED_MEMORY)
+    return usage.free - size >= usage.total / 2
+
+
+def check_workers(count: int) -> None:
+    """Check that a number of worker processes can be started for each split.
 
     Raises:
         UserError: if the system has no room for their semaphores.
     """
+    queues = len(SPLITS) * (count + 2)  # one to each process, one from them, and an event, which is larger
     try:
-        multiprocessing.Lock()
+        _ = [multiprocessing.Queue() for _ in range(queues)]
     except OSError as error:
         rule = f"needs semaphores for worker processes, which cannot be created in /dev/shm: {error.strerror}"
         remedy = "Make room there, or set data.storage=disk, or memory."

@@ -180,6 +180,7 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         "The .*dataloader.* does not have many workers",  # images are in memory; workers would only cost
+        "This DataLoader will create .* worker processes",  # data.workers is explicit
         "GPU available but not used",  # trainer=cpu is explicit
         "Trying to infer the `batch_size`",
         "You are trying to `self.log..` but the `trainer` reference is not registered",

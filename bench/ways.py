@@ -304,7 +304,7 @@ def viewfinder(name: str, arrays: Path, limit: int, setting: None) -> dict[str, 
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ):
         if name == "resnet50":  # otherwise an earlier round's features would be reused
             os.environ["XDG_CACHE_HOME"] = folder
-        scores = run_experiment(compose_config([*overrides_for(name), f"run_dir={folder}/run"]))
+        scores = run_experiment(compose_config([*overrides_for(name), f"run_dir={folder}/run"])).read_scores()
         facts = json.loads((Path(folder) / "run" / "run.json").read_text())
     network = facts["network"]
     backward = 2 if network["trained"] == network["parameters"] else 0  # frozen: only the head's

@@ -3,23 +3,35 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from viewfinder.config.moved import MovedModules
 
 if TYPE_CHECKING:
-    from viewfinder.experiment.load import OpenedRun
+    from torch import nn
 
-__all__ = ["load_run", "train"]
+    from viewfinder.data.module import ImageData
+    from viewfinder.experiment.trained_run import TrainedRun
+
+__all__ = ["load_run", "resume", "train"]
 
 sys.meta_path.append(MovedModules())
 
 
-def train(*overrides: str) -> dict[str, Any]:
+def train(
+    *words: str, overrides: Sequence[str] = (), model: "nn.Module | None" = None, data: "ImageData | None" = None
+) -> "TrainedRun":
     """Train, score and report one run, as `python train.py` with the same overrides.
 
+    Args:
+        words: overrides, such as "model=simple_cnn".
+        overrides: further overrides.
+        model: network to train in place of the configuration's; a copy is trained. Its attribute `preprocess` is a
+            viewfinder.data.preprocess.Preprocess.
+        data: data module to use in place of the configuration's.
+
     Returns:
-        The content of scores.json.
+        The run, with its best weights.
 
     Raises:
         UserError: if the configuration or the data is invalid, or this machine lacks a device.
@@ -28,17 +40,31 @@ def train(*overrides: str) -> dict[str, Any]:
     from viewfinder.runs.launcher import own_launcher
 
     with own_launcher(devices=None):  # before Lightning is imported
+        from viewfinder.experiment.python_objects import PythonObjects, record_objects
         from viewfinder.experiment.run import run_experiment
 
-        return run_experiment(compose_config([*overrides]), overrides=overrides)
+        typed, objects = [*words, *overrides], PythonObjects(model, data)
+        cfg = compose_config(typed)
+        record_objects(cfg, objects, typed)
+        run = run_experiment(cfg, overrides=typed, objects=objects)
+    return load_run(run.path, model=model, data=data)
 
 
-def load_run(path: str | Path, weights: Literal["best", "last"] = "best", overrides: Sequence[str] = ()) -> "OpenedRun":
+def load_run(
+    path: str | Path,
+    weights: Literal["best", "last"] = "best",
+    overrides: Sequence[str] = (),
+    model: "nn.Module | None" = None,
+    data: "ImageData | None" = None,
+) -> "TrainedRun":
     """Load the network of a run folder, ready to score and predict.
 
     Args:
+        path: a run folder, or FOLDER/latest for the run in FOLDER that was written last.
         overrides: key=value for keys in the run's config.yaml, such as data.root=/new/place. allow=NAME also trusts the
             classes of the package or module NAME.
+        model: a network like the one that `train` was given, for its weights; a copy is used.
+        data: the data module that `train` was given.
 
     Raises:
         UserError: if the folder is not a run, has no weights, or names a class that is not allowed.
@@ -47,5 +73,37 @@ def load_run(path: str | Path, weights: Literal["best", "last"] = "best", overri
 
     with own_launcher(devices=None):  # before Lightning is imported
         from viewfinder.experiment.load import open_run
+        from viewfinder.experiment.python_objects import PythonObjects
+        from viewfinder.experiment.trained_run import TrainedRun
 
-        return open_run(Path(path), overrides, weights)
+        return TrainedRun(open_run(Path(path), overrides, weights, objects=PythonObjects(model, data)), weights)
+
+
+def resume(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    model: "nn.Module | None" = None,
+    data: "ImageData | None" = None,
+) -> "TrainedRun":
+    """Continue a run that was stopped or killed, as `viewfinder resume`.
+
+    Args:
+        path, overrides, model, data: as for `load_run`; trainer.max_epochs=N extends a run.
+
+    Returns:
+        The run, with its best weights.
+
+    Raises:
+        UserError: if the run is complete or locked, or the overrides or the data make it another experiment.
+    """
+    from viewfinder.runs.launcher import own_launcher
+
+    with own_launcher(devices=None):  # before Lightning is imported
+        from viewfinder.experiment.python_objects import PythonObjects
+        from viewfinder.experiment.resume import resume_experiment
+        from viewfinder.runs.find import open_run_folder
+
+        folder = open_run_folder(Path(path))
+        resume_experiment(folder, overrides, objects=PythonObjects(model, data))
+    allowed = [override for override in overrides if override.startswith("allow=")]
+    return load_run(folder.path, "best", allowed, model, data)

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from conftest import ROOT, noise
+from conftest import ROOT, noise, write_images
 from omegaconf import OmegaConf
 from pages import FILE, PAGES, Command, list_commands, own_words, read_blocks, write_files
 from PIL import Image
@@ -57,7 +56,7 @@ def test_each_part_of_ones_own_trains(command: Command, tmp_path: Path, monkeypa
     typed = shlex.split(command.line)[2:]
     data = [] if any(word.startswith("data=") for word in typed) else ["data=digits"]
     epochs = ["trainer.max_epochs=2"] if "phases=mine" in typed else []
-    scores = run_experiment(compose_config([*data, *typed, *SMALL, *epochs, "run_dir=run"]))
+    scores = run_experiment(compose_config([*data, *typed, *SMALL, *epochs, "run_dir=run"])).read_scores()
     assert 0 <= scores["best"]["test"]["accuracy"] <= 1
     for path in tmp_path.glob("*.py"):
         monkeypatch.delitem(sys.modules, path.stem, raising=False)
@@ -67,7 +66,7 @@ def test_the_python_code_that_is_shown_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    viewfinder.train("model=mlp", "data=digits", *SMALL, "run_dir=RUN")
+    write_images(tmp_path, "holiday")
     for block in read_blocks("docs/python.md", "python"):
         assert not FILE.match(block)
         capsys.readouterr()
@@ -89,13 +88,12 @@ def test_the_code_that_is_shown_for_an_exported_file_names_its_class(
 
 
 def test_a_run_is_trained_and_loaded_from_python_as_by_the_commands(tmp_path: Path) -> None:
-    scores = viewfinder.train("model=mlp", "data=digits", *SMALL, f"run_dir={tmp_path / 'run'}")
-    assert json.loads((tmp_path / "run" / "scores.json").read_text()) == scores
+    trained = viewfinder.train("model=mlp", "data=digits", *SMALL, f"run_dir={tmp_path / 'run'}")
+    assert json.loads((tmp_path / "run" / "scores.json").read_text()) == trained.scores
     run = viewfinder.load_run(tmp_path / "run", weights="last", overrides=["data.split_seed=42"])
-    images = run.open_data("test").images["test"]
+    pixels, _ = next(iter(run.dataloader("test", batch_size=3)))
     table = pd.read_csv(tmp_path / "run" / "predictions.csv")
-    pixels, _ = images.gather(torch.arange(3))
-    probabilities = run.logits(pixels).softmax(1)
+    probabilities = run.model(pixels).softmax(1)
     np.testing.assert_allclose(probabilities, table.filter(like="p_").head(3), atol=1e-5)
     with pytest.raises(UserError, match=r"optimizer\.lrr"):
         viewfinder.train("optimizer.lrr=1")

@@ -48,11 +48,16 @@ def decode_image(path: Path, channels: int, size: Size | None = None) -> Tensor:
 def _decode_file(file: BinaryIO, path: Path, channels: int, size: Size | None) -> Tensor:
     # An open file, because Pillow scrambles uncompressed TIFFs with an orientation if it maps them by path.
     with open_image(file, path) as opened:
-        scale_transparency(opened)
-        opened.load()
-        image = ImageOps.exif_transpose(opened)
-        if is_deep(image):
-            image = to_eight_bits(image, *read_scale(opened))
+        return convert_image(opened, channels, size)
+
+
+def convert_image(opened: Image.Image, channels: int, size: Size | None) -> Tensor:
+    """Convert a Pillow image as `decode_image` converts a file; it may change the image."""
+    scale_transparency(opened)
+    opened.load()
+    image = ImageOps.exif_transpose(opened)
+    if is_deep(image):
+        image = to_eight_bits(image, *read_scale(opened))
     if image.mode == "La":  # grey multiplied by its opacity, which Pillow converts to LA alone
         image = image.convert("LA")
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:

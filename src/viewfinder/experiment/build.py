@@ -1,5 +1,6 @@
 """Construction of an experiment's components from its configuration."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything, seed_torch
 from viewfinder.errors import Problem, UserError
 from viewfinder.experiment.check import SUPPLIED_ARGUMENTS, try_learning_rate
+from viewfinder.experiment.python_objects import PythonObjects
 from viewfinder.models.state_dict import WeightsMismatchError
 from viewfinder.models.summary import summarise_network
 from viewfinder.models.weights import suggest_overrides
@@ -25,6 +27,8 @@ from viewfinder.training.hardware import DEFAULT_THREADS
 from viewfinder.training.phases import Phases
 from viewfinder.training.precision import set_tf32
 from viewfinder.training.runtime import keep_freed_memory, skip_gpu_checks
+
+NO_OBJECTS = PythonObjects()
 
 
 class Components(NamedTuple):
@@ -38,12 +42,13 @@ class Components(NamedTuple):
     """`network` in run.json"""
 
 
-def build_components(cfg: DictConfig, has_checkpoint: bool = False) -> Components:
+def build_components(cfg: DictConfig, has_checkpoint: bool = False, objects: PythonObjects = NO_OBJECTS) -> Components:
     """Read the data and build the network and its classifier.
 
     Args:
         cfg: a valid configuration.
         has_checkpoint: whether the weights come from a checkpoint, so that pre-trained weights are not needed.
+        objects: network and data to use in place of the configuration's.
 
     Raises:
         UserError: if the data cannot be read, or the network does not fit them.
@@ -52,10 +57,13 @@ def build_components(cfg: DictConfig, has_checkpoint: bool = False) -> Component
     torch.set_num_threads(options.get("threads") or DEFAULT_THREADS)
     set_tf32(False)
     skip_gpu_checks()
-    data = open_data(cfg)
+    data = open_data(cfg, given=objects.data)
     channels, classes = data.in_channels, len(data.class_names)
     seed_everything(cfg.seed, "weights")
-    network = (rebuild_network if has_checkpoint else build_network)(cfg, channels, classes)
+    if objects.model is not None:
+        network = copy.deepcopy(objects.model)
+    else:
+        network = (rebuild_network if has_checkpoint else build_network)(cfg, channels, classes)
     data.load(get_preprocess(network))
     if options.get("keep_freed_memory", True):  # not before: training does not reuse the memory of decoding
         keep_freed_memory()
@@ -66,25 +74,28 @@ def build_components(cfg: DictConfig, has_checkpoint: bool = False) -> Component
     return Components(data, classifier, data_facts, network_facts)
 
 
-def open_data(cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None) -> ImageData:
+def open_data(
+    cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None, given: ImageData | None = None
+) -> ImageData:
     """List and split the images of a configuration, without reading them.
 
     Args:
         cfg: a valid configuration.
         stored: channels and size of an earlier run's images, as in `ImageData.open`.
+        given: data module to copy in place of the configuration's.
 
     Raises:
         UserError: if the data are missing or invalid.
     """
     settings = to_settings(cfg)
-    data = make_data(settings)
+    data = make_data(settings, given)
     data.open(stored)
     return data
 
 
-def make_data(settings: Mapping[str, Any]) -> ImageData:
-    """Return the data of a configuration, which is not opened yet."""
-    data = instantiate(settings["data"], "data")
+def make_data(settings: Mapping[str, Any], given: ImageData | None = None) -> ImageData:
+    """Return the data of a configuration, or a copy of the given data, not opened yet."""
+    data = copy.copy(given) if given is not None else instantiate(settings["data"], "data")
     data.seed = settings["seed"]
     data.limit_batches = settings["trainer"].get("limit_batches")
     data.augment = instantiate(settings["augment"], "augment") if settings.get("augment") else None

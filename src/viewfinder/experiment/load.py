@@ -1,5 +1,6 @@
 """Loading of an existing run: its network and weights, ready to score or predict."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from viewfinder.config.yaml_text import to_settings
 from viewfinder.data.module import ImageData
 from viewfinder.data.scored import open_scored
 from viewfinder.errors import Problem, UserError, format_exception
-from viewfinder.experiment.build import build_classifier, find_cache_blocker, make_data, rebuild_network
+from viewfinder.experiment.build import NO_OBJECTS, build_classifier, find_cache_blocker, make_data, rebuild_network
+from viewfinder.experiment.python_objects import PythonObjects
 from viewfinder.experiment.stored_config import explain_download, explain_working_folder, keep_streaming, load_config
 from viewfinder.models.summary import summarise_network
 from viewfinder.runs.config_file import check_types
+from viewfinder.runs.find import open_run_folder
 from viewfinder.runs.folder import RunFolder
 from viewfinder.training.features.cache import has_frozen_backbone, use_features
 from viewfinder.training.hardware import DEFAULT_THREADS, MAX_THREADS
@@ -32,16 +35,20 @@ class OpenedRun:
         folder: the run.
         cfg: its configuration, with overrides applied.
         weights: "best" or "last".
+        objects: network and data to use in place of the configuration's.
     """
 
-    def __init__(self, folder: RunFolder, cfg: DictConfig, weights: str):
+    def __init__(self, folder: RunFolder, cfg: DictConfig, weights: str, objects: PythonObjects = NO_OBJECTS):
+        self.objects = objects
         self.folder, self.cfg, self.settings = folder, cfg, to_settings(cfg)
         options = self.settings["trainer"]
         self.facts: dict[str, Any] = folder.read_data()
         check_types(folder.data, self.facts, {"class_counts": list, "fingerprint": dict})
         self.class_names: list[str] = self.facts["class_names"]
         self.stored: tuple[int, tuple[int, int]] = (self.facts["channels"], tuple(self.facts["picture_size"]))
-        network = rebuild_network(cfg, self.facts["channels"], len(self.class_names))
+        network = copy.deepcopy(objects.model)
+        if network is None:
+            network = rebuild_network(cfg, self.facts["channels"], len(self.class_names))
         summarise_network(network, self.facts["channels"], len(self.class_names))
         self.classifier = build_classifier(cfg, network, self.facts["class_counts"])
         channels, size = self.stored
@@ -64,13 +71,26 @@ class OpenedRun:
         Raises:
             UserError: if the data are missing, or have classes that the run does not know.
         """
-        data = make_data(self.settings)
+        data = make_data(self.settings, self.objects.data)
         is_moved = self.settings["data"].get("root") != self.folder.read_settings()["data"].get("root")
         with explain_working_folder(self.folder), explain_download(self.cfg):
             open_scored(data, self.facts, split, is_moved)
         return data
 
     def open_data(self, split: str) -> ImageData:
+        """Read the images of one split, or its cached features where the run used them.
+
+        Raises:
+            UserError: as `read_split`.
+        """
+        data, network = self.read_split(split), self.classifier.network
+        if has_frozen_backbone(network):  # as in the run itself; otherwise the last bits would differ
+            device, fingerprints = self.trainer.strategy.root_device, data.fingerprints()
+            show_progress = self.settings["trainer"].get("progress_bar", True)
+            use_features(data, network, device, fingerprints, find_cache_blocker(self.settings), show_progress)
+        return data
+
+    def read_split(self, split: str) -> ImageData:
         """List the images of one split, as `list_data`, and read them.
 
         Raises:
@@ -78,11 +98,6 @@ class OpenedRun:
         """
         data = self.list_data(split)
         data.load(self.classifier.preprocess, (split,))
-        network = self.classifier.network
-        if has_frozen_backbone(network):  # as in the run itself; otherwise the last bits would differ
-            device, fingerprints = self.trainer.strategy.root_device, data.fingerprints()
-            show_progress = self.settings["trainer"].get("progress_bar", True)
-            use_features(data, network, device, fingerprints, find_cache_blocker(self.settings), show_progress)
         return data
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -126,19 +141,26 @@ def check_loss(loss: nn.Module, classes: int) -> None:
         ) from error
 
 
-def open_run(path: Path, overrides: Sequence[str], weights: str, accelerator: str = "auto") -> OpenedRun:
+def open_run(
+    path: Path,
+    overrides: Sequence[str],
+    weights: str,
+    accelerator: str = "auto",
+    objects: PythonObjects = NO_OBJECTS,
+) -> OpenedRun:
     """Open a run from its config.yaml and a checkpoint.
 
     Args:
-        path: run folder.
+        path: run folder, or FOLDER/latest.
         overrides: key=value for keys in config.yaml; allow=NAME trusts the classes of the package or module NAME.
         weights: "best" or "last".
         accelerator: "auto" for a GPU if there is one, or "cpu".
+        objects: network and data to use in place of the configuration's.
 
     Raises:
         UserError: if a key is unknown, or the run is invalid or has no weights.
     """
-    folder = RunFolder.open(path)
+    folder = open_run_folder(path)
     # A precision of training has no effect here, and 16-mixed needs a GPU.
     trainer = {"accelerator": accelerator, "devices": 1, "early_stopping_patience": None, "precision": "32-true"}
     cfg = load_config(folder, overrides, trainer, {"workers": None})
@@ -148,4 +170,4 @@ def open_run(path: Path, overrides: Sequence[str], weights: str, accelerator: st
         raise UserError("the run folder", [Problem("RUN", rule, str(path), remedy)])
     keep_streaming(folder, cfg, overrides)
     with explain_working_folder(folder):
-        return OpenedRun(folder, cfg, weights)
+        return OpenedRun(folder, cfg, weights, objects)

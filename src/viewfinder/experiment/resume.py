@@ -11,8 +11,9 @@ from viewfinder.config.flatten import EXECUTION_KEYS
 from viewfinder.config.instantiate import accepts_argument, list_targets
 from viewfinder.config.yaml_text import to_settings
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
-from viewfinder.experiment.build import build_components
+from viewfinder.experiment.build import NO_OBJECTS, build_components
 from viewfinder.experiment.failures import format_resume_command, translate_failures
+from viewfinder.experiment.python_objects import PythonObjects
 from viewfinder.experiment.resume_state import ResumeState, read_resume_state
 from viewfinder.experiment.run import Scores, train_and_score
 from viewfinder.experiment.stored_config import explain_download, explain_working_folder, keep_streaming, load_config
@@ -51,7 +52,12 @@ def find_run(run: str) -> RunFolder:
     return find_latest(runs)
 
 
-def resume_experiment(run: RunFolder, overrides: Sequence[str] = (), after_epoch: AfterEpoch | None = None) -> Scores:
+def resume_experiment(
+    run: RunFolder,
+    overrides: Sequence[str] = (),
+    after_epoch: AfterEpoch | None = None,
+    objects: PythonObjects = NO_OBJECTS,
+) -> Scores:
     """Train a run from its newest checkpoint to its end, as if it had never stopped, and score it.
 
     Args:
@@ -59,6 +65,7 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = (), after_epoch
         overrides: key=value for keys in CHANGEABLE; a larger `trainer.max_epochs` extends a run. allow=NAME trusts the
             classes of the package or module NAME.
         after_epoch: as in `run_experiment`; it is first called with the finished epochs.
+        objects: network and data to use in place of the configuration's.
 
     Returns:
         Contents of scores.json.
@@ -81,7 +88,7 @@ def resume_experiment(run: RunFolder, overrides: Sequence[str] = (), after_epoch
         if run.data.is_file():
             keep_streaming(run, cfg, overrides)
         with explain_working_folder(run), explain_download(cfg), translate_failures():
-            components = build_components(cfg, has_checkpoint=checkpoint is not None)
+            components = build_components(cfg, checkpoint is not None, objects)
         _check_data(run, components.data_facts)
         with run:
             if run.is_writer:

@@ -13,10 +13,11 @@ from viewfinder.config.yaml_text import to_settings
 from viewfinder.data.module import EVALUATION_BATCH_FACTOR, ImageData
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
-from viewfinder.experiment.build import Components, build_components
+from viewfinder.experiment.build import NO_OBJECTS, Components, build_components
 from viewfinder.experiment.check import check_config
 from viewfinder.experiment.configure_hardware import configure_hardware, use_cached_features
 from viewfinder.experiment.failures import translate_failures
+from viewfinder.experiment.python_objects import PythonObjects
 from viewfinder.experiment.resume_state import ResumeState
 from viewfinder.reporting.charts.files import save_image
 from viewfinder.reporting.charts.mistakes import draw_mistakes
@@ -46,7 +47,8 @@ def run_experiment(
     folder: Path | None = None,
     overrides: Sequence[str] = (),
     after_epoch: AfterEpoch | None = None,
-) -> Scores:
+    objects: PythonObjects = NO_OBJECTS,
+) -> RunFolder:
     """Train a network, score its best and its last weights, and write everything to a run folder.
 
     The best weights are those of the epoch with the highest validation accuracy.
@@ -56,9 +58,10 @@ def run_experiment(
         folder: the run folder; by default `run_dir`, or a dated folder in `output_dir`/`name`.
         overrides: overrides from which the configuration was composed, for run.json.
         after_epoch: called after each epoch; it may prune the run.
+        objects: network and data to use in place of the configuration's.
 
     Returns:
-        Contents of scores.json: {"best": {"epoch", "val": {...}, "test": {...}}, "last": {...}}.
+        The run folder.
 
     Raises:
         UserError: if the user can fix the problem; until the data have been read, nothing is created on disk.
@@ -68,10 +71,11 @@ def run_experiment(
     with own_launcher(OmegaConf.select(cfg, "trainer.devices")), restored_process_state():
         check_config(cfg)
         with translate_failures():
-            components = build_components(cfg)
+            components = build_components(cfg, objects=objects)
         settings = to_settings(cfg)
         with create_run(settings, folder, overrides) as run:
-            return train_and_score(settings, components, run, after_epoch=after_epoch)
+            train_and_score(settings, components, run, after_epoch=after_epoch)
+    return run
 
 
 def train_and_score(

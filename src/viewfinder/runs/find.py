@@ -24,6 +24,17 @@ def find_runs(path: Path) -> list[RunFolder]:
     return sorted(runs, key=lambda run: [(len(part), part) for part in run.path.parts])
 
 
+def open_run_folder(path: Path) -> RunFolder:
+    """Return an existing run folder; FOLDER/latest is the run in or below FOLDER that was written last.
+
+    Raises:
+        UserError: if `path` is not a run folder.
+    """
+    if path.name == "latest" and path.parent.is_dir() and not path.exists():
+        return find_latest(find_runs(path.parent))
+    return RunFolder.open(path)
+
+
 def find_latest(runs: Sequence[RunFolder]) -> RunFolder:
     """Return the run whose run.json was written last."""
     return max(runs, key=lambda run: run.run.stat().st_mtime)

@@ -1,0 +1,145 @@
+"""A trained run in Python: its network, scores and data, and predictions of new images."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
+
+from viewfinder.data.batches import SplitImages
+from viewfinder.data.decode_parallel import try_decode_each
+from viewfinder.data.files import escape_path
+from viewfinder.data.listing import find_images
+from viewfinder.data.unreadable import MAX_NAMED
+from viewfinder.errors import Problem, UserError
+from viewfinder.evaluation.metrics import Predictions
+from viewfinder.evaluation.predictions import build_prediction_table
+from viewfinder.experiment.load import OpenedRun
+from viewfinder.models.image_classifier import ImageClassifier
+
+SplitName = Literal["train", "val", "test"]
+Images = str | Path | Image.Image | Tensor | Sequence[str | Path] | Sequence[Image.Image]
+CHUNK = 128
+"""Images in memory at once."""
+
+
+class TrainedRun:
+    """A run with its best or last weights, on a GPU if there is one.
+
+    Args:
+        opened: the run's classifier and configuration.
+        weights: the weights that it has.
+    """
+
+    def __init__(self, opened: OpenedRun, weights: Literal["best", "last"]):
+        self.opened, self.weights = opened, weights
+        self.path: Path = opened.folder.path
+        """the run folder"""
+        self.class_names: list[str] = opened.class_names
+        """K names, in the order of the logits"""
+        self.image_shape: tuple[int, int, int] = (opened.stored[0], *opened.stored[1])
+        """(C, H, W) of the images that the network was trained on, before preprocessing"""
+
+    def __repr__(self) -> str:
+        return f"TrainedRun({str(self.path)!r}, weights={self.weights!r})"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Contents of config.yaml."""
+        return self.opened.folder.read_settings()
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """Contents of scores.json: {"best": {"epoch", "val": {...}, "test": {...}}, "last": {...}}.
+
+        Raises:
+            UserError: if the run has not finished.
+        """
+        return self.opened.folder.read_scores()
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Rows of metrics.csv, one for each epoch."""
+        return self.opened.folder.read_metrics()
+
+    def confusion(self, split: Literal["val", "test"] = "test") -> pd.DataFrame:
+        """Return the confusion matrix in scores.json, (K, K): a row for each true class, a column for each predicted.
+
+        Raises:
+            UserError: if the run has not finished.
+        """
+        counts = self.scores[self.weights][split]["confusion"]
+        names = pd.Index(self.class_names)
+        return pd.DataFrame(counts, index=names.rename("true"), columns=names.rename("predicted"))
+
+    @cached_property
+    def model(self) -> ImageClassifier:
+        """The network with its preprocessing, in evaluation mode: uint8 or Pillow images to logits (N, K)."""
+        classifier, (channels, size) = self.opened.classifier, self.opened.stored
+        fitted = classifier.preprocess.fit_to_files(size)
+        network = classifier.network.to(self.opened.trainer.strategy.root_device)
+        return ImageClassifier(network, classifier.preprocess, channels, fitted).eval().requires_grad_(False)
+
+    def predict(self, images: Images) -> pd.DataFrame:
+        """Classify images, as `viewfinder predict` does.
+
+        Args:
+            images: path of a file or of a folder of images, a Pillow image, or a list of such paths or images; or
+                uint8 (N, C, H, W).
+
+        Returns:
+            A row for each image: picture (path, or position in `images`), predicted, and p_<class> for each class.
+
+        Raises:
+            UserError: if a file is unreadable, or there are none.
+        """
+        if isinstance(images, Tensor | Image.Image):
+            listed: list[Any] = [images] if isinstance(images, Image.Image) else list(images)
+        else:
+            listed = [images] if isinstance(images, str | Path) else list(images)
+        if listed and isinstance(listed[0], str | Path):
+            listed = list(find_images([Path(path) for path in listed]).images)
+        names, logits, problems = [], [torch.zeros(0, len(self.class_names))], []
+        with torch.inference_mode():
+            for start in range(0, len(listed), CHUNK):
+                chunk = listed[start : start + CHUNK]
+                if isinstance(chunk[0], Path):
+                    decoded = try_decode_each(chunk, self.model.channels, self.model.size)
+                    problems += [image for image in decoded.values() if isinstance(image, Problem)]
+                    names += [escape_path(path) for path in chunk]
+                    chunk = [image for image in decoded.values() if isinstance(image, Tensor)]
+                else:
+                    names += [str(start + index) for index in range(len(chunk))]
+                if chunk and not problems:
+                    batch = torch.stack(chunk) if isinstance(chunk[0], Tensor) else chunk
+                    logits.append(self.model(batch).double().cpu())
+        if problems:
+            raise UserError("the images", problems, max_listed=MAX_NAMED)
+        predictions = Predictions(torch.cat(logits), torch.zeros(len(names), dtype=torch.int64))
+        return build_prediction_table(names, predictions, self.class_names).drop(columns="true")
+
+    def dataloader(self, split: SplitName = "test", batch_size: int = CHUNK) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Return a DataLoader of a split in the order of predictions.csv: uint8 (N, C, H, W) and int64 (N,).
+
+        Raises:
+            UserError: if the run's data are missing.
+        """
+        images = self.opened.read_split(split).images[split]
+        batches = BatchSampler(SequentialSampler(range(len(images))), batch_size, drop_last=False)
+        return DataLoader(_Gathered(images), sampler=batches, batch_size=None)
+
+
+class _Gathered(Dataset[tuple[Tensor, Tensor]]):
+    """Images of a split, indexed by lists of positions."""
+
+    def __init__(self, images: SplitImages):
+        self.images = images
+
+    def __getitem__(self, positions: list[int]) -> tuple[Tensor, Tensor]:
+        pixels, labels = self.images.gather(torch.tensor(positions))
+        return pixels.contiguous(), labels

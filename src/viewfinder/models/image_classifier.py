@@ -1,0 +1,48 @@
+"""Trained network with its preprocessing, for images from any source."""
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from viewfinder.data.decode import convert_image
+from viewfinder.data.preprocess import Preprocess
+from viewfinder.data.resize import Size
+
+
+class ImageClassifier(nn.Module):
+    """Module that maps uint8 or Pillow images to logits, with the preprocessing of the run.
+
+    Args:
+        network: maps float images (N, C, H, W) to logits (N, K).
+        preprocess: the network's preprocessing.
+        channels: channels of the run's images, 1 or 3.
+        size: size to which the run's files are decoded.
+    """
+
+    def __init__(self, network: nn.Module, preprocess: Preprocess, channels: int, size: Size):
+        super().__init__()
+        self.network, self.preprocess, self.channels, self.size = network, preprocess, channels, size
+
+    def forward(self, images: Tensor | Image.Image | Sequence[Image.Image]) -> Tensor:
+        """Compute the logits, (N, K) float32, on the network's device.
+
+        Args:
+            images: uint8 (N, C, H, W) or (C, H, W); or one or several Pillow images of any size and mode, which are
+                converted as files are.
+
+        Raises:
+            ValueError: if a tensor has another type or shape.
+        """
+        pixels = images if isinstance(images, Tensor) else self._stack(images)
+        pixels = pixels.unsqueeze(0) if pixels.ndim == 3 else pixels
+        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != self.channels:
+            found = f"{tuple(pixels.shape)} {str(pixels.dtype).removeprefix('torch.')}"
+            raise ValueError(f"images must be (N, {self.channels}, H, W) uint8, not {found}")
+        device = next(self.network.parameters()).device
+        return self.network(self.preprocess(pixels.to(device)))
+
+    def _stack(self, images: Image.Image | Sequence[Image.Image]) -> Tensor:
+        listed = [images] if isinstance(images, Image.Image) else list(images)
+        return torch.stack([convert_image(image.copy(), self.channels, self.size) for image in listed])

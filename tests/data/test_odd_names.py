@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,19 @@ def test_training_on_oddly_named_images_and_classes_ends_in_files_that_can_be_re
     assert ":smile:" in answer.out
     with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
         assert len(list(csv.reader(file))) == len(ODD) + 1
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", "\N{CAT FACE}".encode()], ids=["not UTF-8", "emoji"])
+def test_images_in_an_oddly_named_folder_are_trained_on_scored_and_trained_on_again(
+    cats_and_dogs: Path, tmp_path: Path, viewfinder: Type, name: bytes
+) -> None:
+    root = shutil.copytree(cats_and_dogs, tmp_path / os.fsdecode(name))
+    run = train_into(tmp_path / "run", "data=image_folder", f'data.root="{root}"', *QUICK, "trainer.max_epochs=1")
+    assert run.read_settings()["data"]["root"] == str(root)
+    for words in (["evaluate"], ["report"], ["compare"], ["resume", "trainer.max_epochs=2"]):
+        answer = viewfinder(words[0], run.path, *words[1:])
+        assert (answer.code, answer.err) == (0, "")
+    assert len(run.read_metrics()) == 2
 
 
 def test_oddly_named_broken_images_are_named_on_a_line_each(oddly_named: Path, tmp_path: Path) -> None:

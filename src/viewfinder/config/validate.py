@@ -83,7 +83,9 @@ def validate_value(key: str, value: Any, hint: Any, default: Any) -> list[Proble
         return []  # a type that YAML cannot express
     try:
         # JSON mode accepts a list for a tuple; strict mode rejects "3" for 3 and true for 1.
-        validated = adapter.validate_json(json.dumps(value), strict=True)
+        # "replace" is for surrogates, which stand for the bytes of a path that is not UTF-8.
+        content = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+        validated = adapter.validate_json(content, strict=True)
         if isinstance(value, bool) and not isinstance(validated, bool):  # Literal[1, 3] accepts true for 1
             return [Problem(key, "must be a number", format_value(value), _suggest_value(hint, default))]
     except ValidationError as error:

@@ -8,7 +8,7 @@ import numpy as np
 
 from viewfinder.data.module import ImageData
 from viewfinder.data.subset import limit_split, name_classes
-from viewfinder.errors import Problem, UserError, did_you_mean, join_names
+from viewfinder.errors import Problem, UserError, did_you_mean
 
 
 def open_scored(data: ImageData, facts: Mapping[str, Any], split: str, is_moved: bool) -> None:
@@ -60,8 +60,8 @@ def _find_other_classes(data: ImageData, class_names: Sequence[str], split: str)
         suggestion = " ".join(filter(None, (did_you_mean(name, absent) for name in unknown)))
         remedy = "\n".join(filter(None, (suggestion, f"Classes of the run: {name_classes(class_names)}")))
     elif absent and split in data.drawn:
-        rule = f"lacks classes of the run: {join_names(absent)}; the {split} split would be drawn differently"
-        remedy = f"Put the images to score into a folder named {split}, in a folder for each class."
+        rule = f"lacks classes of the run: {name_classes(absent)}; the {split} split would be drawn differently"
+        remedy = f"Use all classes, or images with a {split} split of their own: {split}/ with a folder for each class."
     else:
         return None
     return UserError("the data", [Problem("data", rule, remedy=remedy)])

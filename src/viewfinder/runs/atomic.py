@@ -65,7 +65,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Return the value of a JSON file that this version wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from viewfinder.config.flatten import NEUTRAL_KEYS, flatten
+from viewfinder.errors import printable
 from viewfinder.reporting.tensorboard.internals import (
     HPARAMS_PLUGIN,
     SESSION_END_INFO_TAG,
@@ -28,7 +29,7 @@ def flatten_settings(config: Mapping[str, Any]) -> dict[str, str | float | int]:
         elif isinstance(value, bool):
             settings[key] = str(value).lower()  # the tab shows a bool as 1.0
         elif value is not None:
-            settings[key] = value if isinstance(value, int | float) else str(value)
+            settings[key] = value if isinstance(value, int | float) else printable(str(value))
     return {key: value for key, value in settings.items() if key != "trainer" and key not in NEUTRAL_KEYS}
 
 

@@ -45,7 +45,7 @@ KINDS = {
     "storage": "word",
     "checkpoint_every": "steps or minutes",
     "on_error": "word",
-    "run_dir": "text",
+    "run_dir": "path",
     "class_weights": "weights of classes",
     "accelerator": "word",
     "precision": "word",
@@ -56,8 +56,8 @@ KINDS = {
     "hidden": "list of numbers",
     "image_size": "whole number",
     "name": "text",
-    "output_dir": "text",
-    "root": "text",
+    "output_dir": "path",
+    "root": "path",
     "_target_": "class",
     "allow": "packages",
     "rerun": "bool",
@@ -73,6 +73,7 @@ WRONG_TYPES = {
     "steps or minutes": ("word", "1.5", "true", "[1,2]", "{a: 1}"),
     "bool": ("word", "2", "[true]", "{a: 1}", "null"),
     "text": ("5", "0.5", "true", "[a]", "{a: 1}", "null"),
+    "path": ("[a]", "{a: 1}", "null"),  # 5, 0.5 and true are names of folders
     "word": ("5", "0.5", "true", "[a]", "{a: 1}", "null"),
     "class": ("5", "true", "[a]", "{a: 1}", "null"),
     "packages": ("5", "0.5", "true", "[5]", "[[a]]", "{a: 1}"),
@@ -86,7 +87,8 @@ OUT_OF_RANGE = {
     "number": ("-1", "inf", "nan"),
     "steps or minutes": ("-1", "0", "inf", "10hours", "min", "-5min"),
     "bool": (),  # both of its values are legal
-    "text": (),  # every name or path is legal
+    "text": (),  # every name is legal
+    "path": (),
     "word": ("wrod",),
     "class": ("viewfinder.models.simple_cnn.Nothing", "no_such_module.Nothing", "Nothing", "torch", "math.pi"),
     "packages": ("os", "[timm,builtins]"),

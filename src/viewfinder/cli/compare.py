@@ -5,11 +5,16 @@ from typing import Annotated
 
 import typer
 
+from viewfinder.cli.output_file import check_output_file, write_output
+
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN-OR-SWEEP...", help="Run folders, or folders above them.")],
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one row per run to this file.")] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", callback=check_output_file, help="Write one row per run to this file."),
+    ] = None,
 ) -> None:
     """Compare runs; runs that differ only in their seed share a row, with mean and standard deviation.
 
@@ -19,7 +24,6 @@ def compare(
     from viewfinder.errors import printable
     from viewfinder.evaluation.comparison import describe_best, read_runs, require_finished, summarise_settings
     from viewfinder.reporting.tables import LEGEND, open_console, print_comparison
-    from viewfinder.runs.atomic import replace_text
     from viewfinder.runs.find import find_runs
 
     compared = read_runs([run for path in runs for run in find_runs(path)])
@@ -43,4 +47,4 @@ def compare(
         if best.command:
             console.print(f"\nRepeat the best setting:\n  {best.command}", soft_wrap=True)
     if csv is not None:
-        replace_text(csv, table.to_csv(index=False))
+        write_output(csv, table.to_csv(index=False))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from viewfinder.cli.output_file import check_output_file, write_output
 from viewfinder.training.runtime import fast_imports
 
 
@@ -30,8 +31,13 @@ def evaluate(
     weights: Annotated[
         Weights, typer.Option(help="Weights of the best epoch by validation, or of the last.")
     ] = Weights.best,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the scores to this file.")] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one row per image to this file.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", callback=check_output_file, help="Write the scores to this file.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", callback=check_output_file, help="Write one row per image to this file."),
+    ] = None,
 ) -> None:
     """Score a run's weights on one of its splits, and compare the result with scores.json."""
     with fast_imports():  # imports torch and Lightning
@@ -41,7 +47,7 @@ def evaluate(
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
     from viewfinder.reporting.console import describe_skipped
     from viewfinder.reporting.tables import build_score_table, open_console
-    from viewfinder.runs.atomic import replace_text, write_json
+    from viewfinder.runs.atomic import format_json
     from viewfinder.training.scoring import score_splits
 
     opened = open_run(run, overrides or [], weights.value)
@@ -56,8 +62,8 @@ def evaluate(
     console.print(build_score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
     console.print(opened.compare_with_stored(data, split.value, weights.value, scores), soft_wrap=True)
     if json is not None:
-        write_json(json, scores)
+        write_output(json, format_json(scores))
     if csv is not None:
         predictions = opened.classifier.predictions["val" if split.value == "val" else "test"]
         table = build_prediction_table(data.splits[split.value].names, predictions, data.class_names)
-        replace_text(csv, table.to_csv(index=False, float_format=FLOAT_FORMAT))
+        write_output(csv, table.to_csv(index=False, float_format=FLOAT_FORMAT))

@@ -6,14 +6,15 @@ import typer
 
 from viewfinder.cli.compare import compare
 from viewfinder.cli.evaluate import evaluate
+from viewfinder.cli.exit import exit_with_message
 from viewfinder.cli.export import export
 from viewfinder.cli.lr_range import lr_range
 from viewfinder.cli.predict import predict
 from viewfinder.cli.report import report
 from viewfinder.cli.resume import resume
 from viewfinder.cli.search import search
-from viewfinder.errors import FAILED, UserError
 from viewfinder.runs.launcher import ignore_other_launchers
+from viewfinder.runs.streams import prepare_streams
 from viewfinder.training.runtime import configure_threads
 
 cli = typer.Typer(
@@ -44,15 +45,13 @@ def train() -> None:
 
 
 def app() -> None:
-    """Run a subcommand; show a UserError without a traceback and exit with 2.
+    """Run a subcommand; show an error that the user can fix without a traceback and exit with 2.
 
     The working folder is not on sys.path: it may be someone else's run folder, with a pandas.py in it. `train`,
     `lr-range` and `search` add it; `allow=NAME` adds it last.
     """
+    prepare_streams()
     configure_threads()
     ignore_other_launchers()
-    try:
+    with exit_with_message():
         cli()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(FAILED) from None

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from viewfinder.cli.output_file import check_output_file, write_output
 from viewfinder.training.runtime import fast_imports
 
 if TYPE_CHECKING:  # heavy, and not needed by --help
@@ -29,7 +30,10 @@ def predict(
     ],
     top: Annotated[int, typer.Option(min=1, help="Number of classes to print for each image.")] = 3,
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the probability of every class to this file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", callback=check_output_file, help="Write the probability of every class to this file."
+        ),
     ] = None,
 ) -> None:
     """Print the most likely classes of images of any size and mode."""
@@ -44,7 +48,6 @@ def predict(
     from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
     from viewfinder.experiment.stored_config import ALLOW_PREFIX
     from viewfinder.reporting.tables import open_console
-    from viewfinder.runs.atomic import replace_text
 
     allowed = [str(word) for word in images if str(word).startswith(ALLOW_PREFIX)]
     opened = open_run(run, allowed, "best")
@@ -56,7 +59,7 @@ def predict(
     open_console().print(_build_table(names, predictions, opened.class_names, top))
     if csv is not None:
         table = build_prediction_table(names, predictions, opened.class_names).drop(columns="true")
-        replace_text(csv, table.to_csv(index=False, float_format=FLOAT_FORMAT))
+        write_output(csv, table.to_csv(index=False, float_format=FLOAT_FORMAT))
     for sentence in describe_left_out([found], Path()):
         typer.echo(f"warning  {printable(sentence)}", err=True)
     if problems:

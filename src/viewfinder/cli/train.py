@@ -3,19 +3,24 @@
 Heavy imports wait until the command line is valid.
 """
 
+import argparse
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from viewfinder.cli.exit import exit_with_message
 from viewfinder.config.hydra_internals import Override, parse_command_line
 from viewfinder.config.overrides import STAGE, add_user_conf, find_conf, parse_overrides, resolve_run_config
-from viewfinder.errors import FAILED, Problem, UserError
+from viewfinder.config.paths import quote_texts
+from viewfinder.errors import Problem, UserError
 from viewfinder.runs.launcher import ignore_other_launchers
+from viewfinder.runs.streams import prepare_streams
 from viewfinder.training.runtime import configure_threads, fast_imports
 
 
@@ -28,29 +33,32 @@ def main(command: list[str] | None = None) -> None:
     Args:
         command: script and arguments with which Lightning starts the other processes of a run; None for sys.argv.
     """
+    prepare_streams()
     configure_threads()
     ignore_other_launchers()
     args = parse_command_line()
     sys.path.insert(0, str(Path.cwd()))
     try:
-        if not (args.help or args.hydra_help or args.shell_completion):
-            parsed = parse_overrides(args.overrides)
-            if args.multirun and not (args.cfg or args.info):
-                from viewfinder.sweeps.run import run_sweep
-
-                raise SystemExit(run_sweep(parsed))
-            if not args.multirun:
-                _require_single_run(parsed)
-            # Hydra itself finds overrides only if they are adjacent.
-            options = [word for word in sys.argv if word not in args.overrides]
-            sys.argv = [*options, *args.overrides, *add_user_conf(parsed)]
-        hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")(
-            lambda cfg: _run(cfg, command)
-        )()
-    except UserError as error:
-        raise SystemExit(_print_error(error)) from None
+        with exit_with_message():
+            _run_or_sweep(args, command)
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
+
+
+def _run_or_sweep(args: argparse.Namespace, command: list[str] | None) -> None:
+    if not (args.help or args.hydra_help or args.shell_completion):
+        overrides = quote_texts(args.overrides)
+        parsed = parse_overrides(overrides)
+        if args.multirun and not (args.cfg or args.info):
+            from viewfinder.sweeps.run import run_sweep
+
+            raise SystemExit(run_sweep(parsed))
+        if not args.multirun:
+            _require_single_run(parsed)
+        # Hydra itself finds overrides only if they are adjacent.
+        options = [word for word in sys.argv if word not in args.overrides]
+        sys.argv = [*options, *overrides, *add_user_conf(parsed)]
+    hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")(lambda cfg: _run(cfg, command))()
 
 
 def _run(cfg: DictConfig, command: list[str] | None) -> None:
@@ -58,13 +66,11 @@ def _run(cfg: DictConfig, command: list[str] | None) -> None:
     with fast_imports():
         from viewfinder.experiment.run import run_experiment
 
-    overrides = list(HydraConfig.get().overrides.task)
-    run_cfg = resolve_run_config(cfg)
-    sys.argv = command or sys.argv
-    try:
-        run_experiment(run_cfg, overrides=overrides)
-    except UserError as error:  # Hydra would show a traceback
-        raise SystemExit(_print_error(error)) from None
+    typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    with exit_with_message():  # Hydra would show a traceback
+        run_cfg = resolve_run_config(cfg)
+        sys.argv = command or sys.argv
+        run_experiment(run_cfg, overrides=typed)
 
 
 def _require_single_run(parsed: Sequence[Override]) -> None:
@@ -81,8 +87,3 @@ def _require_single_run(parsed: Sequence[Override]) -> None:
             problems.append(Problem(override.input_line or override.key_or_group, "requires a sweep", remedy=remedy))
     if problems:
         raise UserError(STAGE, problems)
-
-
-def _print_error(error: UserError) -> int:
-    print(error, file=sys.stderr)
-    return FAILED

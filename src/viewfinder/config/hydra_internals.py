@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep as ChoiceSweep
-from hydra.core.override_parser.types import Glob
+from hydra.core.override_parser.types import Glob, Quote, QuotedString
 from hydra.core.override_parser.types import IntervalSweep as IntervalSweep
 from hydra.core.override_parser.types import Override as Override
 from hydra.core.override_parser.types import RangeSweep as RangeSweep
@@ -36,6 +36,11 @@ def parse_override(text: str) -> Override:
     """
     (override,) = _create_parser().parse_overrides([text])
     return override
+
+
+def quote(text: str) -> str:
+    """Return text in quotes, as a value of an override."""
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def expand_glob(override: Override, options: Sequence[str]) -> None:

@@ -23,7 +23,9 @@ from viewfinder.config.hydra_internals import (
     parse_override,
     set_hydra_config,
 )
+from viewfinder.config.paths import expand_home, expand_paths, quote_texts
 from viewfinder.config.suggestions import describe_existing_key, describe_unknown_key, map_keys
+from viewfinder.config.yaml_text import resolve
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 
 STAGE = "the command line"
@@ -52,6 +54,7 @@ def compose_config(overrides: list[str]) -> DictConfig:
     Raises:
         UserError: with a problem for each invalid override.
     """
+    overrides = quote_texts(overrides)
     parsed = parse_overrides(overrides)
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
         cfg = compose("config", [*overrides, *add_user_conf(parsed)], return_hydra_config=True)
@@ -63,9 +66,13 @@ def resolve_run_config(cfg: DictConfig) -> DictConfig:
     """Resolve the configuration of a run, without the groups `hydra` and `sweep`, and clear Hydra's own state.
 
     While Hydra's state is set, Lightning would start helper processes with arguments of its own for Hydra.
+
+    Raises:
+        UserError: if an interpolation or a home folder cannot be resolved.
     """
     run_cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("hydra", "sweep")])
-    OmegaConf.resolve(run_cfg)
+    resolve(run_cfg)
+    expand_paths(run_cfg)
     OmegaConf.set_struct(run_cfg, False)
     clear_hydra_config()
     return run_cfg
@@ -77,7 +84,7 @@ def parse_overrides(overrides: list[str]) -> list[Override]:
     Raises:
         UserError: with a problem for each override that is invalid or unknown in conf/.
     """
-    parsed, problems = _parse(overrides)
+    parsed, problems = parse_each(quote_texts(overrides))
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
         options = list_options(parsed)
         for override in parsed:
@@ -116,7 +123,8 @@ def list_values(override: Override) -> list[str]:
     return [str(value) for value in override.sweep_string_iterator()]
 
 
-def _parse(overrides: list[str]) -> tuple[list[Override], list[Problem]]:
+def parse_each(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
+    """Parse overrides by Hydra's grammar; return them, and a problem for each with invalid syntax."""
     remedy = (
         "Write key=value without spaces, or key=v1,v2 with -m. Quote a value that contains = ( ) ~ , or spaces: "
         "'key=\"a b\"'."
@@ -133,6 +141,18 @@ def _parse(overrides: list[str]) -> tuple[list[Override], list[Problem]]:
         else:
             problems.append(Problem(text, "cannot be parsed: the key before the = is missing", remedy=remedy))
     return parsed, problems
+
+
+def read_path(override: str) -> str:
+    """Return the path that an override sets.
+
+    Raises:
+        UserError: if it cannot be parsed.
+    """
+    parsed, problems = parse_each(quote_texts([override]))
+    if problems:
+        raise UserError(STAGE, problems)
+    return expand_home(parsed[0].key_or_group, str(parsed[0].value()))
 
 
 def _summarise_syntax_error(error: HydraException) -> str:

@@ -8,6 +8,7 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -84,14 +85,14 @@ def validate_value(key: str, value: Any, hint: Any, default: Any) -> list[Proble
     try:
         # JSON mode accepts a list for a tuple; strict mode rejects "3" for 3 and true for 1.
         # "replace" is for surrogates, which stand for the bytes of a path that is not UTF-8.
-        content = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+        content = json.dumps(value, ensure_ascii=False, default=_to_json).encode("utf-8", "replace")
         validated = adapter.validate_json(content, strict=True)
         if isinstance(value, bool) and not isinstance(validated, bool):  # Literal[1, 3] accepts true for 1
             return [Problem(key, "must be a number", format_value(value), _suggest_value(hint, default))]
     except ValidationError as error:
         messages = [detail["msg"] for detail in error.errors() if detail["type"] not in OBJECT_ERRORS]
         rule = " or ".join(dict.fromkeys(map(_rephrase, messages))) or f"must be {hint}"
-        remedy = _suggest_value(hint, default)
+        remedy = _suggest_quotes(key, value, rule) or _suggest_value(hint, default)
         if rule == "must be a list" and isinstance(value, str | int) and value != "":
             remedy = f"For example '{key}=[{value}]'."
         return [Problem(key, rule, format_value(value), remedy)]
@@ -106,11 +107,32 @@ def _rephrase(message: str) -> str:
 
 def format_value(value: Any) -> str:
     """Format a value as JSON, for errors."""
-    return "(empty)" if value == "" else json.dumps(value, ensure_ascii=False, default=repr)
+    return "(empty)" if value == "" else json.dumps(value, ensure_ascii=False, default=_to_json)
+
+
+def _to_json(value: Any) -> str:
+    """Return the text of a value that JSON lacks, such as a path or an enumeration."""
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+def _suggest_quotes(key: str, value: Any, rule: str) -> str:
+    """Return how to write text that YAML or Hydra reads as another value; '' if text is not expected."""
+    values = value if isinstance(value, list) else [value]
+    if "must be text" not in rule:
+        return ""
+    if any(isinstance(each, bool) for each in values):
+        return 'YAML reads no, off, yes and on as false and true. For the word, put it in quotes: "no".'
+    if any(isinstance(each, int | float) for each in values):
+        return (
+            f"For text, put it in quotes: '{key}=\"{format_value(value)}\"'."
+            if values == [value]
+            else ('YAML reads 010, 1_0, 12:30 and 1e-3 as numbers. For text, put them in quotes: "010".')
+        )
+    return ""
 
 
 def _suggest_value(hint: Any, default: Any) -> str:
     if default is not inspect.Parameter.empty:
-        return f"The default is {json.dumps(default)}."
+        return f"The default is {format_value(default)}."
     base = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
     return f"For example {EXAMPLES[base]}." if base in EXAMPLES else "See the documentation of its class."

@@ -7,6 +7,10 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from viewfinder.config.flatten import flatten
+from viewfinder.errors import Problem, UserError
+
+STAGE = "the configuration"
 MAX_DEPTH = 50
 """Levels of nested lists and keys; a file with thousands takes hours to parse."""
 
@@ -15,6 +19,35 @@ def to_settings(cfg: DictConfig) -> dict[str, Any]:
     """Return a configuration as resolved, plain values."""
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     return settings
+
+
+def resolve(cfg: DictConfig) -> None:
+    """Replace the interpolations of a configuration by their values, in place.
+
+    Raises:
+        UserError: naming the keys whose interpolations have no value, or are escaped: config.yaml cannot hold them.
+    """
+    try:
+        OmegaConf.resolve(cfg)
+    except OmegaConfBaseException as error:
+        reason = f"cannot be resolved: {str(error).splitlines()[0]}"
+        raise UserError(STAGE, _find_unresolved(cfg) or [Problem("conf", reason)]) from error
+    if problems := _find_unresolved(cfg):
+        raise UserError(STAGE, problems)
+
+
+def _find_unresolved(cfg: DictConfig) -> list[Problem]:
+    unresolved: Any = OmegaConf.to_container(cfg, resolve=False)
+    remedy = "${NAME} stands for the value of the key NAME, ${oc.env:NAME} for an environment variable."
+    problems = []
+    for key, value in flatten(unresolved).items():
+        if isinstance(value, str) and "${" in value:
+            try:
+                OmegaConf.select(cfg, key)
+                problems.append(Problem(key, "contains ${, which no value may after it is resolved", value, remedy))
+            except OmegaConfBaseException as error:
+                problems.append(Problem(key, str(error).splitlines()[0], value, remedy))
+    return problems
 
 
 def format_settings(settings: Mapping[str, Any]) -> str:

@@ -56,7 +56,10 @@ def select_names(names: Sequence[str], selected: Classes | None) -> list[str]:
     if unknown := [name for name in requested if name not in names]:
         rule = "\n".join(f"unknown class {name}. {did_you_mean(name, names)}".rstrip() for name in unknown)
         end = "" if len(names) > MAX_LISTED else "."
-        raise _invalid_classes(requested, "the data", rule, f"Classes: {name_classes(names)}{end}")
+        remedy = f"Classes: {name_classes(names)}{end}"
+        if any(isinstance(name, int) for name in selected or []):
+            remedy += "\nYAML reads 010 and 1_0 as the numbers 8 and 10; put such names in quotes."
+        raise _invalid_classes(requested, "the data", rule, remedy)
     return [name for name in names if is_selected(name, selected)]
 
 

@@ -18,6 +18,7 @@ from viewfinder.data.seeding import seed_everything, seed_torch
 from viewfinder.errors import Problem, UserError
 from viewfinder.experiment.check import SUPPLIED_ARGUMENTS, try_learning_rate
 from viewfinder.experiment.python_objects import PythonObjects
+from viewfinder.experiment.single_images import refuse_single_images
 from viewfinder.models.state_dict import WeightsMismatchError
 from viewfinder.models.summary import summarise_network
 from viewfinder.models.weights import suggest_overrides
@@ -70,6 +71,7 @@ def build_components(cfg: DictConfig, has_checkpoint: bool = False, objects: Pyt
     data_facts = data.summarise()
     network_facts = summarise_network(network, channels, classes)  # before phases freeze parameters
     classifier = build_classifier(cfg, network, data_facts["class_counts"])
+    refuse_single_images(data, classifier)
     network_facts["trained"] = sum(p.numel() for p in network.parameters() if p.requires_grad)  # in any phase
     return Components(data, classifier, data_facts, network_facts)
 

@@ -1,5 +1,6 @@
 """Validation of a whole configuration before anything is created."""
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from viewfinder.config.phases import validate_phase_epochs, validate_phases
 from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
 from viewfinder.config.validate import Text, Whole, validate_arguments
 from viewfinder.config.yaml_text import to_settings
-from viewfinder.errors import Problem, UserError
+from viewfinder.errors import Problem, UserError, format_exception
 
 SUPPLIED_ARGUMENTS: dict[str, frozenset[str]] = {
     "model": frozenset({"channels", "classes", "load_weights"}),
@@ -79,15 +80,37 @@ def _try_constructor(settings: Mapping[str, Any], group: str) -> list[Problem]:
     optimizer = settings.get("optimizer")
     lr = optimizer.get("lr") if isinstance(optimizer, dict) else None
     try:
-        try_learning_rate(
+        component = try_learning_rate(
             settings[group], group, lr if isinstance(lr, int | float) and 0 < lr < math.inf else TRIAL_RATE
         )
     except UserError as error:
         return error.problems
+    return _try_step(component, settings[group]) if group == "optimizer" else []
+
+
+def _try_step(optimizer: torch.optim.Optimizer, node: Mapping[str, Any]) -> list[Problem]:
+    """Return why an optimizer cannot step as the training loop asks it to: without a closure, by dense gradients."""
+    if node.get("capturable"):  # requires parameters on a GPU
+        return []
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer.step()  # type: ignore[call-arg]
+    except Exception as error:
+        rule = f"cannot be used: its step fails: {format_exception(error)}"
+        if "closure" in str(error) or _requires_closure(optimizer):
+            rule = "cannot be used: its step needs a closure, but training calls it once per batch, without one"
+        return [Problem("optimizer._target_", rule, str(node["_target_"]), "For example optimizer=adam.")]
     return []
 
 
-def try_learning_rate(node: Mapping[str, Any], group: str, lr: float) -> None:
+def _requires_closure(optimizer: torch.optim.Optimizer) -> bool:
+    parameters = inspect.signature(optimizer.step).parameters
+    return any(parameter.default is parameter.empty for parameter in parameters.values())
+
+
+def try_learning_rate(node: Mapping[str, Any], group: str, lr: float) -> Any:
     """Construct a group's object once, to check its arguments; a schedule gets an optimizer of one parameter.
 
     Args:
@@ -95,8 +118,11 @@ def try_learning_rate(node: Mapping[str, Any], group: str, lr: float) -> None:
         group: group of the node.
         lr: learning rate of the optimizer that a schedule gets.
 
+    Returns:
+        The object.
+
     Raises:
         UserError: if the constructor rejects its arguments or the learning rate.
     """
     parameter = nn.Parameter(torch.zeros(1))
-    instantiate(node, group, params=[parameter], optimizer=torch.optim.SGD([parameter], lr), total_steps=10)
+    return instantiate(node, group, params=[parameter], optimizer=torch.optim.SGD([parameter], lr), total_steps=10)

@@ -34,8 +34,8 @@ CHANGEABLE = ("trainer.max_epochs", "data.root", *EXECUTION_KEYS)
 """Keys whose values may change when a run is resumed."""
 
 
-def find_run(run: str) -> RunFolder:
-    """Return a run by its folder, or for 'latest' the run below outputs/ that was written last.
+def find_run(run: str, output_dir: str = "outputs") -> RunFolder:
+    """Return a run by its folder, or for 'latest' the run below `output_dir` that was written last.
 
     Raises:
         UserError: if there is none.
@@ -45,9 +45,10 @@ def find_run(run: str) -> RunFolder:
     if run != "latest" or Path(run).exists():
         return RunFolder.open(Path(run))
     try:
-        runs = find_runs(Path("outputs"))
+        runs = find_runs(Path(output_dir))
     except UserError as error:
-        rule, remedy = "no run found below outputs/ in this folder", "Pass a run folder."
+        rule = f"no run found below {output_dir.rstrip('/')}/ in this folder"
+        remedy = "Pass a run folder, or the folder of its runs as output_dir=PATH."
         raise UserError("the run folder", [Problem("RUN", rule, run, remedy)]) from error
     return find_latest(runs)
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from viewfinder.config.instantiate import instantiate
 from viewfinder.config.yaml_text import to_settings
 from viewfinder.data.module import EVALUATION_BATCH_FACTOR, ImageData
+from viewfinder.errors import printable
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
 from viewfinder.experiment.build import NO_OBJECTS, Components, build_components
@@ -135,7 +136,7 @@ def train_and_score(
 
 def log_start(run: RunFolder, state: ResumeState, device: str) -> None:
     """Log the run folder and, for a resumed run, the checkpoint and what may change the last bits."""
-    log.info(f"run      {run.path}")
+    log.info(f"run      {printable(str(run.path))}")
     for message in state.messages:
         log.info(message)
     if state.facts.get("device", device) != device:

@@ -5,13 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
+from viewfinder.config.hydra_internals import Override, apply_overrides
 from viewfinder.config.instantiate import list_targets
+from viewfinder.config.overrides import STAGE, parse_each
+from viewfinder.config.paths import expand_paths, find_started_paths, quote_texts
 from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
-from viewfinder.config.yaml_text import to_settings
+from viewfinder.config.yaml_text import resolve, to_settings
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 from viewfinder.experiment.check import OPTIONAL_GROUPS, SUPPLIED_ARGUMENTS, check_config
 from viewfinder.runs.config_file import check_types
@@ -50,20 +53,23 @@ def load_config(
         for name in parse_allow(override.removeprefix(ALLOW_PREFIX))
     )
     if problems := validate_allow(names):
-        raise UserError("the command line", problems)
-    overrides = [override for override in overrides if not override.startswith(ALLOW_PREFIX)]
+        raise UserError(STAGE, problems)
+    typed = [override for override in overrides if not override.startswith(ALLOW_PREFIX)]
     settings = folder.read_settings()
     check_types(folder.config, settings, dict.fromkeys(SUPPLIED_ARGUMENTS.keys() - OPTIONAL_GROUPS, dict))
     cfg = OmegaConf.create(settings)
-    _check_overrides(cfg, overrides)
+    parsed = _parse_overrides(cfg, typed)
     _set_existing_keys(cfg, "data", download=False, **(data or {}))
     try:
-        cfg = OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(overrides)), {"allow": list(names)})
-        OmegaConf.resolve(cfg)
-    except (OmegaConfBaseException, YAMLError) as error:
+        apply_overrides(cfg, parsed)
+        cfg = OmegaConf.merge(cfg, {"allow": list(names)})
+    except (OmegaConfBaseException, HydraException) as error:
         rule = f"cannot be read: {str(error).splitlines()[0]}"
-        raise UserError("the command line", [Problem(" ".join(overrides), rule)]) from error
+        raise UserError(STAGE, [Problem(" ".join(typed), rule)]) from error
     assert isinstance(cfg, DictConfig)
+    resolve(cfg)
+    expand_paths(cfg)
+    find_started_paths(cfg, folder.read_run().get("working_folder"), [override.key_or_group for override in parsed])
     _set_existing_keys(cfg, "trainer", **(trainer or {}))
     with explain_working_folder(folder):
         own = find_own_code(list_targets(to_settings(cfg)))
@@ -86,8 +92,12 @@ def _set_existing_keys(cfg: DictConfig, group: str, **values: Any) -> None:
     cfg[group] = OmegaConf.merge(cfg[group], {key: value for key, value in values.items() if key in cfg[group]})
 
 
-def _check_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise UserError for overrides that are not key=value, and for keys that are missing or groups."""
+def _parse_overrides(cfg: DictConfig, overrides: Sequence[str]) -> list[Override]:
+    """Parse overrides by the grammar of new runs.
+
+    Raises:
+        UserError: naming overrides that are not key=value, or whose keys are missing or groups.
+    """
     problems = []
     for override in overrides:
         key, equals, _ = override.partition("=")
@@ -103,8 +113,15 @@ def _check_overrides(cfg: DictConfig, overrides: Sequence[str]) -> None:
         elif isinstance(value, DictConfig):
             keys = join_names(f"{key}.{name}" for name in value)
             problems.append(Problem(override, "is a group of keys; set one of them", remedy=f"Keys: {keys}."))
+    parsed, unreadable = parse_each(quote_texts(overrides)) if not problems else ([], [])
+    problems += unreadable
+    for override in parsed:
+        if override.is_sweep_override():
+            quoted = "or put text with a comma in quotes: 'key=\"a,b\"'."
+            problems.append(Problem(str(override.input_line), "has several values", remedy=f"Give it one, {quoted}"))
     if problems:
-        raise UserError("the command line", problems)
+        raise UserError(STAGE, problems)
+    return parsed
 
 
 def _select(cfg: DictConfig, key: str) -> Any:
@@ -138,5 +155,5 @@ def explain_working_folder(folder: RunFolder) -> Iterator[None]:
         if started_in is None or Path(started_in) == Path.cwd():
             raise
         rule = f"was started in {started_in}"
-        remedy = "Relative paths and user modules are resolved from the current directory."
+        remedy = "Relative paths are looked for here and there, user modules here."
         raise UserError(error.stage, [*error.problems, Problem("the run", rule, remedy=remedy)]) from error

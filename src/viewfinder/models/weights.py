@@ -96,6 +96,9 @@ def suggest_overrides(weights: str, model: Mapping[str, Any], channels: int) -> 
 def _download(weights: str, member: "WeightsEnum") -> Path:
     """Return torchvision's file, from TORCH_HOME or downloaded into it."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(member.url).name
+    if path.parts[0].startswith("~"):  # torch would create a folder of this name
+        rule = "cannot be downloaded, because this user has no home folder"
+        raise invalid_weights(weights, rule, "Set TORCH_HOME to a folder for downloads, or pass a file of weights.")
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

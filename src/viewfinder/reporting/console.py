@@ -73,4 +73,4 @@ def log_scores(scores: Mapping[str, Any], run: RunFolder) -> None:
         test, epoch = scores[weights]["test"], scores[weights]["epoch"]
         values = "  ".join(f"{name} {test[name]:.4f}" for name in ("accuracy", "f1", "loss"))
         log.info(f"test     {weights} weights (epoch {epoch}): {values}")
-    log.info(f"report   {run.report}")
+    log.info(f"report   {printable(str(run.report))}")

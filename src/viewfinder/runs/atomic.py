@@ -60,7 +60,12 @@ def replace_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace a file with a value as JSON."""
-    replace_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    replace_text(path, format_json(value))
+
+
+def format_json(value: Any) -> str:
+    """Return a value as the JSON text of a file."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

@@ -2,14 +2,33 @@
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from viewfinder.errors import Problem, UserError
+
 
 def cache_folder() -> Path:
-    """Return $XDG_CACHE_HOME/viewfinder, or ~/.cache/viewfinder; it may not exist yet, and can be deleted."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "viewfinder"
+    """Return $XDG_CACHE_HOME/viewfinder, or ~/.cache/viewfinder; it may not exist yet, and can be deleted.
+
+    A user without a home folder, as in some containers, gets a folder among the temporary files.
+
+    Raises:
+        UserError: if that folder belongs to another user.
+    """
+    if configured := os.environ.get("XDG_CACHE_HOME"):
+        return Path(configured) / "viewfinder"
+    try:
+        return Path.home() / ".cache" / "viewfinder"
+    except RuntimeError:
+        user = os.getuid()
+    folder = Path(tempfile.gettempdir()) / f"viewfinder-{user}"
+    if folder.exists() and folder.stat().st_uid != user:
+        rule, remedy = "belongs to another user", "Set HOME or XDG_CACHE_HOME to a folder of your own."
+        raise UserError("the cache folder", [Problem(str(folder), rule, remedy=remedy)])
+    return folder
 
 
 def evict_least_recent(folder: Path, max_bytes: int, used: set[str], content: str, index: str) -> int:

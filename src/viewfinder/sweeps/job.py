@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import OmegaConf
 
 from viewfinder.config.flatten import flatten
+from viewfinder.config.hydra_internals import quote
 from viewfinder.errors import FAILED, Pruned, UserError
 from viewfinder.runs.atomic import DISK
 from viewfinder.runs.create import write_failure
@@ -85,11 +86,5 @@ def find_changed_overrides(run: RunFolder, config: dict[str, Any]) -> list[str]:
     for key in CHANGEABLE:
         value = current.get(key)
         if value != stored.get(key) or (key == "data.download" and value is not None):
-            overrides.append(f"{key}={_format_value(value)}")
+            overrides.append(f"{key}={quote(value) if isinstance(value, str) else json.dumps(value)}")
     return [*overrides, *format_allow_override(config)]
-
-
-def _format_value(value: Any) -> str:
-    """Format a value as JSON that is also YAML, to which JSON's pairs of surrogates would be two characters."""
-    text = json.dumps(value, ensure_ascii=False)
-    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in text)

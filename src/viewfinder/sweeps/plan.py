@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from viewfinder.config.hydra_internals import Override, RangeSweep
 from viewfinder.config.overrides import STAGE, add_user_conf, find_conf, list_options, list_values
+from viewfinder.config.paths import expand_paths
 from viewfinder.config.validate import Count, Text, validate_arguments
 from viewfinder.errors import Problem, UserError
 from viewfinder.sweeps.compose import Composer
@@ -139,9 +140,10 @@ def _count_values(override: Override) -> int:
 
 
 def _read_settings(composer: Composer, overrides: Sequence[str]) -> SweepSettings:
-    cfg = OmegaConf.masked_copy(composer.compose_unresolved(overrides), ["sweep", "output_dir"])
-    values: Any = OmegaConf.to_container(cfg)
-    output_dir = {"output_dir": values["output_dir"]}
+    cfg = composer.compose_unresolved(overrides)
+    expand_paths(cfg)
+    values: Any = {"sweep": OmegaConf.to_container(cfg.sweep, resolve=True)}
+    output_dir = {"output_dir": cfg.output_dir}
     launcher = {"n_jobs": composer.compose_groups(overrides).hydra.launcher.get("n_jobs", 1)}
     sections = {"sweep.": values["sweep"], "": output_dir, "hydra.launcher.": launcher}
     problems = [

@@ -17,6 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from viewfinder.errors import STOP_SIGNALS
 from viewfinder.runs.atomic import read_json, write_json
+from viewfinder.runs.streams import prepare_streams
 from viewfinder.training.callbacks.signals import get_handlers
 
 PRELOADED_MODULES = ["viewfinder.experiment.run", "viewfinder.experiment.resume"]
@@ -189,6 +190,7 @@ class WorkerSetup(NamedTuple):
 
 def _worker_main(work: Callable[[Any], int], job: Any, setup: WorkerSetup) -> None:
     """Run a job in this worker process, and exit with its code."""
+    prepare_streams()
     sys.orig_argv = setup.argv  # recorded in run.json
     # A fork server of its own would outlive a killed worker, with the worker's image-decoding processes.
     multiprocessing.set_start_method(setup.start_method, force=True)

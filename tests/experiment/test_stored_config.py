@@ -1,0 +1,87 @@
+"""Commands on an existing run read overrides as training does, and find its data from any folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from viewfinder.config.overrides import compose_config
+from viewfinder.errors import UserError
+from viewfinder.experiment.load import open_run
+from viewfinder.experiment.resume import find_run
+from viewfinder.experiment.stored_config import load_config
+from viewfinder.runs.folder import RunFolder
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "data.root=/data/set #1", "data.root=2024", "data.root=~/a", "data.root='a, b'", "data.root=a: b",
+        "data.root=grün",
+        "data.batch_size=1_0", "data.classes=[no,se]", "data.classes=[yes, 007]", "data.classes=null",
+        "optimizer.lr=.5", "trainer.checkpoint_every=10min", "name=0x10", "name=12:30", "data.download=true",
+        "data.storage=\"disk\"", "model.weights=null", "loss.class_weights=[1e-3,2,3]", "data.stratify=True",
+    ],
+)  # fmt: skip
+def test_an_override_has_the_value_that_it_has_in_training(finished: RunFolder, typed: str, tiny: list[str]) -> None:
+    key = typed.partition("=")[0]
+    if key == "data.download":
+        pytest.skip("an image folder has no such key")
+    ours, theirs = load_config(finished, [typed]), compose_config([*tiny, typed])
+    assert OmegaConf.select(ours, key) == OmegaConf.select(theirs, key)
+
+
+@pytest.mark.parametrize(
+    ("typed", "rule"),
+    [
+        ("data.root=a,b", "has several values"),
+        ("trainer.max_epochs=(1", "cannot be parsed"),
+        ("data.rot=x", "Did you mean data.root?"),
+        ("+data.root=x", "no such key"),
+        ("~data.root=x", "no such key"),
+        ("data.root", "is not key=value"),
+        ("data=x", "is a group of keys"),
+        ("data.root=${nothing}", "'nothing' not found"),
+    ],
+)
+def test_an_override_that_does_not_fit_the_run_is_refused(finished: RunFolder, typed: str, rule: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(finished, [typed])
+    assert rule in str(caught.value)
+
+
+def record_start(run: RunFolder, folder: Path, **data: str) -> None:
+    """Make a run look as if it was started in a folder, with other keys of its data."""
+    facts = json.loads(run.run.read_text(encoding="utf-8"))
+    run.run.write_text(json.dumps({**facts, "working_folder": str(folder)}), encoding="utf-8")
+    settings = run.read_settings()
+    run.write_settings({**settings, "data": {**settings["data"], **data}})
+
+
+def test_relative_paths_are_found_where_the_run_was_started(
+    run_copy: RunFolder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_start(run_copy, pictures.parent, root=pictures.name)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    data = open_run(run_copy.path, [], "best").open_data("test")
+    assert data.summarise()["fingerprint"]["test"] == run_copy.read_data()["fingerprint"]["test"]
+    assert run_copy.read_settings()["data"]["root"] == pictures.name
+
+
+def test_a_path_in_the_working_folder_comes_before_the_one_where_the_run_was_started(
+    run_copy: RunFolder, pictures: Path, tmp_path: Path
+) -> None:
+    record_start(run_copy, pictures.parent, root=pictures.name)
+    Path(pictures.name).mkdir()  # in the working folder
+    assert load_config(run_copy, []).data.root == pictures.name
+    assert load_config(run_copy, ["data.root=other"]).data.root == "other"
+
+
+def test_the_latest_run_is_looked_for_in_the_given_output_folder(
+    finished: RunFolder, working_folder: Path, seeds: Path
+) -> None:
+    assert find_run("latest", str(finished.path.parent)).path == finished.path
+    with pytest.raises(UserError, match="below outputs/"):
+        find_run("latest")

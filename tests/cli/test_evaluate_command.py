@@ -132,6 +132,8 @@ def test_a_run_that_needs_its_working_folder_names_it(
     run = train(Path("run"), "data.root=here", "trainer.max_epochs=1")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
+    assert viewfinder("evaluate", tmp_path / run.path).code == 0  # found where the run was started
+    (tmp_path / "here").rename(tmp_path / "moved")
     answer = viewfinder("evaluate", tmp_path / run.path)
     assert answer.code == 2
     assert f"was started in {tmp_path}" in " ".join(answer.err.split())

@@ -95,19 +95,16 @@ def _try_step(optimizer: torch.optim.Optimizer, node: Mapping[str, Any]) -> list
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
+    step = inspect.unwrap(type(optimizer).step)  # without hooks that count the steps of a training
     try:
-        optimizer.step()  # type: ignore[call-arg]
+        with torch.no_grad():
+            step(optimizer)  # type: ignore[call-arg]
     except Exception as error:
         rule = f"cannot be used: its step fails: {format_exception(error)}"
-        if "closure" in str(error) or _requires_closure(optimizer):
+        if "closure" in str(error):
             rule = "cannot be used: its step needs a closure, but training calls it once per batch, without one"
         return [Problem("optimizer._target_", rule, str(node["_target_"]), "For example optimizer=adam.")]
     return []
-
-
-def _requires_closure(optimizer: torch.optim.Optimizer) -> bool:
-    parameters = inspect.signature(optimizer.step).parameters
-    return any(parameter.default is parameter.empty for parameter in parameters.values())
 
 
 def try_learning_rate(node: Mapping[str, Any], group: str, lr: float) -> Any:

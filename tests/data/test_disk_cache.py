@@ -18,6 +18,7 @@ from image_files import noise, save_image, write_album, write_folder
 from viewfinder.data import disk_cache
 from viewfinder.data.disk_cache import ImageCache
 from viewfinder.data.resize import Resize
+from viewfinder.errors import UserError
 from viewfinder.runs.cache_dir import cache_folder
 
 
@@ -167,6 +168,17 @@ def test_images_in_the_cache_do_not_take_the_room_of_their_next_use(
     for free in (2 * size, size):
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         assert open_stored(album, "auto").stored.storage == "disk"
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_removed_or_written(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(cache, write_bmps(tmp_path / "few")[0])
+    before = sorted(cache.iterdir())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(UserError, match=r"cannot be written: No space left"):
+        read(cache, write_bmps(tmp_path / "many", count=20)[0])
+    assert sorted(cache.iterdir()) == before
 
 
 def test_all_splits_of_a_run_stay_however_large_they_are(

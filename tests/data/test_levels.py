@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from image_files import assert_equal, noise, save_image
 
@@ -126,9 +127,14 @@ def test_an_image_whose_zero_is_white_is_not_a_negative(tmp_path: Path, dtype: A
     assert_equal(decode_image(write_array(tmp_path / "w.tif", stored, photometric=0), 1), expected[None], within=1)
 
 
-def test_premultiplied_grey_is_seen_over_white(tmp_path: Path) -> None:
+def test_premultiplied_grey_is_seen_over_white_or_refused(tmp_path: Path) -> None:
+    """Earlier versions of Pillow do not read such a file."""
     path = write_tiff(tmp_path / "la.tif", 2, 1, (8, 8), bytes([100, 200, 0, 0]), extra_samples=1)
-    assert decode_image(path, 1).flatten().tolist() == [100 + 255 - 200, 255]
+    (image,) = decode_images([path], 1, (1, 2))
+    if isinstance(image, Problem):
+        assert int(PIL.__version__.partition(".")[0]) < 13
+    else:
+        assert image.flatten().tolist() == [100 + 255 - 200, 255]
 
 
 def test_16_bits_of_each_colour_keep_their_brightness(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Disk cache of decoded images, mapped into memory."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -116,11 +117,17 @@ class ImageCache:
         return base, {gaps[row]: problem for row, problem in unreadable.items()}
 
     def _make_room(self, size: int) -> None:
-        """Create the folder, and remove unfinished files and the least recently used images for a file of this size."""
+        """Create the folder, and remove unfinished files and the least recently used images for a file of this size.
+
+        Raises:
+            OSError: if the disk has no room for it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.glob(".*.npy"):
             if time.time() - read_file_state(path)[1] / 1e9 > UNFINISHED_SECONDS:
                 path.unlink(missing_ok=True)
         available = self.size() + shutil.disk_usage(self.folder).free
+        if size > available:  # a mapped file would kill the process on a full disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         max_bytes = max(0, int(min(MAX_FOLDER_BYTES, available)) - size)
         self.freed += evict_least_recent(self.folder, max_bytes, self.used, content="npy", index="json")

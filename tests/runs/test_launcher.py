@@ -46,7 +46,7 @@ def test_a_task_of_a_launcher_is_a_run_of_its_own(
     run = train(tmp_path / "run", "augment=basic", "trainer.max_epochs=3")
     assert_same_run(run, finished)
     assert {variable: os.environ[variable] for variable in TASKS[name]} == TASKS[name]
-    assert not set(LAUNCHER_VARIABLES).difference(TASKS[name]).intersection(os.environ)
+    assert not {*LAUNCHER_VARIABLES, PROCESS_VARIABLE}.difference(TASKS[name]).intersection(os.environ)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,26 @@ def test_a_process_that_lightning_starts_is_a_helper(monkeypatch: pytest.MonkeyP
     assert is_helper()
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert not is_helper()
+
+
+@pytest.mark.slow
+def test_a_program_may_train_several_distributed_runs_one_after_another(tmp_path: Path) -> None:
+    settings = ["data=digits", "model=mlp", "model.widths=[4]", "trainer=debug", "trainer.devices=2"]
+    script = f"""
+import viewfinder
+
+for name, rate in (("one", "1e-2"), ("two", "1e-3")):
+    viewfinder.train(*{settings!r}, f"optimizer.lr={{rate}}", f"run_dir={tmp_path}/{{name}}")
+"""
+    (tmp_path / "program.py").write_text(script)
+    completed = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py")], capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "LOCAL_RANK": "3", "MASTER_ADDR": "nowhere.invalid", "MASTER_PORT": "1"},
+    )  # fmt: skip
+    assert completed.returncode == 0, completed.stderr
+    for name, rate in (("one", 1e-2), ("two", 1e-3)):
+        run = RunFolder.open(tmp_path / name)
+        assert (run.status, run.read_settings()["optimizer"]["lr"]) == ("finished", rate)
 
 
 def test_a_rank_that_is_no_number_and_a_machine_with_srun_change_nothing(tmp_path: Path) -> None:

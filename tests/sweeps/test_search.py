@@ -77,6 +77,17 @@ def test_processes_claim_different_trials_and_a_dead_ones_trial_keeps_its_values
     assert [trial.state for trial in one.trials()] == [TrialState.RUNNING] * 3
 
 
+def test_a_lock_that_another_process_keeps_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("viewfinder.sweeps.search.folder.LOCK_TIMEOUT", 0.1)
+    folder, spec = SearchFolder(tmp_path / "search"), parse_search_spec(["optimizer.lr=interval(1e-4,1e-1)"])
+    with folder.lock("study"), pytest.raises(UserError, match="is locked by another process of this search"):
+        folder.create_or_continue(spec)
+    assert f"to release {folder.locks / 'study'}" in capsys.readouterr().err
+    folder.create_or_continue(spec)
+
+
 @pytest.mark.slow
 def test_killed_searches_end_with_exactly_their_trials() -> None:
     script = [sys.executable, str(ROOT / "tests" / "stress" / "search_check.py"), "storage", "--count", "2"]

@@ -49,6 +49,23 @@ def test_a_process_waits_while_another_computes_the_same_features(cache: Path, m
     other.join()
 
 
+def test_a_process_that_computes_nothing_is_not_waited_for(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(store, "STALL_SECONDS", 0.0)
+    content, stalled, features = torch.arange(12.0).view(4, 3), make_store(cache), make_store(cache)
+    with stalled.locked():
+        stalled.open_for_append(0)
+        stalled.append(content[:2])
+        with features.locked():
+            assert features.unwritable.endswith("a.lock and computes no features")
+            assert features.count_valid_rows() == 2
+            features.open_for_append(2)
+            features.append(content[2:])
+            assert torch.equal(features.load(), content)
+        stalled.append(content[2:])
+        assert torch.equal(stalled.load(), content)
+
+
 def test_the_least_recently_used_features_are_removed_beyond_a_limit(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

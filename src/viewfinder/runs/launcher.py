@@ -49,7 +49,7 @@ def ignore_other_launchers(devices: int | str | None = None) -> dict[str, str]:
     if _is_started_by_run():
         threading.Thread(target=_end_with_first_process, daemon=True).start()
         return {}
-    if devices != 1 and TORCHRUN_VARIABLE in os.environ:
+    if devices != 1 and (TORCHRUN_VARIABLE in os.environ or os.environ.get(PROCESS_VARIABLE) == str(os.getpid())):
         return {}
     return {name: os.environ.pop(name) for name in LAUNCHER_VARIABLES if name in os.environ}
 
@@ -66,22 +66,24 @@ def _end_with_first_process() -> None:
 def own_launcher(devices: int | str | None) -> Iterator[None]:
     """Let `trainer.devices` alone decide whether a run in this block is distributed; restore the variables afterwards.
 
+    After a distributed run, the variables that Lightning has set remain: its helper processes go on with the next run
+    of the same program.
+
     Args:
-        devices: `trainer.devices`.
+        devices: `trainer.devices`; None if it is not known yet.
 
     Raises:
         UserError: if another launcher has started several processes, and each would start several.
     """
     check_launcher(devices)
     variables = ignore_other_launchers(devices)
-    is_launched = _is_started_by_run() or TORCHRUN_VARIABLE in os.environ
+    if devices not in (1, None) and not is_helper():
+        os.environ[PROCESS_VARIABLE] = str(os.getpid())
     try:
         yield
     finally:
-        if not is_launched:
-            for name in LAUNCHER_VARIABLES:  # Lightning has set some of them
-                os.environ.pop(name, None)
-            os.environ.update(variables)
+        for name, value in variables.items():
+            os.environ.setdefault(name, value)
 
 
 def check_launcher(devices: int | str | None) -> None:

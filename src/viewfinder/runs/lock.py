@@ -5,14 +5,14 @@ import os
 import platform
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import psutil
 from filelock import FileLock, Timeout
 
 from viewfinder.errors import Problem, UserError, join_names
-from viewfinder.runs.launcher import PROCESS_VARIABLE
 from viewfinder.runs.naming import RUN_VARIABLE, share_path
 
 if sys.platform != "win32":
@@ -48,7 +48,6 @@ class RunLock:
         """
         self.file_lock.acquire(timeout)
         os.environ[RUN_VARIABLE] = str(share_path(self.folder).absolute())
-        os.environ[PROCESS_VARIABLE] = str(os.getpid())
 
     def wait(self, holder: str) -> None:
         """Acquire the lock, or wait for a while until another process releases it.
@@ -60,11 +59,7 @@ class RunLock:
             UserError: if the other process keeps the lock, or the lock file cannot be written.
         """
         try:
-            try:
-                self.acquire(PATIENCE / 10)
-            except Timeout:
-                print(f"waiting up to {PATIENCE:.0f} s for {holder} to release {self.folder}", file=sys.stderr)
-                self.acquire(PATIENCE)
+            acquire_patiently(self.acquire, PATIENCE, holder, self.folder)
         except Timeout as error:
             problem = Problem(
                 "RUN", f"is locked by {holder}", str(self.folder), "Wait until it ends, or stop it with SIGTERM."
@@ -78,8 +73,26 @@ class RunLock:
         """Release the lock if it is held; processes started later no longer inherit the folder's path."""
         if self.file_lock.is_locked:
             self.file_lock.release()
-            for name in (RUN_VARIABLE, PROCESS_VARIABLE):
-                os.environ.pop(name, None)
+            os.environ.pop(RUN_VARIABLE, None)
+
+
+def acquire_patiently(acquire: Callable[[float], Any], patience: float, holder: str, path: Path) -> None:
+    """Acquire a lock, or say what this process waits for, and give up in the end.
+
+    Args:
+        acquire: function that acquires the lock within a number of seconds.
+        patience: seconds to wait.
+        holder: the process that may hold the lock.
+        path: the locked file or folder.
+
+    Raises:
+        Timeout: if another process keeps the lock.
+    """
+    try:
+        acquire(patience / 10)
+    except Timeout:
+        print(f"waiting up to {patience:.0f} s for {holder} to release {path}", file=sys.stderr)
+        acquire(patience)
 
 
 def is_free(folder: Path, process: int, host: str) -> bool:

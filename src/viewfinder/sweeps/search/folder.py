@@ -1,21 +1,26 @@
 """Folder of a search: its specification, Optuna's study in SQLite, locks and run folders."""
 
+import contextlib
 import os
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
 from sqlalchemy import URL
 
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs.atomic import read_json, replace_file, write_json
+from viewfinder.runs.lock import acquire_patiently
 from viewfinder.sweeps.search.space import SearchSpec
 
 DATABASE_TIMEOUT = 60
 """Seconds to wait for the database while another process writes it."""
+LOCK_TIMEOUT = 300.0
+"""Seconds to wait for a lock; a tenth of them without a message."""
 STARTUP_TRIALS = 5
 """Complete trials before any trial is pruned."""
 WARMUP_EPOCHS = 3
@@ -43,6 +48,27 @@ class SearchFolder:
         self.locks.mkdir(parents=True, exist_ok=True)
         return FileLock(self.locks / name)
 
+    @contextlib.contextmanager
+    def locked(self, name: str, holder: str = "another process of this search") -> Iterator[None]:
+        """Hold the lock of this name within the block.
+
+        Args:
+            holder: the process that may hold it, for the message.
+
+        Raises:
+            UserError: if another process keeps it.
+        """
+        lock = self.lock(name)
+        try:
+            acquire_patiently(lock.acquire, LOCK_TIMEOUT, holder, self.locks / name)
+        except Timeout as error:
+            rule, remedy = f"is locked by {holder}", "Wait until it ends, or stop it with SIGTERM."
+            raise UserError("the search", [Problem(str(self.locks / name), rule, remedy=remedy)]) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def create_or_continue(self, spec: SearchSpec) -> None:
         """Create the search, or check that the existing one has the same specification.
 
@@ -57,7 +83,7 @@ class SearchFolder:
             "space": {name: str(parameter) for name, parameter in spec.space.items()},
             "fixed": _read_fixed_values(spec),
         }
-        with self.lock("study"):
+        with self.locked("study"):
             if self.spec.is_file():
                 name = os.path.relpath(self.path, spec.example.output_dir)
                 self._require_equal(read_json(self.spec), content, name)

@@ -76,7 +76,7 @@ class Search:
         """
         is_waiting = False
         while not is_stopped():
-            with self.folder.lock("study"):
+            with self.folder.locked("study"):
                 trials = self.trials()
                 if sum(trial.state.is_finished() for trial in trials) >= total:
                     return
@@ -145,7 +145,7 @@ class Search:
 
     def release_trial(self, trial: ClaimedTrial, outcome: Outcome | None) -> None:
         """Store the outcome of a trial and unlock it; None leaves it to be resumed."""
-        with self.folder.lock("study"):  # a process that has just read it as running would claim it otherwise
+        with self.folder.locked("study"):  # a process that has just read it as running would claim it otherwise
             if outcome is not None:
                 if outcome.reason:
                     open_trial(self.study, trial.number).set_user_attr(FAILURE_REASON, outcome.reason)

@@ -69,7 +69,7 @@ class TrainingObjective:
         path = self.folder.trial_folder(trial.number)
         try:
             # A process of this trial may still be saving after its search was killed.
-            with self.folder.lock(f"{trial.number}.process"):
+            with self.folder.locked(f"{trial.number}.process", "the earlier process of this trial"):
                 config = to_settings(compose_config(overrides))
                 reporter = EpochReporter(self.folder.load_study(self.is_pruning), trial)
                 return run_job(Job(path, config, overrides), reporter)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ MAX_FOLDER_BYTES = 20 * 2**30
 """Size of the folder beyond which the least recently used files are removed."""
 BLOCK = re.compile(r"([0-9]{1,18}) ([0-9a-f]{8})\n")
 """Line of an index: number of rows and CRC-32."""
+STALL_SECONDS = 600.0
+"""Time without a new feature after which another process is no longer waited for."""
 POLL_SECONDS = 1.0
 """Interval at which the progress of another process is read."""
 
@@ -64,7 +67,10 @@ class FeatureStore:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock on these features; while another process computes them, wait with a progress bar."""
+        """Hold the lock on these features; while another process computes them, wait with a progress bar.
+
+        After STALL_SECONDS without a new feature, this process computes its own.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._wait()
@@ -85,14 +91,18 @@ class FeatureStore:
             return
         title = "waiting for another process that computes these features"
         log_wrapped(f"features {title}, and holds {self.lock.lock_file}")
+        changed_at, count = time.monotonic(), 0
         with tqdm(desc=title, total=self.shape[0], leave=False, disable=None, unit=" images") as bar:
-            while True:
+            while time.monotonic() - changed_at <= STALL_SECONDS:
                 with contextlib.suppress(Timeout):
                     self.lock.acquire(timeout=POLL_SECONDS)
                     return
                 with contextlib.suppress(OSError):
                     bar.n = self.path.stat().st_size // (4 * self.shape[1])
                 bar.refresh()
+                if bar.n != count:
+                    changed_at, count = time.monotonic(), bar.n
+        raise OSError(f"another process holds {self.lock.lock_file} and computes no features")
 
     def count_valid_rows(self) -> int:
         """Return the number of leading rows whose checksums match; `damage` describes the defect of the others."""

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from conftest import Page, some_predictions
 from PIL import Image
+from scipy.stats import binomtest
 
 from viewfinder.evaluation.score import score_predictions
 from viewfinder.reporting.pages.run import write_report
@@ -50,6 +51,9 @@ def test_class_names_that_look_like_html_are_text_in_the_report(tmp_path: Path) 
     assert f"{split['accuracy']:.4f}" in text
     assert "12,345 parameters" in text
     assert "training took 1.5 minutes" in " ".join(text.split())
+    interval = binomtest(round(split["accuracy"] * 60), 60).proportion_ci(method="wilson")
+    assert f"accuracy {interval.low:.1%} to {interval.high:.1%} (Wilson)" in " ".join(text.split())
+    assert 'viewfinder.load_run("PATH/run")' in text
 
 
 def test_the_report_is_one_file_that_asks_nothing_of_the_network(tmp_path: Path) -> None:

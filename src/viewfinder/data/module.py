@@ -168,13 +168,13 @@ class ImageData(pl.LightningDataModule):
 
     def summarise(self) -> dict[str, Any]:
         """Return the content of data.json: how to read an image as in training, and how to recognise this data."""
-        channels, height, width = self.image_shape
         return {
             "class_names": self.class_names,
-            "channels": channels,
-            "picture_size": [height, width],
+            "channels": self.image_shape[0],
+            "picture_size": [*self.image_shape[1:]],
             "class_counts": np.bincount(self.splits["train"].labels, minlength=len(self.class_names)).tolist(),
             "split_sizes": {name: len(split) for name, split in self.splits.items()},
+            "drawn": self.drawn,
             "skipped": [image._asdict() for image in self.skipped],
             "storage": self.stored.storage,
             **({"cropped": self.stored.cropped} if self.stored.cropped else {}),

@@ -12,11 +12,11 @@ from rich.table import Table
 
 from viewfinder.errors import printable
 
-NAMES = ("accuracy", "f1", "precision", "recall", "loss")
 LEGEND = """\
 Accuracy and macro F1 in percent, mean and standard deviation over seeds. val, test
 and test F1 are scores of the epoch with the best validation accuracy; epoch is its
 mean. last is the test accuracy of the last epoch."""
+SCORE_NAMES = ("accuracy", "f1", "precision", "recall", "loss")
 UNLIMITED_WIDTH = 10_000
 """Columns of output to a file or a pipe."""
 
@@ -29,11 +29,11 @@ def open_console() -> Console:
 def build_score_table(scores: Mapping[str, Any], title: str) -> Table:
     """Tabulate the scores of a split over all classes and for each class."""
     table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
-    for column in ("", "images", *NAMES):
+    for column in ("", "images", *SCORE_NAMES):
         table.add_column(column, justify="right" if column else "left")
-    table.add_row("all", f"{scores['pictures']:,}", *(f"{scores[name]:.4f}" for name in NAMES), end_section=True)
+    table.add_row("all", f"{scores['pictures']:,}", *(f"{scores[name]:.4f}" for name in SCORE_NAMES), end_section=True)
     for name, values in scores["per_class"].items():
-        cells = (f"{values[column]:.4f}" if column in values else "" for column in NAMES)
+        cells = (f"{values[column]:.4f}" if column in values else "" for column in SCORE_NAMES)
         table.add_row(printable(name), f"{values['pictures']:,}", *cells)
     return table
 

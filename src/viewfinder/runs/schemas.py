@@ -38,6 +38,8 @@ class Data(TypedDict):
     picture_size: Annotated[list[Side], Field(min_length=2, max_length=2)]
     class_counts: NotRequired[list[Whole]]
     split_sizes: dict[str, Whole]
+    drawn: NotRequired[list[str]]
+    """splits that were drawn from the training images"""
     storage: NotRequired[str]
     cropped: NotRequired[Crop]
     absent_classes: NotRequired[dict[str, list[str]]]

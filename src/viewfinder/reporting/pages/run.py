@@ -4,15 +4,16 @@ import numpy as np
 
 from viewfinder.config.phases import find_first_epochs, validate_phases
 from viewfinder.errors import join_names
+from viewfinder.evaluation.intervals import bootstrap_f1, wilson_interval
 from viewfinder.reporting.charts.confusion import draw_confusion, find_most_confused
 from viewfinder.reporting.charts.curves import draw_curves
 from viewfinder.reporting.charts.files import encode_data_url, save_figure
 from viewfinder.reporting.pages.render import render_page
+from viewfinder.reporting.tables import SCORE_NAMES
 from viewfinder.runs.atomic import replace_text
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.read import make_file_error, read_text
 
-NAMES = ("accuracy", "f1", "precision", "recall", "loss")
 REQUIRED_FACTS = ("network", "command", "seed", "started", "machine", "device", "git", "versions")
 """Keys of run.json that the page shows."""
 
@@ -48,7 +49,11 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
         facts=facts,
         data=data,
         scores=scores,
-        names=NAMES,
+        names=SCORE_NAMES,
+        accuracy_interval=wilson_interval(int(np.trace(counts)), max(int(counts.sum()), 1)),
+        f1_interval=bootstrap_f1(counts),
+        split_seed=settings["data"].get("split_seed") if isinstance(settings.get("data"), dict) else None,
+        stratify=isinstance(settings.get("data"), dict) and settings["data"].get("stratify"),
         confused=find_most_confused(counts, class_names),
         per_class=sorted(best["test"]["per_class"].items(), key=lambda item: item[1]["f1"]),
         weights=model.get("weights") if isinstance(model, dict) else None,

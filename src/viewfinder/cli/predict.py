@@ -9,19 +9,19 @@ from viewfinder.cli.output_file import check_output_file, write_output
 from viewfinder.training.runtime import fast_imports
 
 if TYPE_CHECKING:  # heavy, and not needed by --help
-    from rich.table import Table
-    from torch import Tensor
-
-    from viewfinder.errors import Problem
-    from viewfinder.evaluation.metrics import Predictions
+    from viewfinder.evaluation.classified import Classified
     from viewfinder.experiment.load import OpenedRun
 
 CHUNK = 128
 """Images in memory at once."""
+MAX_NAMED = 100
+"""Unreadable images listed in the error."""
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run folder, or an ONNX file that `viewfinder export` wrote.")
+    ],
     images: Annotated[
         list[Path],
         typer.Argument(
@@ -37,42 +37,43 @@ def predict(
     ] = None,
 ) -> None:
     """Print the most likely classes of images of any size and mode."""
-    with fast_imports():  # imports torch and Lightning
-        from viewfinder.experiment.load import open_run
-    import torch
-
+    from viewfinder.config.overrides import ALLOW_PREFIX
     from viewfinder.data.listing import describe_left_out, find_images
-    from viewfinder.data.unreadable import MAX_NAMED
     from viewfinder.errors import UserError, printable
-    from viewfinder.evaluation.metrics import Predictions
-    from viewfinder.evaluation.predictions import FLOAT_FORMAT, build_prediction_table
-    from viewfinder.experiment.stored_config import ALLOW_PREFIX
     from viewfinder.reporting.tables import open_console
 
     allowed = [str(word) for word in images if str(word).startswith(ALLOW_PREFIX)]
-    opened = open_run(run, allowed, "best")
-    found = find_images([path for path in images if str(path) not in allowed])
-    names, logits, problems = _classify(opened, found.images)
-    if not names:
-        raise UserError("the images", problems, max_listed=MAX_NAMED)
-    predictions = Predictions(logits, torch.zeros(len(names), dtype=torch.int64))
-    open_console().print(_build_table(names, predictions, opened.class_names, top))
-    if csv is not None:
-        table = build_prediction_table(names, predictions, opened.class_names).drop(columns="true")
-        write_output(csv, table.to_csv(index=False, float_format=FLOAT_FORMAT))
-    for sentence in describe_left_out([found], Path()):
-        typer.echo(f"warning  {printable(sentence)}", err=True)
-    if problems:
-        raise UserError("the images", problems, max_listed=MAX_NAMED)
+    paths = [path for path in images if str(path) not in allowed]
+    if run.is_file() or (run.suffix == ".onnx" and not run.is_dir()):
+        from viewfinder.experiment.classify_exported import classify_exported
+        from viewfinder.models.onnx_model import OnnxModel
+
+        model, found = OnnxModel(run), find_images(paths)
+        classified = classify_exported(model, found.images)
+    else:
+        with fast_imports():  # imports torch and Lightning
+            from viewfinder.experiment.load import open_run
+
+        opened, found = open_run(run, allowed, "best"), find_images(paths)
+        classified = _classify(opened, found.images)
+    if classified.names:
+        open_console().print(classified.build_table(top))
+        if csv is not None:
+            write_output(csv, classified.to_csv())
+        for sentence in describe_left_out([found], Path()):
+            typer.echo(f"warning  {printable(sentence)}", err=True)
+    if classified.problems:
+        raise UserError("the images", classified.problems, max_listed=MAX_NAMED)
 
 
-def _classify(opened: "OpenedRun", files: list[Path]) -> tuple[list[str], "Tensor", list["Problem"]]:
-    """Return the names of the readable files, their logits (N, classes) and the problems with the others."""
+def _classify(opened: "OpenedRun", files: list[Path]) -> "Classified":
+    """Classify image files with the weights of a run."""
     import torch
 
     from viewfinder.data.decode_parallel import try_decode_each
     from viewfinder.data.files import escape_path
     from viewfinder.errors import Problem
+    from viewfinder.evaluation.classified import Classified
 
     names, logits, problems = [], [torch.empty(0, len(opened.class_names))], []
     for start in range(0, len(files), CHUNK):
@@ -82,25 +83,5 @@ def _classify(opened: "OpenedRun", files: list[Path]) -> tuple[list[str], "Tenso
         if images:
             names += [escape_path(path) for path in images]
             logits.append(opened.logits(torch.stack(list(images.values()))))
-    return names, torch.cat(logits), problems
-
-
-def _build_table(names: list[str], predictions: "Predictions", class_names: list[str], top: int) -> "Table":
-    """Build a table with one image per row and its most likely classes in order."""
-    from rich.table import Table
-
-    from viewfinder.errors import printable
-
-    count = min(top, len(class_names))
-    table = Table(box=None, pad_edge=False)
-    table.add_column("image", overflow="fold")
-    for rank in range(1, count + 1):
-        table.add_column("class" if rank == 1 else f"{rank}.", overflow="fold")
-    values, classes = predictions.probabilities().topk(count)
-    for name, probabilities, indices in zip(names, values.tolist(), classes.tolist(), strict=True):
-        cells = [
-            f"{printable(class_names[index])} {probability:.1%}"
-            for probability, index in zip(probabilities, indices, strict=True)
-        ]
-        table.add_row(printable(name), *cells)
-    return table
+    rows = torch.cat(logits)
+    return Classified(names, rows.softmax(1).numpy(), rows.argmax(1).numpy(), opened.class_names, problems)

@@ -28,6 +28,9 @@ from viewfinder.config.suggestions import describe_existing_key, describe_unknow
 from viewfinder.config.yaml_text import resolve
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 
+ALLOW_PREFIX = "allow="
+"""Prefix of an override that names trusted packages."""
+
 STAGE = "the command line"
 
 

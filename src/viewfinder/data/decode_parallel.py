@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from torch import Tensor
 from tqdm import tqdm
 
-from viewfinder.data.decode import FILES_PER_CALL, decode_images, silence_warnings
+from viewfinder.data.decode import FILES_PER_CALL, decode_images
+from viewfinder.data.image_file import silence_warnings
 from viewfinder.data.resize import Size
 from viewfinder.data.resources import count_cores
 from viewfinder.errors import Problem

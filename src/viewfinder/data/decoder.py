@@ -8,7 +8,7 @@ from PIL import features
 
 from viewfinder.runs.provenance import read_versions
 
-CODE = ("decode.py", "jpeg.py", "levels.py", "resize.py")
+CODE = ("decode.py", "image_file.py", "jpeg.py", "levels.py", "resize.py")
 """Files beside this one that turn image files into pixels."""
 PACKAGES = ("pillow", "torchcodec", "numpy")
 """Packages that decode and resize images."""

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from viewfinder.data.decode import catch_problem
 from viewfinder.data.decode_parallel import Unreadable, decode_all, map_in_threads
 from viewfinder.data.duplicates import compute_content_key
 from viewfinder.data.files import open_stable
 from viewfinder.data.formats import open_image
+from viewfinder.data.image_file import catch_problem
 from viewfinder.data.split import ImageRows, Split
 from viewfinder.data.unreadable import OnError
 from viewfinder.errors import Problem

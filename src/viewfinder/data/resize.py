@@ -1,9 +1,11 @@
 """Resizing of images, by Pillow when a file is decoded and by torch on the device."""
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from PIL import Image
-from torch import Tensor, nn
+
+if TYPE_CHECKING:  # an exported file needs no torch
+    from torch import Tensor
 
 Interpolation = Literal["bilinear", "bicubic"]
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -47,8 +49,10 @@ class Resize(NamedTuple):
         resized = image.resize((width, height), resampling)
         return resized if self.cover is None else resized.crop((left, top, left + self.width, top + self.height))
 
-    def resize_pixels(self, levels: Tensor) -> Tensor:
+    def resize_pixels(self, levels: "Tensor") -> "Tensor":
         """Resize and crop with torch: (N, C, H, W) float32 in 0..255 to (N, C, height, width)."""
+        from torch import nn
+
         resized = self.resized_size(*levels.shape[-2:])
         # As in Pillow, each direction of a bicubic resize is clamped by itself.
         steps = [(levels.shape[-2], resized[1]), resized] if self.interpolation == "bicubic" else [resized]

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from viewfinder.data.batches import Chunk, SplitImages
-from viewfinder.data.decode import decode_images, silence_warnings
+from viewfinder.data.decode import decode_images
+from viewfinder.data.image_file import silence_warnings
 from viewfinder.data.jpeg import load_jpeg_decoder
 from viewfinder.data.order import ChunkIndices
 from viewfinder.data.resize import Resize

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from viewfinder.evaluation.classified import tabulate
 from viewfinder.evaluation.metrics import Predictions
-
-FLOAT_FORMAT = "%.9g"
-"""Format of the probabilities in predictions.csv."""
 
 
 def build_prediction_table(
@@ -22,11 +20,9 @@ def build_prediction_table(
         class_names: K names in the order of the logits.
     """
     classes = np.array(class_names, dtype=object)
-    probabilities = predictions.probabilities().numpy()
-    table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in class_names])
-    table.insert(0, "picture", names[: len(table)])
+    probabilities, predicted = predictions.probabilities().numpy(), predictions.predicted.numpy()
+    table = tabulate(names[: len(probabilities)], probabilities, predicted, class_names)
     table.insert(1, "true", classes[predictions.labels.numpy()])
-    table.insert(2, "predicted", classes[predictions.predicted.numpy()])
     return table
 
 

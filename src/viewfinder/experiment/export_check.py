@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from viewfinder.data.batches import SplitImages
-from viewfinder.data.decode import catch_problem, decode_image, to_pil_image, to_tensor
+from viewfinder.data.decode import decode_image, to_pil_image, to_tensor
+from viewfinder.data.image_file import catch_problem
 from viewfinder.data.resize import Resize
 from viewfinder.data.split import ImageRows
 from viewfinder.errors import Problem, UserError

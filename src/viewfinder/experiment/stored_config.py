@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from viewfinder.config.hydra_internals import Override, apply_overrides
 from viewfinder.config.instantiate import list_targets
-from viewfinder.config.overrides import STAGE, parse_each
+from viewfinder.config.overrides import ALLOW_PREFIX, STAGE, parse_each
 from viewfinder.config.paths import expand_paths, find_started_paths, quote_texts
 from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
 from viewfinder.config.yaml_text import resolve, to_settings
@@ -22,8 +22,6 @@ from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.own_code import find_own_code
 
 MISSING = "there is no such key"
-ALLOW_PREFIX = "allow="
-"""Prefix of an override that names trusted packages."""
 
 
 def load_config(

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from viewfinder.data.decode import convert_image
+from viewfinder.data.decode import to_tensor
+from viewfinder.data.image_file import convert_image
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.data.resize import Size
 
@@ -45,4 +46,4 @@ class ImageClassifier(nn.Module):
 
     def _stack(self, images: Image.Image | Sequence[Image.Image]) -> Tensor:
         listed = [images] if isinstance(images, Image.Image) else list(images)
-        return torch.stack([convert_image(image.copy(), self.channels, self.size) for image in listed])
+        return torch.stack([to_tensor(convert_image(image.copy(), self.channels, self.size)) for image in listed])

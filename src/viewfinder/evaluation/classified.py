@@ -1,0 +1,59 @@
+"""Predictions for image files without labels, and their tables; without torch."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from viewfinder.errors import Problem, printable
+
+FLOAT_FORMAT = "%.9g"
+"""Format of the probabilities in CSV files."""
+
+
+class Classified(NamedTuple):
+    """Classes of image files.
+
+    Args:
+        names: N names of the readable images.
+        probabilities: (N, K).
+        predicted: index of the most likely class, (N,) int64.
+        class_names: K names.
+        problems: reasons why the other images are unreadable.
+    """
+
+    names: list[str]
+    probabilities: np.ndarray
+    predicted: np.ndarray
+    class_names: list[str]
+    problems: list[Problem]
+
+    def to_csv(self) -> str:
+        """Return a CSV file with a row for each image."""
+        table = tabulate(self.names, self.probabilities, self.predicted, self.class_names)
+        return table.to_csv(index=False, float_format=FLOAT_FORMAT)
+
+    def build_table(self, top: int) -> Table:
+        """Build a table with one image per row and its most likely classes in order."""
+        count = min(top, len(self.class_names))
+        table = Table(box=None, pad_edge=False)
+        table.add_column("image", overflow="fold")
+        for rank in range(1, count + 1):
+            table.add_column("class" if rank == 1 else f"{rank}.", overflow="fold")
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
+        for name, probabilities, indices in zip(self.names, self.probabilities, order, strict=True):
+            cells = [f"{printable(self.class_names[index])} {probabilities[index]:.1%}" for index in indices]
+            table.add_row(printable(name), *cells)
+        return table
+
+
+def tabulate(
+    names: Sequence[str] | np.ndarray, probabilities: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]
+) -> pd.DataFrame:
+    """Tabulate predictions with the columns picture, predicted and p_<class> for each class."""
+    table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in class_names])
+    table.insert(0, "picture", names)
+    table.insert(1, "predicted", np.array(class_names, dtype=object)[predicted])
+    return table

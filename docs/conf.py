@@ -6,7 +6,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "ext"))
 
 project = "Viewfinder"
-extensions = ["myst_parser", "generated"]
+extensions = ["myst_nb", "generated"]
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_output_stderr = "remove"
+nb_merge_streams = True
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 smartquotes = False  # quotes and dashes of command lines are to be typed

@@ -34,6 +34,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy / "docs" / "_build" / "html"
 
 
+@pytest.mark.slow
 def test_every_page_is_in_the_site_with_text_and_drawings(site: Path) -> None:
     for page in PAGES:
         if page.startswith("docs/"):
@@ -42,6 +43,7 @@ def test_every_page_is_in_the_site_with_text_and_drawings(site: Path) -> None:
     assert "svg" in built["architecture"].tags
     assert "optimizer.weight_decay" in built["configuration"].text
     assert "60.60 ±0.17" in built["getting-started"].text
+    assert "val/accuracy" in built["notebook"].text  # printed by a cell
     for page in built.values():
         for source in page.fetched:
             if source and not source.startswith(("#", "http")):

@@ -116,7 +116,7 @@ class ImageData(pl.LightningDataModule):
             UserError: if the source is missing or inconsistent, lacks a selected class or has fewer than two; or
                 listing every file with an invalid header, unless `on_error` is "skip".
         """
-        self.warnings = []
+        self.warnings, self.skipped = [], []
         self.class_names, source_splits = select_classes(*self.list_pictures(), self.classes)
         fractions = {"val": self.val_fraction, "test": self.test_fraction}
         self.drawn = [name for name in fractions if name not in source_splits]

@@ -1,6 +1,8 @@
 """Streamed images are read when they are needed."""
 
+import errno
 import multiprocessing
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,12 +52,19 @@ def test_images_arrive_the_same_with_and_without_shared_memory(
         assert torch.equal(ours[1], theirs[1])
 
 
-def test_a_machine_without_semaphores_is_refused_before_a_worker_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "rule"),
+    [
+        (errno.ENOSPC, r"cannot be created in /dev/shm:\s+No space left on device"),
+        (errno.EMFILE, r"more files that connect 1 worker processes than this\s+process may open"),
+    ],
+)
+def test_a_machine_without_room_for_workers_is_refused_before_one_starts(
+    number: int, rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(multiprocessing, "Queue", fail)
-    with pytest.raises(UserError, match=r"cannot be created in /dev/shm:\s+No space left on device"):
+    with pytest.raises(UserError, match=rule):
         open_stored(write_album(tmp_path / "album"), "stream", workers=1)

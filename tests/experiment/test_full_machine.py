@@ -1,5 +1,6 @@
 """Runs that fail on a full disk, full memory or a loss that is NaN, and resume."""
 
+import errno
 import resource
 import subprocess
 import sys
@@ -83,6 +84,29 @@ def test_a_decoding_process_that_is_killed_is_one_message(
     (problem,) = failed.value.problems
     assert (problem.key, "has ended" in problem.rule) == ("data.workers", True)
     assert f"viewfinder resume {tmp_path / 'run'}" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("error", "rule"),
+    [
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "starts no more processes or threads"),
+        (RuntimeError("can't start new thread"), "starts no more processes or threads"),
+        (OSError(errno.EMFILE, "Too many open files"), "may open no more files"),
+    ],
+)
+def test_a_limit_of_the_system_is_one_message_even_if_another_error_follows(
+    error: Exception, rule: str, small: Callable[..., list[str]], at_step: Any, tmp_path: Path
+) -> None:
+    def fail() -> None:
+        try:
+            raise error
+        except Exception:
+            raise RuntimeError("Please call `iter(combined_loader)` first.")  # noqa: B904
+
+    at_step(3, fail)
+    with pytest.raises(UserError, match=rule) as failed:
+        start_run(small(tmp_path / "run"))
+    assert f"viewfinder resume {tmp_path / 'run'}" in failed.value.problems[0].remedy
 
 
 def test_memory_that_is_full_is_one_message(

@@ -1,6 +1,7 @@
 """Images that are decoded from their files whenever they are needed."""
 
 import contextlib
+import errno
 import multiprocessing
 import shutil
 from collections.abc import Iterator, Sequence
@@ -130,12 +131,15 @@ def check_workers(count: int) -> None:
     """Check that a number of worker processes can be started for each split.
 
     Raises:
-        UserError: if the system has no room for their semaphores.
+        UserError: if the system has no room for their semaphores, or for the files that connect them.
     """
     queues = len(SPLITS) * (count + 2)  # one to each process, one from them, and an event, which is larger
     try:
         _ = [multiprocessing.Queue() for _ in range(queues)]
     except OSError as error:
-        rule = f"needs semaphores for worker processes, which cannot be created in /dev/shm: {error.strerror}"
+        rule = f"needs semaphores for worker processes, which cannot be created in {SHARED_MEMORY}: {error.strerror}"
         remedy = "Make room there, or set data.storage=disk, or memory."
+        if error.errno == errno.EMFILE:
+            rule = f"needs more files that connect {count} worker processes than this process may open"
+            remedy = "Use fewer data.workers, or raise the limit (ulimit -n)."
         raise UserError("the machine", [Problem("data.storage", rule, "stream", remedy)]) from error

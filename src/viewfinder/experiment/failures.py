@@ -6,6 +6,7 @@ import logging
 import shlex
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ log = logging.getLogger("viewfinder")
 READ_ONLY_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
 OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory")
 """Texts of torch's errors."""
+NO_THREAD = "can't start new thread"
+"""Text of Python's error."""
 
 
 def format_resume_command(run: RunFolder) -> str:
@@ -63,17 +66,39 @@ def translate_failures(run: RunFolder | None = None) -> Iterator[None]:
             is_inside = error.filename is None or Path(str(error.filename)).is_relative_to(run.path)
             path = run.path if is_inside else Path(str(error.filename))
             raise make_write_error(path, error, format_resume_command(run)) from error
-        text = " ".join(str(error).split())
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in text for part in OUT_OF_MEMORY):
-            rule = f"memory is full: {text[:200] or 'the system cannot allocate more'}"
-            remedy = "Close other programs, or start a new run with a smaller data.batch_size."
-            remedy += f"\nTo resume: {format_resume_command(run)}" if run is not None else ""
-            raise UserError("the memory", [Problem("data.batch_size", rule, remedy=remedy)]) from error
-        if text.startswith("DataLoader worker"):
-            rule = f"a process that decodes images has ended: {text[:200]}"
-            remedy = "If memory is full, use fewer data.workers or a smaller data.batch_size."
-            remedy += f"\nTo resume: {format_resume_command(run)}" if run is not None else ""
-            raise UserError("the memory", [Problem("data.workers", rule, remedy=remedy)]) from error
+        if (problem := _find_exhausted_resource(error)) is not None:
+            resume = f"\nTo resume: {format_resume_command(run)}" if run is not None else ""
+            raise UserError("the machine", [replace(problem, remedy=problem.remedy + resume)]) from error
         raise
     finally:
         threading.excepthook = original_hook
+
+
+def _find_exhausted_resource(error: BaseException) -> Problem | None:
+    """Return the problem if an error means that memory, processes or open files are used up."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(part in text for part in OUT_OF_MEMORY):
+        rule = f"memory is full: {text[:200] or 'the system cannot allocate more'}"
+        remedy = "Close other programs, or start a new run with a smaller data.batch_size."
+        return Problem("data.batch_size", rule, remedy=remedy)
+    if text.startswith("DataLoader worker"):
+        rule = f"a process that decodes images has ended: {text[:200]}"
+        remedy = "If memory is full, use fewer data.workers or a smaller data.batch_size."
+        return Problem("data.workers", rule, remedy=remedy)
+    if any(isinstance(cause, BlockingIOError) or NO_THREAD in str(cause) for cause in _list_causes(error)):
+        rule = "the system starts no more processes or threads for this user or container"
+        remedy = (
+            "Use fewer data.workers and trainer.threads, or raise the limit (ulimit -u, or pids.max of a container)."
+        )
+        return Problem("data.workers", rule, remedy=remedy)
+    if any(isinstance(cause, OSError) and cause.errno == errno.EMFILE for cause in _list_causes(error)):
+        remedy = "Use fewer data.workers, or raise the limit (ulimit -n)."
+        return Problem("data.workers", "this process may open no more files", remedy=remedy)
+    return None
+
+
+def _list_causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those before it; another error may have followed while the first was handled."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -25,6 +25,7 @@ from viewfinder.cli.main import app
 from viewfinder.config import overrides
 from viewfinder.config.hydra_internals import apply_overrides, list_group_options, parse_override
 from viewfinder.config.overrides import compose_config, find_conf
+from viewfinder.config.own_files import list_own_folders
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
@@ -161,7 +162,7 @@ def compose_each_choice_once() -> Iterator[None]:
         parsed = [parse_override(word) for word in words]
         choices = [o for o in parsed if o.key_or_group in groups or o.is_hydra_override() or o.is_sweep_override()]
         chosen = [str(choice.input_line) for choice in choices]
-        known = (name, *chosen, *settings.items())
+        known = (name, *map(str, list_own_folders()), *chosen, *settings.items())
         if known not in composed:
             composed[known] = compose(name, chosen, **settings)
         cfg = copy.deepcopy(composed[known])
@@ -169,7 +170,7 @@ def compose_each_choice_once() -> Iterator[None]:
         return cfg
 
     def list_options_once(group: str, searchpath: list[str]) -> list[str]:
-        known = (group, *searchpath)
+        known = (group, *map(str, list_own_folders()), *searchpath)
         if known not in options:
             options[known] = list_group_options(group, searchpath)
         return options[known]

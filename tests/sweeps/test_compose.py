@@ -18,8 +18,8 @@ from viewfinder.sweeps.compose import Composer
 )
 def test_values_set_after_composition_equal_those_composed_by_hydra(overrides: list[str]) -> None:
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
-        values = Composer([], {"model"}).compose_run(overrides)
-        composer = Composer([], {"model"})
+        values = Composer({"model"}).compose_run(overrides)
+        composer = Composer({"model"})
         cfg = composer.compose_unresolved(overrides)
         assert OmegaConf.to_container(resolve_run_config(cfg)) == values
         expected = compose("config", overrides, return_hydra_config=True)

@@ -28,7 +28,8 @@ def lr_range(
     from pathlib import Path
 
     from viewfinder.config.overrides import STAGE, compose_config, parse_overrides
-    from viewfinder.errors import Problem, UserError
+    from viewfinder.config.own_files import describe_own_files
+    from viewfinder.errors import Problem, UserError, printable
 
     run_overrides = overrides or []
     problems = [
@@ -47,6 +48,8 @@ def lr_range(
     if problems:
         raise UserError(STAGE, problems)
     cfg = compose_config(run_overrides)
+    for line in describe_own_files():
+        print(printable(line), flush=True)
     sys.path.insert(0, str(Path.cwd()))  # for the user's own classes, as in `train`
     with fast_imports():
         import numpy as np

@@ -34,7 +34,8 @@ def search(
     The same command with the same --name continues the search; run in several terminals, it divides the trials among
     them. Exits with 2 if no trial is complete, with 130 after Ctrl-C.
     """
-    from viewfinder.errors import Problem, UserError
+    from viewfinder.config.own_files import describe_own_files
+    from viewfinder.errors import Problem, UserError, printable
 
     if find_spec("optuna") is None:
         rule, remedy = "needs Optuna, which is not installed", "pip install 'viewfinder[search]'"
@@ -60,6 +61,8 @@ def search(
     )
 
     spec = parse_search_spec(overrides)
+    for line in describe_own_files():
+        print(printable(line), flush=True)
     folder = prepare_search(spec, name)
     name = name or str(folder.path.relative_to(spec.example.output_dir))
     search_command = SearchCommand(overrides, name, sampler.value, not no_prune)

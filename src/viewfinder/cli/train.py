@@ -16,10 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.cli.exit import exit_with_message
 from viewfinder.config.hydra_internals import Override, parse_command_line
-from viewfinder.config.overrides import STAGE, add_user_conf, find_conf, parse_overrides, resolve_run_config
+from viewfinder.config.overrides import STAGE, parse_overrides, resolve_run_config
+from viewfinder.config.own_files import describe_own_files, find_conf, use_config_dir
 from viewfinder.config.paths import quote_texts
-from viewfinder.errors import Problem, UserError
+from viewfinder.errors import Problem, UserError, printable
 from viewfinder.runs.launcher import ignore_other_launchers
+from viewfinder.runs.logging import is_helper
 from viewfinder.runs.streams import prepare_streams
 from viewfinder.training.runtime import configure_threads, fast_imports
 
@@ -46,9 +48,15 @@ def main(command: list[str] | None = None) -> None:
 
 
 def _run_or_sweep(args: argparse.Namespace, command: list[str] | None) -> None:
+    _refuse_other_configuration(args)
+    if args.config_dir is not None:
+        use_config_dir(Path(args.config_dir))
     if not (args.help or args.hydra_help or args.shell_completion):
         overrides = quote_texts(args.overrides)
         parsed = parse_overrides(overrides)
+        if not (args.cfg or args.info or is_helper()):
+            for line in describe_own_files():
+                print(printable(line), flush=True)
         if args.multirun and not (args.cfg or args.info):
             from viewfinder.sweeps.run import run_sweep
 
@@ -57,7 +65,7 @@ def _run_or_sweep(args: argparse.Namespace, command: list[str] | None) -> None:
             _require_single_run(parsed)
         # Hydra itself finds overrides only if they are adjacent.
         options = [word for word in sys.argv if word not in args.overrides]
-        sys.argv = [*options, *overrides, *add_user_conf(parsed)]
+        sys.argv = [*options, *overrides]
     hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")(lambda cfg: _run(cfg, command))()
 
 
@@ -71,6 +79,21 @@ def _run(cfg: DictConfig, command: list[str] | None) -> None:
         run_cfg = resolve_run_config(cfg)
         sys.argv = command or sys.argv
         run_experiment(run_cfg, overrides=typed)
+
+
+def _refuse_other_configuration(args: argparse.Namespace) -> None:
+    """Raise UserError for options of Hydra that would replace Viewfinder's own configuration."""
+    remedies = {
+        "config_path": "To add a folder of your own files: --config-dir=FOLDER.",
+        "config_name": "Put the file into conf/experiment/, and add experiment=NAME.",
+    }
+    problems = [
+        Problem(f"--{name.replace('_', '-')}", "would replace Viewfinder's configuration", value, remedy)
+        for name, remedy in remedies.items()
+        if (value := getattr(args, name)) is not None
+    ]
+    if problems:
+        raise UserError(STAGE, problems)
 
 
 def _require_single_run(parsed: Sequence[Override]) -> None:

@@ -2,10 +2,16 @@
 
 import argparse
 import functools
-from collections.abc import Sequence
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
@@ -15,7 +21,59 @@ from hydra.core.override_parser.types import Glob, Quote, QuotedString
 from hydra.core.override_parser.types import IntervalSweep as IntervalSweep
 from hydra.core.override_parser.types import Override as Override
 from hydra.core.override_parser.types import RangeSweep as RangeSweep
-from omegaconf import DictConfig
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+
+from viewfinder.config.yaml_text import decode_yaml
+from viewfinder.errors import Problem, UserError
+
+PRIMARY = "config"
+"""Name of the file with the defaults list."""
+OWN = "your own files"
+"""Name of the user's folders on Hydra's search path."""
+
+
+class ReadableFiles(FileConfigSource):
+    """Files of configurations in UTF-8, with or without a byte-order mark.
+
+    The user's own folders never provide the primary file: Hydra would take its own defaults for those it lacks.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = os.path.realpath(Path(self.path) / self._normalize_file_name(config_path))
+        if not Path(path).exists():
+            raise ConfigLoadError(f"Config not found : {path}")
+        text = decode_yaml(Path(path))
+        stream = io.StringIO(text)
+        stream.name = path  # for errors of YAML
+        try:
+            cfg = OmegaConf.load(stream)  # type: ignore[arg-type]
+        except OSError:  # a single word
+            cfg = None
+        if not isinstance(cfg, DictConfig):
+            rule = "must contain keys and values, such as lr: 1e-3"
+            raise UserError("the configuration", [Problem(path, rule, remedy="Fix that file.")])
+        header = self._get_header_dict(text[:512])
+        return ConfigResult(config=cfg, path=f"{self.scheme()}://{self.path}", provider=self.provider, header=header)
+
+    def is_config(self, config_path: str) -> bool:
+        is_hidden = self.provider == OWN and self._normalize_file_name(config_path) == f"{PRIMARY}.yaml"
+        return not is_hidden and super().is_config(config_path)
+
+
+def search_first(list_folders: Callable[[], list[Path]]) -> None:
+    """Let Hydra search folders before its main one, from now on whenever it is initialized."""
+
+    class OwnFolders(SearchPathPlugin):
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            if any(element.provider == "main" for element in search_path.get_path()):
+                for folder in list_folders():  # each directly before the main one
+                    search_path.prepend(OWN, f"{ReadableFiles.scheme()}://{folder}", "main")
+
+    Plugins.instance().register(OwnFolders)
+    SourcesRegistry.instance().types[ReadableFiles.scheme()] = ReadableFiles
 
 
 def parse_command_line() -> argparse.Namespace:

@@ -5,7 +5,6 @@ validated at once, each with a suggestion.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -15,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from viewfinder.config.hydra_internals import (
+    PRIMARY,
     Override,
     clear_hydra_config,
     expand_glob,
@@ -23,6 +23,7 @@ from viewfinder.config.hydra_internals import (
     parse_override,
     set_hydra_config,
 )
+from viewfinder.config.own_files import find_conf
 from viewfinder.config.paths import expand_home, expand_paths, quote_texts
 from viewfinder.config.suggestions import describe_existing_key, describe_unknown_key, map_keys
 from viewfinder.config.yaml_text import resolve
@@ -34,23 +35,6 @@ ALLOW_PREFIX = "allow="
 STAGE = "the command line"
 
 
-def find_conf() -> Path:
-    """Return the shipped conf/, in the installed package or at the top of a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
-
-
-def add_user_conf(parsed: Sequence[Override] = ()) -> list[str]:
-    """Return the override that adds the user's conf/ in the working folder to the search path; [] without one."""
-    user_conf = Path.cwd() / "conf"
-    if not user_conf.is_dir() or user_conf.resolve() == find_conf().resolve():
-        return []
-    values = [override.value() for override in parsed if override.key_or_group == "hydra.searchpath"]
-    paths = [str(path) for value in values for path in (value if isinstance(value, list) else [value])]
-    quoted = ["'" + path.replace("'", r"\'") + "'" for path in (*paths, f"file://{user_conf}")]
-    return [f"hydra.searchpath=[{','.join(quoted)}]"]
-
-
 def compose_config(overrides: list[str]) -> DictConfig:
     """Compose conf/ with overrides, as `train.py` does.
 
@@ -58,9 +42,9 @@ def compose_config(overrides: list[str]) -> DictConfig:
         UserError: with a problem for each invalid override.
     """
     overrides = quote_texts(overrides)
-    parsed = parse_overrides(overrides)
+    parse_overrides(overrides)
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
-        cfg = compose("config", [*overrides, *add_user_conf(parsed)], return_hydra_config=True)
+        cfg = compose(PRIMARY, overrides, return_hydra_config=True)
     set_hydra_config(cfg)
     return resolve_run_config(cfg)
 
@@ -113,8 +97,7 @@ def list_options(parsed: Sequence[Override]) -> dict[str, list[str]]:
 
 
 def _find_searchpath(parsed: Sequence[Override]) -> list[str]:
-    lines = [str(override.input_line) for override in parsed if override.key_or_group == "hydra.searchpath"]
-    return add_user_conf(parsed) or lines
+    return [str(override.input_line) for override in parsed if override.key_or_group == "hydra.searchpath"]
 
 
 def list_values(override: Override) -> list[str]:
@@ -188,14 +171,18 @@ def _validate_keys(keys: list[Override], choices: list[Override], searchpath: li
         if not choice.is_delete() and (values := list_values(choice))
     ]
     try:
-        cfg = compose("config", [*searchpath, *first_choices])
+        cfg = compose(PRIMARY, [*searchpath, *first_choices])
     except YAMLError as error:
         rule = f"invalid YAML: {' '.join(str(error).split())}"
-        return [Problem("conf", rule, join_names(first_choices), "Fix that line.")]
+        remedy = "Indent with spaces, not tabs." if "'\\t'" in rule else "Fix that line."
+        return [Problem("conf", rule, join_names(first_choices), remedy)]
     except (ConfigCompositionException, OmegaConfBaseException) as error:
         cause = str(error.__cause__ or error).strip().splitlines()[0]
         return [Problem("conf", f"these choices cannot be combined: {cause}", join_names(first_choices))]
     plain: Any = OmegaConf.to_container(cfg)
+    if ignored := plain.get("experiment"):
+        rule = f"has no effect on {join_names(map(str, ignored))}: it lacks the line '# @package _global_'"
+        return [Problem("experiment", rule, remedy="Make this the first line of conf/experiment/NAME.yaml.")]
     defaults = map_keys(plain)
     groups = [group for group in list_groups(searchpath) if group != "hydra"]
     problems = []

@@ -1,6 +1,8 @@
 """Settings: a configuration as plain, resolved values, and its YAML text."""
 
+import codecs
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +15,23 @@ from viewfinder.errors import Problem, UserError
 STAGE = "the configuration"
 MAX_DEPTH = 50
 """Levels of nested lists and keys; a file with thousands takes hours to parse."""
+
+
+def decode_yaml(path: Path) -> str:
+    """Return the text of a YAML file in UTF-8, without a byte-order mark.
+
+    Raises:
+        UserError: if it has another encoding.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        encoding = "UTF-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "LATIN1"
+        rule = f"is not UTF-8: byte 0x{content[error.start]:02x} in line {line}"
+        remedy = f"Save it as UTF-8, for example by: iconv -f {encoding} -t UTF-8 FILE > NEW"
+        raise UserError(STAGE, [Problem(str(path), rule, remedy=remedy)]) from error
 
 
 def to_settings(cfg: DictConfig) -> dict[str, Any]:

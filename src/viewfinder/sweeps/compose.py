@@ -6,7 +6,7 @@ from typing import Any
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-from viewfinder.config.hydra_internals import Override, apply_overrides, parse_override, set_hydra_config
+from viewfinder.config.hydra_internals import PRIMARY, Override, apply_overrides, parse_override, set_hydra_config
 from viewfinder.config.overrides import resolve_run_config
 from viewfinder.config.yaml_text import to_settings
 
@@ -18,12 +18,11 @@ class Composer:
     values are then set in a copy by Hydra's own function.
 
     Args:
-        shared: overrides of every configuration.
         groups: override keys that name groups, with their + or ~.
     """
 
-    def __init__(self, shared: list[str], groups: set[str]):
-        self.shared, self.groups = shared, groups
+    def __init__(self, groups: set[str]):
+        self.groups = groups
         self.parsed: dict[str, Override] = {}
         self.composed: dict[tuple[str, ...], DictConfig] = {}
 
@@ -31,7 +30,7 @@ class Composer:
         """Compose only the overrides of groups and of `hydra.*`; the result includes the key `hydra`."""
         choices = tuple(override for override in overrides if self._is_choice(override))
         if choices not in self.composed:
-            self.composed[choices] = compose("config", [*self.shared, *choices], return_hydra_config=True)
+            self.composed[choices] = compose(PRIMARY, list(choices), return_hydra_config=True)
         return self.composed[choices]
 
     def compose_unresolved(self, overrides: Sequence[str]) -> DictConfig:

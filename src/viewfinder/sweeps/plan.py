@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from viewfinder.config.hydra_internals import Override, RangeSweep
-from viewfinder.config.overrides import STAGE, add_user_conf, find_conf, list_options, list_values
+from viewfinder.config.overrides import STAGE, find_conf, list_options, list_values
 from viewfinder.config.paths import expand_paths
 from viewfinder.config.validate import Count, Text, validate_arguments
 from viewfinder.errors import Problem, UserError
@@ -72,7 +72,7 @@ def plan_jobs(parsed: Sequence[Override]) -> Plan:
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
         groups = list_options(parsed)
         group_keys = {override.get_key_element() for override in parsed if override.key_or_group in groups}
-        composer = Composer(add_user_conf(parsed), group_keys)
+        composer = Composer(group_keys)
         try:
             settings = _read_settings(composer, [choices[0] for choices in values.values()])
             count = math.prod(map(len, values.values()))

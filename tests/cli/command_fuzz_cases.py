@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from viewfinder.cli.main import app
 
 PRELOADED = (
-    "concurrent.futures.process", "sklearn.datasets", "optuna", "viewfinder.sweeps.search.trial",
+    "concurrent.futures.process", "encodings.idna", "sklearn.datasets", "optuna", "viewfinder.sweeps.search.trial",
     "viewfinder.sweeps.search.summary", "viewfinder.reporting.charts.search", "viewfinder.sweeps.run",
     "viewfinder.experiment.lr_range", "viewfinder.experiment.resume", "viewfinder.experiment.load",
     "viewfinder.evaluation.comparison", "viewfinder.reporting.pages.sweep", "multiprocessing.forkserver",
@@ -214,6 +214,8 @@ class Workshop:
 def find_fault(case: Case, ending: Ending) -> str:
     """Return what is wrong with the ending of a command, or ''."""
     text = ending.out + ending.err
+    if {"--hydra-help", "--info", "--package", "--resolve"}.intersection(case.words) and "Traceback" not in text:
+        return ""  # Hydra's own answers
     for sign in SIGNS_OF_A_FAULT:
         if sign in text:
             return sign

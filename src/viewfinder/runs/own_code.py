@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from viewfinder.config.components import TRUSTED_PACKAGES
 from viewfinder.runs.atomic import replace_file
 from viewfinder.runs.provenance import hash_module
 
@@ -28,6 +27,8 @@ def remember_own_code(targets: Iterable[str]) -> None:
     Args:
         targets: dotted paths of classes or functions, such as my_network.MyNetwork.
     """
+    from viewfinder.config.components import TRUSTED_PACKAGES  # imports torch
+
     own = [target for target in targets if target.partition(".")[0] not in TRUSTED_PACKAGES]
     with contextlib.suppress(OSError, RuntimeError):
         path = _record_file()

@@ -22,6 +22,7 @@ from conftest import QUICK, train_into, write_images
 from hypothesis import strategies as st
 
 from viewfinder.cli.main import app
+from viewfinder.data.sources.digits import read_digits
 
 PRELOADED = (
     "concurrent.futures.process", "encodings.idna", "sklearn.datasets", "optuna", "viewfinder.sweeps.search.trial",
@@ -163,6 +164,7 @@ class Workshop:
         self.folder = folder
         for module in PRELOADED:
             importlib.import_module(module)
+        read_digits()
         os.chdir(folder)
         write_images(folder / "photos", "cat", "dog")
         shutil.copytree("photos", "photos #1")

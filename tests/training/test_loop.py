@@ -21,6 +21,7 @@ from viewfinder.data.seeding import derive_seed, seed_everything, seed_torch
 from viewfinder.experiment.build import build_classifier, build_network, open_data
 from viewfinder.runs.folder import RunFolder
 from viewfinder.training.classifier import Classifier
+from viewfinder.training.trainer import quiet_lightning
 
 DROPOUT = ["model=custom_cnn", "model.widths=[4,8]", "model.hidden=[16]", "augment=basic", "augment.padding=1"]
 
@@ -103,6 +104,7 @@ def test_the_loop_ends_with_the_weights_that_lightnings_own_ends_with(
     settings += ["trainer.precision=32-true"]
     loop = [f"trainer.accumulate_grad_batches={accumulate}", f"trainer.gradient_clip_val={clip or 'null'}"]
     run = train(tmp_path / "run", *settings, *loop)
+    quiet_lightning()
     cfg = compose_config([*tiny, *settings])
     data = open_data(cfg)
     seed_everything(cfg.seed, "weights")

@@ -18,8 +18,9 @@ def exit_with_message() -> Iterator[None]:
         try:
             yield
         except SystemExit as end:
-            if end.code:
-                raise
+            if not end.code:
+                require_written_output()
+            raise
         require_written_output()
     except UserError as error:
         raise SystemExit(_show(error)) from None

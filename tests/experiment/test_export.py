@@ -1,6 +1,7 @@
 """An exported file answers as its run, says what it needs, and is kept only if it does."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,18 @@ def test_without_its_data_a_run_is_compared_on_given_images_or_on_noise(
     assert answer.code == 0
     assert f"on {sum(BATCH_SIZES) + 16} images (noise, because the run's images are missing (data.root" in answer.out
     assert run_copy.torch_model.is_file()
+
+
+def test_where_no_test_image_can_be_read_the_file_is_compared_on_noise(
+    finished: RunFolder, pictures: Path, viewfinder: Type, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(pictures, tmp_path / "copy")
+    for path in copy.rglob("*.*"):
+        path.write_bytes(path.read_bytes()[:40])
+    output = tmp_path / "model.pt2"
+    answer = viewfinder("export", finished.path, f"data.root={copy}", "--format", "torch", "--output", output)
+    assert (answer.code, answer.err) == (0, "")
+    assert f"on {sum(BATCH_SIZES) + 16} images (noise, because none of the run's test images can be read)" in answer.out
 
 
 def test_an_unwritable_place_is_one_error(finished: RunFolder, viewfinder: Type, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from omegaconf import OmegaConf
 from viewfinder.config.overrides import compose_config
 from viewfinder.errors import Stopped
 from viewfinder.evaluation.repeat import format_repeat_command
+from viewfinder.experiment.resume import resume_experiment
+from viewfinder.experiment.stored_config import load_config
 from viewfinder.runs.folder import RunFolder
 
 
@@ -94,6 +96,21 @@ def test_a_finished_run_with_more_epochs_is_the_run_that_was_begun_with_them(
     assert command is not None
     again = compose_config([*shlex.split(command)[2:], f"run_dir={run.path}"])
     assert OmegaConf.to_container(again) == run.read_settings()
+
+
+@pytest.mark.parametrize("folder", ["elsewhere", "where it was started"])
+def test_a_new_relative_path_is_found_by_later_commands_from_any_folder(
+    whole: RunFolder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    shutil.copytree(pictures, tmp_path / "here" / "images")
+    monkeypatch.chdir(tmp_path / "here")
+    if folder == "where it was started":
+        whole.update_run(working_folder=str(tmp_path / "here"))
+    resume_experiment(whole, ["trainer.max_epochs=4", "data.root=images"])
+    stored = {"elsewhere": str(tmp_path / "here" / "images"), "where it was started": "images"}
+    assert whole.read_settings()["data"]["root"] == stored[folder]
+    monkeypatch.chdir(tmp_path)
+    assert Path(load_config(whole, []).data.root) == tmp_path / "here" / "images"
 
 
 def test_a_finished_run_is_left_alone_and_the_way_to_more_epochs_is_named(whole: RunFolder, viewfinder: Type) -> None:

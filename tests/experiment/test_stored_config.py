@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from viewfinder.config.overrides import compose_config
+from viewfinder.data.resources import count_cores
 from viewfinder.errors import UserError
 from viewfinder.experiment.load import open_run
 from viewfinder.experiment.resume import find_run
@@ -35,7 +37,7 @@ def test_an_override_has_the_value_that_it_has_in_training(finished: RunFolder, 
 @pytest.mark.parametrize(
     ("typed", "rule"),
     [
-        ("data.root=a,b", "has several values"),
+        ("data.batch_size=1,2", "has several values"),
         ("trainer.max_epochs=(1", "cannot be parsed"),
         ("data.rot=x", "Did you mean data.root?"),
         ("+data.root=x", "no such key"),
@@ -49,6 +51,36 @@ def test_an_override_that_does_not_fit_the_run_is_refused(finished: RunFolder, t
     with pytest.raises(UserError) as caught:
         load_config(finished, [typed])
     assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("data.root=/x/a,b", "/x/a,b"),
+        ("data.root=~root/(1),2", "~root/(1),2"),
+        ("data.root=a,b\\", "a,b\\"),
+        ("model.weights=a,b", "a,b"),
+        ("name=first, second", "first, second"),
+        ("name=it's", "it's"),
+        ("name=range(1,3)", "range(1,3)"),
+    ],
+)
+def test_text_with_commas_and_brackets_is_taken_as_typed(finished: RunFolder, typed: str, value: str) -> None:
+    cfg = load_config(finished, [typed])
+    assert OmegaConf.select(cfg, typed.partition("=")[0]) == value.replace("~root", str(Path("~root").expanduser()))
+
+
+def test_a_run_with_more_threads_than_this_machine_can_start_opens_but_no_run_is_given_so_many(
+    run_copy: RunFolder,
+) -> None:
+    many = max(256, count_cores()) + 44
+    settings = run_copy.read_settings()
+    run_copy.write_settings({**settings, "trainer": {**settings["trainer"], "threads": many}})
+    open_run(run_copy.path, [], "best")
+    assert torch.get_num_threads() <= many - 44
+    with pytest.raises(UserError, match=f"must be at most {many - 44}"):
+        open_run(run_copy.path, [f"trainer.threads={many}"], "best")
+    assert run_copy.read_settings()["trainer"]["threads"] == many
 
 
 def record_start(run: RunFolder, folder: Path, **data: str) -> None:

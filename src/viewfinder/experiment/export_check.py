@@ -51,22 +51,29 @@ class Samples(NamedTuple):
 
 
 def select_samples(opened: OpenedRun, files: Sequence[Path]) -> Samples:
-    """Return up to MAX_IMAGES images: the given files, or the run's test images, or noise if those are missing."""
+    """Return up to MAX_IMAGES images: the given files, or the run's test images, or noise without those."""
     if files:
         chosen = files[:MAX_IMAGES]
         return Samples("the given images", _decode(chosen, opened.picture_shape[0], must_be_readable=True))
     try:
         split = opened.list_data("test").splits["test"]
     except UserError as error:
-        generator, (height, width) = torch.Generator().manual_seed(0), opened.stored[1]
-        shape = (sum(BATCH_SIZES), opened.picture_shape[0], height, width)
-        noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-        return Samples(f"noise, because the run's images are missing ({error.reason})", noise)
+        return _draw_noise(opened, f"the run's images are missing ({error.reason})")
     positions = np.unique(np.linspace(0, len(split) - 1, MAX_IMAGES).astype(np.int64))
     if isinstance(split.content, ImageRows):
         images = SplitImages(split.content, torch.from_numpy(split.labels), opened.picture_shape[0])
         return Samples("the test split", images.gather(torch.from_numpy(positions))[0])
-    return Samples("the test split", _decode(split.content[positions], opened.picture_shape[0]))
+    images = _decode(split.content[positions], opened.picture_shape[0])
+    if (first := next(images, None)) is None:
+        return _draw_noise(opened, "none of the run's test images can be read")
+    return Samples("the test split", itertools.chain([first], images))
+
+
+def _draw_noise(opened: OpenedRun, reason: str) -> Samples:
+    generator, (height, width) = torch.Generator().manual_seed(0), opened.stored[1]
+    shape = (sum(BATCH_SIZES), opened.picture_shape[0], height, width)
+    noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    return Samples(f"noise, because {reason}", noise)
 
 
 def compare(opened: OpenedRun, predict: Predict, samples: Samples, max_difference: float) -> Comparison:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.config.flatten import EXECUTION_KEYS
 from viewfinder.config.instantiate import accepts_argument, list_targets
+from viewfinder.config.paths import INPUT_KEYS
 from viewfinder.config.yaml_text import to_settings
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 from viewfinder.experiment.build import NO_OBJECTS, build_components
@@ -97,7 +98,7 @@ def resume_experiment(
                 with translate_failures(run):
                     _reset_files(run, checkpoint)
                     run.update_run(status="running", error=None, ended=None, **describe_process(), **facts)
-                    run.write_settings(_apply_overrides(settings, cfg, overrides))
+                    run.write_settings(_apply_overrides(run, settings, cfg, overrides))
             return train_and_score(to_settings(cfg), components, run, state, after_epoch)
 
 
@@ -182,11 +183,18 @@ def _describe_resumption(
     return facts
 
 
-def _apply_overrides(settings: Mapping[str, Any], cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the stored settings; only overridden values are taken from `cfg`."""
-    stored = OmegaConf.create(dict(settings))
+def _apply_overrides(
+    run: RunFolder, settings: Mapping[str, Any], cfg: DictConfig, overrides: Sequence[str]
+) -> dict[str, Any]:
+    """Return the stored settings; only overridden values are taken from `cfg`.
+
+    A path is stored as an absolute one unless the run was started in this folder, where it is looked for later.
+    """
+    stored, is_elsewhere = OmegaConf.create(dict(settings)), run.read_run().get("working_folder") != str(Path.cwd())
     for key in {override.partition("=")[0] for override in overrides} & set(CHANGEABLE):
-        OmegaConf.update(stored, key, OmegaConf.select(cfg, key))
+        value = OmegaConf.select(cfg, key)
+        is_path = key in INPUT_KEYS and isinstance(value, str)
+        OmegaConf.update(stored, key, str(Path(value).absolute()) if is_path and is_elsewhere else value)
     return to_settings(stored)
 
 

@@ -9,10 +9,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from viewfinder.config.hydra_internals import Override, apply_overrides
+from viewfinder.config.hydra_internals import Override, apply_overrides, quote
 from viewfinder.config.instantiate import list_targets
 from viewfinder.config.overrides import ALLOW_PREFIX, STAGE, parse_each
-from viewfinder.config.paths import expand_paths, find_started_paths, quote_texts
+from viewfinder.config.paths import PATH_KEYS, expand_paths, find_started_paths, quote_texts
 from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
 from viewfinder.config.yaml_text import resolve, to_settings
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
@@ -20,6 +20,7 @@ from viewfinder.experiment.check import OPTIONAL_GROUPS, SUPPLIED_ARGUMENTS, che
 from viewfinder.runs.config_file import check_types
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.own_code import find_own_code
+from viewfinder.training.hardware import max_threads
 
 MISSING = "there is no such key"
 
@@ -67,7 +68,10 @@ def load_config(
     assert isinstance(cfg, DictConfig)
     resolve(cfg)
     expand_paths(cfg)
-    find_started_paths(cfg, folder.read_run().get("working_folder"), [override.key_or_group for override in parsed])
+    typed_keys = [override.key_or_group for override in parsed]
+    find_started_paths(cfg, folder.read_run().get("working_folder"), typed_keys)
+    if "trainer.threads" not in typed_keys:
+        _limit_threads(cfg)
     _set_existing_keys(cfg, "trainer", **(trainer or {}))
     with explain_working_folder(folder):
         own = find_own_code(list_targets(to_settings(cfg)))
@@ -83,6 +87,13 @@ def keep_streaming(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str])
     keys = {override.partition("=")[0] for override in overrides}
     if folder.read_data().get("storage") == "stream" and "storage" in cfg.data and "data.storage" not in keys:
         cfg.data.storage = "stream"
+
+
+def _limit_threads(cfg: DictConfig) -> None:
+    """Limit the threads of a run that was trained on a larger machine, or by an earlier version."""
+    threads = cfg.trainer.get("threads")
+    if isinstance(threads, int) and threads > max_threads():
+        cfg.trainer.threads = max_threads()
 
 
 def _set_existing_keys(cfg: DictConfig, group: str, **values: Any) -> None:
@@ -111,15 +122,25 @@ def _parse_overrides(cfg: DictConfig, overrides: Sequence[str]) -> list[Override
         elif isinstance(value, DictConfig):
             keys = join_names(f"{key}.{name}" for name in value)
             problems.append(Problem(override, "is a group of keys; set one of them", remedy=f"Keys: {keys}."))
-    parsed, unreadable = parse_each(quote_texts(overrides)) if not problems else ([], [])
+    quoted = [_quote_string(cfg, override) for override in quote_texts(overrides)] if not problems else []
+    parsed, unreadable = parse_each(quoted)
     problems += unreadable
     for override in parsed:
         if override.is_sweep_override():
-            quoted = "or put text with a comma in quotes: 'key=\"a,b\"'."
-            problems.append(Problem(str(override.input_line), "has several values", remedy=f"Give it one, {quoted}"))
+            remedy = "Give it one, or put text with a comma in quotes: 'key=\"a,b\"'."
+            problems.append(Problem(str(override.input_line), "has several values", remedy=remedy))
     if problems:
         raise UserError(STAGE, problems)
     return parsed
+
+
+def _quote_string(cfg: DictConfig, override: str) -> str:
+    """Return an override with quotes around text that the grammar refuses or splits: an existing run has no sweeps."""
+    key, _, value = override.partition("=")
+    if key not in PATH_KEYS and not isinstance(_select(cfg, key), str):
+        return override
+    parsed, problems = parse_each([override])
+    return f"{key}={quote(value)}" if problems or parsed[0].is_sweep_override() else override
 
 
 def _select(cfg: DictConfig, key: str) -> Any:
@@ -153,5 +174,5 @@ def explain_working_folder(folder: RunFolder) -> Iterator[None]:
         if started_in is None or Path(started_in) == Path.cwd():
             raise
         rule = f"was started in {started_in}"
-        remedy = "Relative paths are looked for here and there, user modules here."
+        remedy = "Relative paths are looked for in both folders, user modules in the current one."
         raise UserError(error.stage, [*error.problems, Problem("the run", rule, remedy=remedy)]) from error

@@ -20,6 +20,11 @@ DEFAULT_THREADS = min(
 """Torch's own number of threads, one for each core, within the CPU quota of a container."""
 
 
+def max_threads() -> int:
+    """Return the largest number of threads that a run may have on this machine."""
+    return max(MAX_THREADS, count_cores())
+
+
 class HardwareSettings(NamedTuple):
     """Device, threads, precision and CUDA graph of a training run."""
 

@@ -19,7 +19,7 @@ from viewfinder.errors import Problem, UserError
 from viewfinder.runs.checkpoints import CheckpointIO
 from viewfinder.runs.launcher import TORCHRUN_VARIABLE
 from viewfinder.training.callbacks.progress import Progress
-from viewfinder.training.hardware import MAX_THREADS
+from viewfinder.training.hardware import max_threads
 from viewfinder.training.loop import TrainingLoop
 from viewfinder.training.precision import FP16, TF32
 
@@ -162,9 +162,8 @@ def check_threads(threads: int | None) -> None:
     Raises:
         UserError: if not.
     """
-    limit = max(MAX_THREADS, count_cores())
-    if threads is not None and threads > limit:
-        rule, remedy = f"must be at most {limit}", "Use null for one per core that this process may use."
+    if threads is not None and threads > max_threads():
+        rule, remedy = f"must be at most {max_threads()}", "Use null for one per core that this process may use."
         raise UserError("the machine", [Problem("trainer.threads", rule, str(threads), remedy)])
 
 

@@ -216,8 +216,6 @@ class Workshop:
 def find_fault(case: Case, ending: Ending) -> str:
     """Return what is wrong with the ending of a command, or ''."""
     text = ending.out + ending.err
-    if {"--hydra-help", "--info", "--package", "--resolve"}.intersection(case.words) and "Traceback" not in text:
-        return ""  # Hydra's own answers
     for sign in SIGNS_OF_A_FAULT:
         if sign in text:
             return sign

@@ -12,6 +12,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.cli.exit import exit_with_message
@@ -66,7 +67,15 @@ def _run_or_sweep(args: argparse.Namespace, command: list[str] | None) -> None:
         # Hydra itself finds overrides only if they are adjacent.
         options = [word for word in sys.argv if word not in args.overrides]
         sys.argv = [*options, *overrides]
-    hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")(lambda cfg: _run(cfg, command))()
+    elif args.hydra_help:
+        sys.argv = [word for word in sys.argv if word not in args.overrides]  # for which Hydra has no help
+    try:
+        hydra.main(version_base="1.3", config_path=str(find_conf()), config_name="config")(
+            lambda cfg: _run(cfg, command)
+        )()
+    except (ValueError, HydraException) as error:  # options that exclude each other; errors of a run never get here
+        reason, *_ = str(error).splitlines() or [type(error).__name__]
+        raise UserError(STAGE, [Problem("the options", reason, remedy="See --hydra-help.")]) from error
 
 
 def _run(cfg: DictConfig, command: list[str] | None) -> None:

@@ -26,12 +26,14 @@ def photo(tmp_path: Path) -> Path:
         ("folder", "is a folder, not a file"),
         ("photo.png/x.csv", "{tmp}/photo.png is a file"),
         ("~nobody-of-this-name/x.csv", "home directory"),
+        ("loop", "oo many levels of symbolic links"),
     ],
 )
 def test_a_file_that_cannot_be_written_is_refused(
     viewfinder: Type, finished: RunFolder, photo: Path, tmp_path: Path, place: str, rule: str
 ) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
     before = sorted(tmp_path.rglob("*"))
     path = place if place.startswith("~") else tmp_path / place
     for words in (("predict", finished.path, photo, "--csv"), ("evaluate", finished.path, "--json"),

@@ -1,5 +1,6 @@
 """Files that options such as --csv write."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -31,6 +32,8 @@ def check_output_file(path: Path | None) -> Path | None:
 def _find_obstacle(path: Path) -> str:
     """Return why a file cannot be written, or ''."""
     folder = path.parent
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()  # raises the other errors, such as of a link to itself
     if path.is_dir():
         return "is a folder, not a file"
     if path.exists() and not path.is_file():  # a pipe or a device

@@ -147,7 +147,7 @@ def test_training_folders_elsewhere_are_drawn_from_and_that_is_said(
         shutil.rmtree(elsewhere / split)
     drawn = score(finished, f"data.root={elsewhere}")
     assert len(drawn.rows) == round(0.2 * SIZES["train"] * len(CLASSES))
-    assert "data.root has no test/, so its images are drawn from train/" in drawn.answer.out
+    assert "data.root has no test/; the test images are drawn from train/" in drawn.answer.out
 
 
 def test_a_folder_with_another_split_alone_is_refused(finished: RunFolder, elsewhere: Path, viewfinder: Type) -> None:

@@ -19,6 +19,7 @@ from viewfinder.errors import UserError
 from viewfinder.runs.folder import RunFolder
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)
+COPIES = ("00.png_original", "00.jpg.old", "00.save", "00.jpg.BAK", "00~")
 CATS_AND_DOGS = {"cat": 6, "dog": 6}
 
 
@@ -71,14 +72,14 @@ def test_files_that_are_not_images_are_counted_and_named(tmp_path: Path) -> None
     before = names_by_split(open_data(ImageFolder(root=str(tmp_path))))
     for name in ("a.txt", "b.txt", "c.json", "README"):
         (tmp_path / "cat" / name).write_text("no image")
-    for name in ("00.png~", "01.png.bak", "02.jpg.part", ".hidden.jpg", ".x.jpg.icloud"):
+    for name in ("00.png~", "01.png.bak", "02.jpg.part", ".hidden.jpg", ".x.jpg.icloud", *COPIES):
         (tmp_path / "dog" / name).write_bytes(encode_image("png"))
     os.mkfifo(tmp_path / "dog" / "pipe")
     data = open_data(ImageFolder(root=str(tmp_path), stratify=False))
     assert names_by_split(data) == before
     warning = next(line for line in data.warnings if "left out" in line)
-    assert warning.startswith("left out 10 files that are not images (2 .txt, ")
-    assert warning.endswith(": cat/README, cat/a.txt, cat/b.txt and 7 more")
+    assert warning.startswith("left out 15 files (hidden, or not images; 3 without suffix, 2 .txt, ")
+    assert warning.endswith(": cat/README, cat/a.txt, cat/b.txt and 12 more")
 
 
 def test_only_files_whose_suffix_says_nothing_are_opened_to_be_listed(
@@ -146,7 +147,7 @@ def test_predict_reads_and_names_the_files_that_train_reads_and_names(
     (tmp_path / "new" / "notes.txt").write_text("no image")
     answer = viewfinder("predict", finished.path, tmp_path)
     assert (answer.code, answer.out.count("new/")) == (0, 3)
-    assert "left out 1 file that is not an image (1 .txt)" in answer.err
+    assert "left out 1 file (hidden, or not an image; 1 .txt)" in answer.err
     (tmp_path / "new" / "y.nef").write_bytes(encode_image("tiff"))
     answer = viewfinder("predict", finished.path, tmp_path)
     assert (answer.code, answer.out.count("new/")) == (2, 3)

@@ -1,18 +1,39 @@
 """Split folders and class folders are told apart, and what is left out is named."""
 
+import json
+import os
 import random
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from image_data import names_by_split, open_data
 from image_files import write_folder
 
+from viewfinder.data import layout
 from viewfinder.data.module import ImageData
 from viewfinder.data.sources.image_folder import ImageFolder, list_image_folder
 from viewfinder.errors import UserError
+from viewfinder.runs.folder import RunFolder
+from viewfinder.sweeps.folder import SweepFolder
 
 CLASSES = {"cat": 6, "dog": 6}
+OUTPUTS = {
+    "run.json": {"status": "finished", "seed": 1},
+    "sweep.json": {"command": "", "jobs": [], "earlier": []},
+    "search.json": {"typed": [], "space": {}, "fixed": {}},
+    "lr_range.json": {"proposal": None, "steps": 9, "planned": 100},
+}
+"""File that Viewfinder writes -> some of its content."""
+
+
+def write_output(folder: Path, file: str) -> None:
+    """Write the files of a folder by which it is recognised as Viewfinder's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / file).write_text(json.dumps(OUTPUTS[file]))
+    (folder / "config.yaml").write_text("name: net")
 
 
 def open_folder(root: Path) -> ImageData:
@@ -88,6 +109,45 @@ def test_images_beside_train_are_named(tmp_path: Path) -> None:
     assert warning.startswith("7 images of bird, fish beside the split folders are not used")
 
 
+def test_a_folder_beside_train_is_searched_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "train", CLASSES)
+    write_folder(tmp_path, {"bird": 5, "fish/a": 5, "fish/b": 5})
+    monkeypatch.setattr(layout, "MAX_ENTRIES", 8)
+    (warning,) = open_folder(tmp_path).warnings
+    # fish, fish/a and its 5 images leave one entry for fish/b.
+    assert warning.startswith("at least 10 images of bird, fish beside the split folders are not used")
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders named locked cannot be listed or entered, as with mode 000 by users other than root."""
+    real = {name: getattr(os, name) for name in ("scandir", "stat")}
+
+    def refuse(function: str, inside: int) -> Any:
+        def call(path: Any = ".", *args: Any, **options: Any) -> Any:
+            parts = Path(path).parts if isinstance(path, str | os.PathLike) else ()
+            if "locked" in parts[: len(parts) - inside]:
+                raise PermissionError(13, "Permission denied", str(path))
+            return real[function](path, *args, **options)
+
+        return call
+
+    monkeypatch.setattr(os, "scandir", refuse("scandir", 0))
+    monkeypatch.setattr(os, "stat", refuse("stat", 1))
+
+
+def test_an_unreadable_folder_matters_only_where_its_images_are_used(tmp_path: Path, locked: None) -> None:
+    write_folder(tmp_path / "train", CLASSES)
+    (tmp_path / "locked").mkdir()
+    data = open_folder(tmp_path)
+    assert (data.class_names, data.warnings) == (["cat", "dog"], [])
+    (tmp_path / "locked").rename(tmp_path / "train" / "locked")
+    for root in (tmp_path, tmp_path / "train"):
+        selected = open_data(ImageFolder(root=str(root), stratify=True, classes=["cat", "dog"]))
+        assert [len(split) for split in selected.splits.values()] == [8, 2, 2]
+        assert "cannot be listed: Permission denied" in refusal(root)
+
+
 @pytest.mark.parametrize("other", ["test", "valid"])
 def test_a_split_folder_beside_class_folders_is_refused_with_their_names(tmp_path: Path, other: str) -> None:
     write_folder(tmp_path, {"bus": 3, "car": 3, other: 3})
@@ -161,21 +221,58 @@ def test_class_names_that_look_the_same_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("output", ["outputs/net/2026-01-01", "outputs/net/rates/0", "outputs", "cat/run"])
-@pytest.mark.parametrize("file", ["run.json", "sweep.json", "search.json", "lr_range.json"])
+@pytest.mark.parametrize("file", OUTPUTS)
 def test_images_that_viewfinder_wrote_are_no_images_of_a_data_set(tmp_path: Path, output: str, file: str) -> None:
     write_folder(tmp_path, CLASSES)
     before = names_by_split(open_folder(tmp_path))
     write_folder(tmp_path, {output: 3, f"{output}/deeper": 2})
-    (tmp_path / output / file).write_text("{}")
+    write_output(tmp_path / output, file)
+    (tmp_path / output).parent.joinpath("notes.txt").write_text("no image")
     data = open_folder(tmp_path)
     assert names_by_split(data) == before
-    (warning,) = data.warnings
-    assert warning.startswith("left out 1 folder that Viewfinder wrote: ")
+    warnings = [line for line in data.warnings if "notes.txt" not in line]
+    assert [line.partition(":")[0] for line in warnings] == ["left out 1 folder that Viewfinder wrote"]
+
+
+@pytest.mark.parametrize("file", OUTPUTS)
+@pytest.mark.parametrize("content", ["{}", "[]", "no JSON", '{"status": "done", "space": [], "jobs": 3, "steps": 9}'])
+def test_files_of_others_with_names_of_viewfinders_files_change_nothing(
+    tmp_path: Path, file: str, content: str
+) -> None:
+    write_folder(tmp_path, {**CLASSES, "cat/deeper": 2})
+    before = names_by_split(open_folder(tmp_path))
+    for folder in (tmp_path, tmp_path / "cat", tmp_path / "cat" / "deeper"):
+        (folder / file).write_text(content)
+    data = open_folder(tmp_path)
+    assert names_by_split(data) == before
+    assert not any("Viewfinder wrote" in line for line in data.warnings)
+
+
+def test_a_real_run_and_a_real_sweep_are_recognised(tmp_path: Path, finished: RunFolder) -> None:
+    write_folder(tmp_path, CLASSES)
+    before = names_by_split(open_folder(tmp_path))
+    shutil.copytree(finished.path, tmp_path / "outputs" / "net" / "run")
+    write_folder(tmp_path / "outputs", {"lr/charts": 2})
+    SweepFolder(tmp_path / "outputs" / "lr", "lr").write()
+    (tmp_path / "outputs" / "notes.txt").write_text("no image")
+    data = open_folder(tmp_path)
+    assert names_by_split(data) == before
+    assert data.warnings == ["left out 1 folder that Viewfinder wrote: outputs"]
+
+
+def test_nobody_is_told_to_remove_a_folder_that_contains_runs(tmp_path: Path) -> None:
+    write_folder(tmp_path, CLASSES)
+    write_output(tmp_path / "outputs" / "net" / "run", "run.json")
+    (tmp_path / "outputs" / "empty").mkdir()
+    message = refusal(tmp_path)
+    assert "outputs is a class without images; left out 1 folder that Viewfinder wrote: net/run" in message
+    assert "Move it out of data.root, or add images." in message
+    assert "Remove" not in message
 
 
 def test_a_run_folder_is_refused_as_a_data_set(tmp_path: Path) -> None:
     write_folder(tmp_path / "net" / "first", {"charts": 2})
-    (tmp_path / "net" / "first" / "run.json").write_text("{}")
+    write_output(tmp_path / "net" / "first", "run.json")
     for root in (tmp_path, tmp_path / "net" / "first"):
         assert "is a folder that Viewfinder wrote" in refusal(root)
 
@@ -201,7 +298,7 @@ def grow(folder: Path, rng: random.Random, depth: int = 0) -> None:
     for number in range(rng.choice([0, 0, 0, 1, 2]) if depth < 3 else 2):
         (folder / f"{number}.png").touch()
     if depth and rng.random() < 0.1:
-        (folder / "run.json").touch()
+        write_output(folder, "run.json")
     for name in rng.sample(NAMES, rng.choice([0, 1, 2, 2, 3])) if depth < 3 else ():
         grow(folder / name, rng, depth + 1)
 

@@ -68,6 +68,19 @@ def test_floating_point_levels_on_the_scale_of_integers_keep_their_brightness(tm
     assert_equal(decode_image(write_array(tmp_path / "f.tif", levels), 1), expected)
 
 
+@pytest.mark.parametrize("levels", [[[0, 1, 0]], [[1, 1, 1]]])
+def test_floating_point_levels_that_are_white_or_nearly_black_are_refused(tmp_path: Path, levels: Any) -> None:
+    path = write_array(tmp_path / "f.tif", np.array(levels, np.float32))
+    (problem,) = decode_images([path], 1, (1, 3))
+    assert isinstance(problem, Problem)
+    assert "0 and 1 alone, may be white or nearly black" in problem.rule
+
+
+def test_a_black_floating_point_image_is_black(tmp_path: Path) -> None:
+    path = write_array(tmp_path / "f.tif", np.zeros((2, 3), np.float32))
+    assert decode_image(path, 1).flatten().tolist() == [0] * 6
+
+
 def test_a_floating_point_image_that_rounding_left_a_little_above_1_is_not_black(tmp_path: Path) -> None:
     levels = np.array([[0, 0.5, 1.0000001]], np.float32)
     assert decode_image(write_array(tmp_path / "f.tif", levels), 1).flatten().tolist() == [0, 128, 255]

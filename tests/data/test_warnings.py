@@ -32,7 +32,7 @@ def test_warnings_are_shown_wherever_a_run_is_read(
     assert facts["warnings"] == [
         "1 image of extra beside the split folders is not used; move a class into train/, "
         "and rename a split to val/ or test/",
-        "left out 1 file that is not an image (1 .txt): train/b/notes.txt",
+        "left out 1 file (hidden, or not an image; 1 .txt): train/b/notes.txt",
         "1 image of test is also in train, as the same file: test/a/x.png = train/a/0.png",
         "no image of b in val",
     ]

@@ -25,6 +25,7 @@ from viewfinder.errors import UserError
 from viewfinder.evaluation.lr_curve import Curve, is_diverged, propose_rate, smooth_losses
 from viewfinder.experiment.build import build_network, open_data
 from viewfinder.runs.find import find_runs
+from viewfinder.runs.outputs import is_output_folder
 from viewfinder.training.callbacks import progress, range_recorder
 from viewfinder.training.callbacks.range_recorder import scale_rates
 from viewfinder.training.schedulers import Schedule
@@ -40,6 +41,7 @@ def words(tiny: list[str], tmp_path: Path) -> list[str]:
 
 def only_folder(tmp_path: Path, name: str = "mlp") -> Path:
     (folder,) = (tmp_path / "out" / name).iterdir()
+    assert is_output_folder(folder)  # its charts are never images of a data set
     return folder
 
 

@@ -1,6 +1,7 @@
 """Commands on an existing run read overrides as training does, and find its data from any folder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,29 @@ def test_relative_paths_are_found_where_the_run_was_started(
     data = open_run(run_copy.path, [], "best").open_data("test")
     assert data.summarise()["fingerprint"]["test"] == run_copy.read_data()["fingerprint"]["test"]
     assert run_copy.read_settings()["data"]["root"] == pictures.name
+
+
+@pytest.mark.parametrize("root", ["images", "~/images", "./images/", "{home}/images"])
+def test_a_runs_class_folders_are_split_as_in_the_run_from_any_working_folder(
+    root: str, run_copy: RunFolder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(pictures / "train", home / "images")
+    monkeypatch.setenv("HOME", str(home))
+    record_start(run_copy, home, root=root.format(home=home))
+    shutil.copy(home / "images" / "owl" / "00.png", home / "images" / "owl" / "new.png")
+    total = sum(path.is_file() for path in home.rglob("*"))
+    (tmp_path / "elsewhere").mkdir()
+    names = []
+    for folder, typed in ((home, []), (tmp_path / "elsewhere", []), (tmp_path, ["data.root=home/images"])):
+        monkeypatch.chdir(folder)
+        data = open_run(run_copy.path, typed, "best").list_data("test")
+        names.append(list(data.splits["test"].names))
+    assert len(names[0]) == round(0.2 * total)
+    assert names[1:] == names[:1] * 2
+    shutil.copytree(home / "images", tmp_path / "others")
+    data = open_run(run_copy.path, [f"data.root={tmp_path / 'others'}"], "best").list_data("test")
+    assert len(data.splits["test"]) == total
 
 
 def test_a_path_in_the_working_folder_comes_before_the_one_where_the_run_was_started(

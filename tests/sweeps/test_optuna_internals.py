@@ -9,6 +9,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
+from viewfinder.runs.outputs import is_output_folder
 from viewfinder.sweeps.search.folder import SearchFolder
 from viewfinder.sweeps.search.optuna_internals import open_trial
 from viewfinder.sweeps.search.space import parse_search_spec
@@ -40,4 +41,5 @@ def test_the_database_of_a_new_search_is_closed_and_whole(tmp_path: Path) -> Non
     folder = SearchFolder(tmp_path / "search")
     folder.create_or_continue(parse_search_spec(["optimizer=adam,sgd"]))
     assert sorted(path.name for path in folder.path.iterdir()) == [".locks", "search.db", "search.json"]
+    assert is_output_folder(folder.path)
     assert folder.load_study().get_trials() == []

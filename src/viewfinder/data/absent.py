@@ -1,4 +1,4 @@
-"""Classes of which a split has no image."""
+"""Classes without images in a split."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from viewfinder.data.subset import name_classes
 
 
 def find_absent_classes(splits: Mapping[str, Split], class_names: Sequence[str]) -> dict[str, list[str]]:
-    """Return split -> names of the classes of which it has no image, for splits that lack some."""
+    """Return split -> names of the classes without images in it, for splits that lack some."""
     counts = {name: np.bincount(split.labels, minlength=len(class_names)) for name, split in splits.items()}
     return {
         name: [class_names[label] for label in np.flatnonzero(count == 0).tolist()]

@@ -22,7 +22,9 @@ UNSUPPORTED = dict.fromkeys(RAW_EXTENSIONS, "camera raw") | {
 }  # fmt: skip
 """Suffix -> format of image files that Pillow cannot read by itself."""
 IMAGE_EXTENSIONS = frozenset((*EXTENSIONS, *UNSUPPORTED))
-UNFINISHED = (".bak", ".crdownload", ".orig", ".part", ".partial", ".tmp")
+UNFINISHED = (
+    ".backup", ".bak", ".crdownload", ".download", ".old", ".orig", ".part", ".partial", ".save", ".tmp",
+)  # fmt: skip
 """Suffixes of copies and of downloads that have not ended; the content may be an image all the same."""
 HEAD_SIZE = 132
 """Bytes at the start of a file by which its format is recognised."""
@@ -64,10 +66,13 @@ def is_image(path: Path) -> bool:
 
 @functools.cache
 def _says_nothing(suffix: str) -> bool:
-    """Return whether a file with this suffix may be an image: .1, .jpg_large or none, but not .txt."""
+    """Return whether a file with this suffix may be an image: .1, .jpg_large or none, but not .txt or .bak."""
+    # ExifTool keeps photo.jpg_original.
+    if suffix in UNFINISHED or suffix.endswith("_original"):
+        return False
     # MimeTypes() does not read the system's tables, which differ between machines.
     kind, encoding = mimetypes.MimeTypes().guess_type(f"name{suffix}")
-    return suffix not in UNFINISHED and not encoding and (kind in (None, "application/octet-stream"))
+    return not encoding and kind in (None, "application/octet-stream")
 
 
 def identify_format(path: Path) -> str:

@@ -26,6 +26,8 @@ SPLIT_FOLDERS = {
 SPLIT_OF_NAME = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
 SPLIT_WORD = re.compile(rf"(?:^|(?<=[^a-z]))((?i:{'|'.join(SPLIT_OF_NAME)}))(?=set|[^a-z]|$)")
 """Word such as in training_set, seg_test or trainA."""
+MAX_ENTRIES = 10_000
+"""Files and folders that are listed in each folder beside the split folders, which may be as large as a disk."""
 
 
 class Layout(NamedTuple):
@@ -172,7 +174,7 @@ def _check_split_folders(
     """Raise a UserError unless the required split or train/ has a folder, and each split has class folders."""
     found = join_names(f"{path.name}/" for path in splits.values())
     if required not in splits and "train" not in splits:
-        beside = [path for path in others if list_images(path).images]
+        beside = [path for path in others if _list_some(path).images]
         rule = f"contains {found} but no {required}/"
         remedy = f"Add {required}/ with one folder per class."
         if beside:
@@ -202,16 +204,26 @@ def _check_split_folders(
 
 def _describe_unused(folder: Path, others: Sequence[Path]) -> list[str]:
     """Return a sentence that names the folders of images beside the split folders; [] if there are none."""
-    counts = {path: len(list_images(path).images) for path in others}
-    unused = [path for path, count in counts.items() if count]
+    listings = {path: _list_some(path) for path in others}
+    unused = [path for path, listing in listings.items() if listing.images]
     if not unused:
         return []
-    total = sum(counts.values())
+    total = sum(len(listing.images) for listing in listings.values())
     images, are = ("1 image", "is") if total == 1 else (f"{total:,} images", "are")
+    if not all(listing.is_complete for listing in listings.values()):
+        images = f"at least {images}"
     return [
         f"{images} of {name_paths(unused, folder)} beside the split folders {are} not used; move a class into train/, "
         "and rename a split to val/ or test/"
     ]
+
+
+def _list_some(folder: Path) -> Listing:
+    """List the first files of a folder that is not used; none if it cannot be read."""
+    try:
+        return list_images(folder, MAX_ENTRIES)
+    except (OSError, UserError):
+        return Listing()
 
 
 def _refuse_split_like_names(key: str, names: Sequence[str]) -> None:

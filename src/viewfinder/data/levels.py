@@ -37,18 +37,20 @@ def to_eight_bits(image: Image.Image, largest: int = 65535, is_inverted: bool = 
     """Convert a grey image of more than 8 bits to 8 bits.
 
     Floating-point levels from 0 to 1 become 0 to 255. Of all others, those below 256 stay, and those up to `largest`
-    are scaled to 0 to 255.
+    are scaled to 0 to 255. Floating-point levels that are 0 and 1 alone may be black and white, or nearly black.
 
     Args:
         largest: the largest integer level.
         is_inverted: whether the largest level is black.
 
     Raises:
-        ValueError: if the levels are outside of these ranges, so that their scale is unknown.
+        ValueError: if the levels are outside of these ranges, or are 0 and 1 alone, so that their scale is unknown.
     """
     levels = np.array(image, dtype=np.float64)
     low, high = levels.min(initial=0), levels.max(initial=0)
     is_transparent = levels == image.info["transparency"] if "transparency" in image.info else None
+    if image.mode == "F" and high == 1 and np.isin(levels, (0, 1)).all():
+        raise ValueError("its floating-point levels, 0 and 1 alone, may be white or nearly black; save it with 8 bits")
     if image.mode == "F" and high * 255 < 255.5:
         levels *= 255
     elif high >= 255.5:

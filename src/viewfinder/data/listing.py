@@ -9,10 +9,8 @@ from pathlib import Path
 from viewfinder.data.files import describe_broken_link, escape_path
 from viewfinder.data.formats import EXTENSIONS, IMAGE_EXTENSIONS, is_image
 from viewfinder.errors import Problem, UserError, join_names
-from viewfinder.runs.naming import RUN_FILE, SWEEP_FILE
+from viewfinder.runs.outputs import OUTPUT_KEYS, is_output_folder
 
-OUTPUT_FILES = frozenset((RUN_FILE, SWEEP_FILE, "search.json", "lr_range.json"))
-"""Files by which folders that Viewfinder wrote are recognised; their charts are not images of a data set."""
 SYSTEM_NAMES = frozenset((
     "__macosx", "__pycache__", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "lost+found", "found.000",
     "system volume information", "network trash folder", "temporary items", "_vti_cnf",
@@ -33,12 +31,14 @@ class Listing:
         left_out: hidden images, and files that are not images.
         outputs: folders that Viewfinder wrote, which are not searched.
         nested: folders that contain images, other than the folder itself.
+        is_complete: whether everything was listed.
     """
 
     images: list[Path] = field(default_factory=list)
     left_out: list[Path] = field(default_factory=list)
     outputs: list[Path] = field(default_factory=list)
     nested: list[Path] = field(default_factory=list)
+    is_complete: bool = True
 
 
 def find_images(paths: Sequence[Path]) -> Listing:
@@ -72,11 +72,16 @@ def find_images(paths: Sequence[Path]) -> Listing:
     return replace(found, images=list(dict.fromkeys(found.images)))
 
 
-def list_images(folder: Path) -> Listing:
+def list_images(folder: Path, max_entries: int | None = None) -> Listing:
     """List the image files in and below a folder; hidden files and folders are ignored.
 
     Links are followed, except to a folder that was listed before or that contains this one: a link back up would
-    repeat images and mix classes.
+    repeat images and mix classes. Folders that Viewfinder wrote are left out, as their charts are not images of a data
+    set.
+
+    Args:
+        folder: the folder.
+        max_entries: number of files and folders after which the list ends; None for no limit.
 
     Raises:
         UserError: if a folder cannot be listed.
@@ -85,7 +90,13 @@ def list_images(folder: Path) -> Listing:
     root = folder.resolve()
     listed = {_folder_identity(path) for path in (root, *root.parents)}
     for current, subfolders, names in os.walk(folder, followlinks=True, onerror=_raise_not_listed):
-        if not OUTPUT_FILES.isdisjoint(names):
+        if max_entries is not None:
+            max_entries -= len(names) + 1
+            if max_entries < 0:
+                listing.is_complete = False
+                del names[max_entries:]
+                subfolders.clear()
+        if not OUTPUT_KEYS.keys().isdisjoint(names) and is_output_folder(Path(current)):
             listing.outputs.append(Path(current))
             subfolders.clear()
             continue
@@ -144,17 +155,28 @@ def list_loose_images(folder: Path) -> list[Path]:
 
 
 def is_output_tree(folder: Path) -> bool:
-    """Return whether Viewfinder wrote a folder: it contains a run, or nothing but folders that Viewfinder wrote."""
-    if any((folder / name).is_file() for name in OUTPUT_FILES):
+    """Return whether Viewfinder wrote a folder: a run, or a folder of such folders, perhaps beside notes.
+
+    A folder that cannot be read is none.
+    """
+    if is_output_folder(folder):
         return True
-    subfolders = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                subfolders.append(Path(entry))
-            elif not is_system_name(entry.name):
-                return False
-    return bool(subfolders) and all(map(is_output_tree, subfolders))
+    subfolders, files = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if is_system_name(entry.name):
+                    continue
+                path = Path(entry)
+                if entry.is_dir(follow_symlinks=False):
+                    subfolders.append(path)
+                elif path.suffix.lower() in IMAGE_EXTENSIONS or entry.is_dir():  # a link may lead to images
+                    return False
+                else:
+                    files.append(path)
+    except OSError:
+        return False
+    return bool(subfolders) and all(map(is_output_tree, subfolders)) and not any(map(is_image, files))
 
 
 def describe_left_out(listings: Sequence[Listing], root: Path) -> list[str]:
@@ -165,8 +187,9 @@ def describe_left_out(listings: Sequence[Listing], root: Path) -> list[str]:
     if left_out:
         suffixes = Counter(path.suffix.lower() or "without suffix" for path in left_out)
         kinds = join_names(f"{count:,} {suffix}" for suffix, count in suffixes.most_common(5))
-        plural = "s that are not images" if len(left_out) > 1 else " that is not an image"
-        lines.append(f"left out {len(left_out):,} file{plural} ({kinds}): {name_paths(left_out, root)}")
+        plural, are_images = ("s", "images") if len(left_out) > 1 else ("", "an image")
+        reason = f"hidden, or not {are_images}"
+        lines.append(f"left out {len(left_out):,} file{plural} ({reason}; {kinds}): {name_paths(left_out, root)}")
     if outputs:
         plural = "s" * (len(outputs) > 1)
         lines.append(f"left out {len(outputs):,} folder{plural} that Viewfinder wrote: {name_paths(outputs, root)}")

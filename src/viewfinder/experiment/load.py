@@ -17,7 +17,13 @@ from viewfinder.data.scored import open_scored
 from viewfinder.errors import Problem, UserError, format_exception
 from viewfinder.experiment.build import NO_OBJECTS, build_classifier, find_cache_blocker, make_data, rebuild_network
 from viewfinder.experiment.python_objects import PythonObjects
-from viewfinder.experiment.stored_config import explain_download, explain_working_folder, keep_streaming, load_config
+from viewfinder.experiment.stored_config import (
+    explain_download,
+    explain_working_folder,
+    has_moved_data,
+    keep_streaming,
+    load_config,
+)  # fmt: skip
 from viewfinder.models.summary import summarise_network
 from viewfinder.runs.config_file import check_types
 from viewfinder.runs.find import open_run_folder
@@ -72,9 +78,8 @@ class OpenedRun:
             UserError: if the data are missing, or have classes that the run does not know.
         """
         data = make_data(self.settings, self.objects.data)
-        is_moved = self.settings["data"].get("root") != self.folder.read_settings()["data"].get("root")
         with explain_working_folder(self.folder), explain_download(self.cfg):
-            open_scored(data, self.facts, split, is_moved)
+            open_scored(data, self.facts, split, has_moved_data(self.folder, self.cfg))
         return data
 
     def open_data(self, split: str) -> ImageData:

@@ -27,7 +27,7 @@ from viewfinder.reporting.range_test import log_finding
 from viewfinder.runs.atomic import make_write_error, replace_text, write_json
 from viewfinder.runs.launcher import own_launcher
 from viewfinder.runs.logging import logging_to
-from viewfinder.runs.naming import make_configured_folder
+from viewfinder.runs.naming import CONFIG_FILE, RANGE_TEST_FILE, make_configured_folder
 from viewfinder.runs.provenance import describe_process, now, read_command, read_git_state, read_versions
 from viewfinder.training.callbacks.progress import Progress
 from viewfinder.training.callbacks.range_recorder import RangeRecorder, scale_rates
@@ -157,10 +157,10 @@ def write_range_test(
     }
     figure = draw_lr_curve(curve, finding, f"Learning-rate range test, {settings['name']}")
     try:
-        replace_text(folder / "config.yaml", format_settings(settings))
+        replace_text(folder / CONFIG_FILE, format_settings(settings))
         replace_text(folder / "lr_range.csv", table.to_csv(index=False, float_format="%.7g"))
         save_figure(figure, folder / "lr_range.png")
-        write_json(folder / "lr_range.json", {**result, "seed": settings["seed"], **facts})
+        write_json(folder / RANGE_TEST_FILE, {**result, "seed": settings["seed"], **facts})
     except OSError as error:
         raise make_write_error(folder, error, "run the same command again.") from error
 

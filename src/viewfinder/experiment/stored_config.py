@@ -79,6 +79,15 @@ def load_config(
     return cfg
 
 
+def has_moved_data(folder: RunFolder, cfg: DictConfig) -> bool:
+    """Return whether a run's data are read from another place than in the run, however the place is written."""
+    stored, present = folder.read_settings()["data"].get("root"), cfg.data.get("root")
+    if stored == present or not (isinstance(stored, str) and isinstance(present, str)):
+        return stored != present
+    started_in = Path(folder.read_run().get("working_folder") or "")
+    return Path(present).expanduser().resolve() != (started_in / Path(stored).expanduser()).resolve()
+
+
 def keep_streaming(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Set `data.storage` to stream if the run streamed its images and no override sets it.
 

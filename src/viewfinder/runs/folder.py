@@ -11,7 +11,7 @@ from viewfinder.errors import Problem, Pruned, UserError
 from viewfinder.runs.atomic import TEMP_NAME, read_json, replace_text, write_json
 from viewfinder.runs.launcher import is_helper
 from viewfinder.runs.lock import RunLock, is_free, refuse_links
-from viewfinder.runs.naming import RUN_FILE, SWEEP_FILE
+from viewfinder.runs.naming import CONFIG_FILE, RUN_FILE, SWEEP_FILE
 from viewfinder.runs.provenance import now
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class RunFolder:
         self.path = Path(path)
         self.lock = RunLock(self.path)
         self.config, self.run, self.data, self.scores = (
-            self.path / name for name in ("config.yaml", RUN_FILE, "data.json", "scores.json")
+            self.path / name for name in (CONFIG_FILE, RUN_FILE, "data.json", "scores.json")
         )
         self.metrics, self.predictions = self.path / "metrics.csv", self.path / "predictions.csv"
         self.best, self.last = self.path / "best.ckpt", self.path / "last.ckpt"

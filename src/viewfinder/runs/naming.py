@@ -13,8 +13,14 @@ from viewfinder.runs.launcher import TORCHRUN_VARIABLE
 
 RUN_FILE = "run.json"
 """File in every run folder."""
+CONFIG_FILE = "config.yaml"
+"""Resolved configuration, in the folder of a run or a range test."""
 SWEEP_FILE = "sweep.json"
 """File in the folder of a sweep, above the run folders of its jobs."""
+SEARCH_FILE = "search.json"
+"""File in the folder of a search, above the run folders of its trials."""
+RANGE_TEST_FILE = "lr_range.json"
+"""File in the folder of a learning-rate range test."""
 RUN_VARIABLE = "VIEWFINDER_RUN"
 """Environment variable that gives helper processes, which Lightning starts, the path of the run folder."""
 

@@ -90,7 +90,8 @@ def _list_splits(key: str, layout: Layout, selected: Classes | None) -> tuple[li
     for name, listing in listings["train"].items():
         if not listing.images:
             rule = "; ".join(["is a class without images", *describe_left_out([listing], training / name)])
-            remedy = f"Remove the folder, or add images. {SUPPORTED}"
+            is_used = listing.outputs or listing.left_out
+            remedy = f"{'Move it out of data.root' if is_used else 'Remove the folder'}, or add images. {SUPPORTED}"
             problems.append(Problem(escape_path(training / name), rule, remedy=remedy))
     if problems:
         raise UserError("the data", problems)

@@ -38,7 +38,7 @@ def list_scored_folder(
         elif layout.has_split_folders and split in layout.splits:
             folder, names = layout.splits[split], layout.class_folders[split]
         else:
-            return None, [f"data.root has no {split}/, so its images are drawn from train/"] if all_images else []
+            return None, [f"data.root has no {split}/; the {split} images are drawn from train/"] if all_images else []
         check_links({split: folder}, selected)
         listings = {name: list_images(folder / name) for name in names if is_selected(escape_path(name), selected)}
     listings = {name: listing for name, listing in listings.items() if listing.images}

@@ -15,6 +15,7 @@ from sqlalchemy import URL
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs.atomic import read_json, replace_file, write_json
 from viewfinder.runs.lock import acquire_patiently
+from viewfinder.runs.naming import SEARCH_FILE
 from viewfinder.sweeps.search.space import SearchSpec
 
 DATABASE_TIMEOUT = 60
@@ -36,7 +37,7 @@ class SearchFolder:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        self.spec, self.database, self.chart = (path / name for name in ("search.json", "search.db", "search.png"))
+        self.spec, self.database, self.chart = (path / name for name in (SEARCH_FILE, "search.db", "search.png"))
         self.locks = path / ".locks"
 
     def trial_folder(self, number: int) -> Path:

@@ -1,5 +1,7 @@
 """The disk cache never gives other pixels than the files."""
 
+import ast
+import errno
 import os
 import shutil
 import time
@@ -15,7 +17,7 @@ import torch
 from image_data import open_stored
 from image_files import noise, save_image, write_album, write_folder
 
-from viewfinder.data import disk_cache
+from viewfinder.data import decoder, disk_cache
 from viewfinder.data.disk_cache import ImageCache
 from viewfinder.data.resize import Resize
 from viewfinder.errors import UserError
@@ -81,7 +83,7 @@ def test_a_copy_of_the_images_elsewhere_uses_the_same_cache(cache: Path, tmp_pat
     assert decoded == [3]
 
 
-@pytest.mark.parametrize("package", ["viewfinder.data", "pillow", "torchcodec", "jpg"])
+@pytest.mark.parametrize("package", ["viewfinder.data", "pillow", "pillow-heif", "torchcodec", "jpg"])
 def test_another_version_of_what_decodes_decodes_again(
     cache: Path, tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
@@ -92,6 +94,24 @@ def test_another_version_of_what_decodes_decodes_again(
     monkeypatch.setattr(disk_cache, "describe_decoder", lambda: (*(versions | {package: "another"}).items(),))
     read(cache, paths)
     assert decoded == [3, 3]
+
+
+def test_the_key_covers_every_module_that_decodes() -> None:
+    folder = Path(decoder.__file__).parent
+    found, waiting = set(), ["decode"]
+    while waiting:
+        found.add(name := waiting.pop())
+        imports = [node for node in ast.walk(ast.parse((folder / f"{name}.py").read_text())) if _is_import(node)]
+        names = {alias.name for node in imports for alias in node.names}  # type: ignore[attr-defined]
+        modules = {getattr(node, "module", None) for node in imports} | names
+        inner = {module.removeprefix("viewfinder.data.") for module in modules if module}
+        waiting += [module for module in sorted(inner - found) if (folder / f"{module}.py").is_file()]
+    assert {f"{name}.py" for name in found} == set(decoder.CODE)
+    assert {"image_file", "levels"} < found
+
+
+def _is_import(node: ast.AST) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def test_a_file_that_changes_between_its_lookup_and_its_decoding_is_not_cached(
@@ -179,6 +199,41 @@ def test_a_disk_without_room_is_refused_before_anything_is_removed_or_written(
     with pytest.raises(UserError, match=r"cannot be written: No space left"):
         read(cache, write_bmps(tmp_path / "many", count=20)[0])
     assert sorted(cache.iterdir()) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no reservation on this system")
+def test_the_disk_space_of_all_images_is_reserved_before_the_first_is_decoded(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, pixels = write_bmps(tmp_path / "images", count=200)
+    reserved: list[int] = []
+    original = disk_cache.decode_all
+
+    def measure(*arguments: Any) -> Any:
+        reserved.extend(path.stat().st_blocks * 512 for path in cache.glob(".*.npy"))
+        return original(*arguments)
+
+    monkeypatch.setattr(disk_cache, "decode_all", measure)
+    assert np.array_equal(read(cache, paths), pixels)
+    assert len(reserved) == 1
+    assert reserved[0] >= pixels.nbytes
+
+
+@pytest.mark.parametrize(("number", "is_refused"), [(errno.ENOSPC, True), (errno.EOPNOTSUPP, False)])
+def test_room_that_another_process_has_taken_is_refused_and_one_that_cannot_be_reserved_is_not(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_refused: bool
+) -> None:
+    def fail(*_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", fail, raising=False)
+    paths, pixels = write_bmps(tmp_path / "images")
+    if not is_refused:
+        assert np.array_equal(read(cache, paths), pixels)
+        return
+    with pytest.raises(UserError, match=r"cannot be written: No space left"):
+        read(cache, paths)
+    assert list(cache.iterdir()) == []
 
 
 def test_all_splits_of_a_run_stay_however_large_they_are(

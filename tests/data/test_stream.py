@@ -3,6 +3,8 @@
 import errno
 import multiprocessing
 import os
+import resource
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,7 +58,7 @@ def test_images_arrive_the_same_with_and_without_shared_memory(
     ("number", "rule"),
     [
         (errno.ENOSPC, r"cannot be created in /dev/shm:\s+No space left on device"),
-        (errno.EMFILE, r"more files that connect 1 worker processes than this\s+process may open"),
+        (errno.EMFILE, r"needs 18 open files for its 1 process in each split"),
     ],
 )
 def test_a_machine_without_room_for_workers_is_refused_before_one_starts(
@@ -68,3 +70,16 @@ def test_a_machine_without_room_for_workers_is_refused_before_one_starts(
     monkeypatch.setattr(multiprocessing, "Queue", fail)
     with pytest.raises(UserError, match=rule):
         open_stored(write_album(tmp_path / "album"), "stream", workers=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the files in /proc")
+def test_the_limit_of_open_files_is_named_and_many_workers_fit_below_it(tmp_path: Path) -> None:
+    album, limits = write_album(tmp_path / "album"), resource.getrlimit(resource.RLIMIT_NOFILE)
+    lower = len([*Path("/proc/self/fd").iterdir()]) + 60
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lower, limits[1]))
+        open_stored(album, "stream", workers=5)  # 3 x (5 + 2) queues, of 2 files each
+        with pytest.raises(UserError, match=rf"(?s)needs 132 open files.*the limit, which is {lower} files"):
+            open_stored(album, "stream", workers=20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -8,9 +8,9 @@ from PIL import features
 
 from viewfinder.runs.provenance import read_versions
 
-CODE = ("decode.py", "image_file.py", "jpeg.py", "levels.py", "resize.py")
-"""Files beside this one that turn image files into pixels."""
-PACKAGES = ("pillow", "torchcodec", "numpy")
+CODE = ("decode.py", "files.py", "formats.py", "image_file.py", "jpeg.py", "levels.py", "resize.py")
+"""Files beside this one that turn image files into pixels: decode.py and everything that it imports."""
+PACKAGES = ("pillow", "pillow-heif", "torchcodec", "numpy")
 """Packages that decode and resize images."""
 LIBRARIES = ("jpg", "libjpeg_turbo", "jpg_2000", "libtiff", "webp", "avif", "zlib")
 """Libraries of Pillow, which need not come with it."""

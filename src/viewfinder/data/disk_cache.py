@@ -74,6 +74,7 @@ class ImageCache:
         try:
             self._make_room(np.prod(shape, dtype=int).item())
             mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+            _reserve_room(temporary)
             base = torch.from_numpy(mapped)
             unreadable = decode_all(paths, channels, resize, f"decoding {split} images", base)
             # Of a file that has changed since it was hashed, the key belongs to its earlier content.
@@ -127,7 +128,23 @@ class ImageCache:
             if time.time() - read_file_state(path)[1] / 1e9 > UNFINISHED_SECONDS:
                 path.unlink(missing_ok=True)
         available = self.size() + shutil.disk_usage(self.folder).free
-        if size > available:  # a mapped file would kill the process on a full disk
+        if size > available:  # before other images are removed
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         max_bytes = max(0, int(min(MAX_FOLDER_BYTES, available)) - size)
         self.freed += evict_least_recent(self.folder, max_bytes, self.used, content="npy", index="json")
+
+
+def _reserve_room(path: Path) -> None:
+    """Reserve the disk space of a file, where the system can: writing to a mapped file on a full disk ends the process.
+
+    Raises:
+        OSError: if the disk is full.
+    """
+    if not hasattr(os, "posix_fallocate"):  # as on macOS
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system without this call
+                raise

@@ -137,6 +137,8 @@ def store_images(
         has_room = size <= HOST_SHARE * (disk + cache.size())
         storage = "memory" if size <= HOST_SHARE * memory else "disk" if has_room else "stream"
     workers = workers or count_cores()
+    if storage == "stream":
+        check_workers(workers)
     images: dict[str, SplitImages] = {}
     unreadable: dict[str, Unreadable] = {}
     for name, (paths, labels) in files.items():
@@ -153,7 +155,6 @@ def store_images(
         readable = torch.tensor([index for index in range(len(paths)) if index not in problems], dtype=torch.int64)
         if base is None:
             remaining = [paths[index] for index in readable]
-            check_workers(workers)
             images[name] = StreamedImages(remaining, labels[readable], channels, resize, workers)
         else:
             images[name] = SplitImages(ImageRows(base, readable), labels[readable])

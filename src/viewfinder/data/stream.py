@@ -128,7 +128,7 @@ def _has_shared_memory(size: int) -> bool:
 
 
 def check_workers(count: int) -> None:
-    """Check that a number of worker processes can be started for each split.
+    """Check that a number of worker processes can be started for all splits together.
 
     Raises:
         UserError: if the system has no room for their semaphores, or for the files that connect them.
@@ -140,6 +140,9 @@ def check_workers(count: int) -> None:
         rule = f"needs semaphores for worker processes, which cannot be created in {SHARED_MEMORY}: {error.strerror}"
         remedy = "Make room there, or set data.storage=disk, or memory."
         if error.errno == errno.EMFILE:
-            rule = f"needs more files that connect {count} worker processes than this process may open"
-            remedy = "Use fewer data.workers, or raise the limit (ulimit -n)."
+            import resource  # missing on Windows
+
+            limit, workers = resource.getrlimit(resource.RLIMIT_NOFILE)[0], f"{count} process{'es' * (count > 1)}"
+            rule = f"needs {2 * queues:,} open files for its {workers} in each split, more than this process may open"
+            remedy = f"Use fewer data.workers, or raise the limit, which is {limit:,} files (ulimit -n)."
         raise UserError("the machine", [Problem("data.storage", rule, "stream", remedy)]) from error

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def cache_folder() -> Path:
     A user without a home folder, as in some containers, gets a folder among the temporary files.
 
     Raises:
-        UserError: if that folder belongs to another user.
+        UserError: if that folder is not this user's alone.
     """
     if configured := os.environ.get("XDG_CACHE_HOME"):
         return Path(configured) / "viewfinder"
@@ -25,10 +26,25 @@ def cache_folder() -> Path:
     except RuntimeError:
         user = os.getuid()
     folder = Path(tempfile.gettempdir()) / f"viewfinder-{user}"
-    if folder.exists() and folder.stat().st_uid != user:
-        rule, remedy = "belongs to another user", "Set HOME or XDG_CACHE_HOME to a folder of your own."
+    with contextlib.suppress(OSError):  # it exists, or cannot be created, which those who write to it find out
+        folder.mkdir(mode=0o700)
+    if rule := _find_intrusion(folder, user):
+        remedy = "Remove it, or set HOME or XDG_CACHE_HOME to a folder of your own."
         raise UserError("the cache folder", [Problem(str(folder), rule, remedy=remedy)])
     return folder
+
+
+def _find_intrusion(folder: Path, user: int) -> str:
+    """Return why other users may have put files into a folder that anybody could have created; '' if they cannot."""
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return ""
+    if not stat.S_ISDIR(status.st_mode):
+        return "is a link or a file, and must be a folder"
+    if status.st_uid != user:
+        return "belongs to another user"
+    return "may be written by other users" if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else ""
 
 
 def evict_least_recent(folder: Path, max_bytes: int, used: set[str], content: str, index: str) -> int:

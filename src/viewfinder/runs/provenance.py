@@ -16,7 +16,7 @@ from typing import Any
 
 PACKAGES = (
     "viewfinder", "torch", "torchvision", "torchcodec", "pytorch-lightning", "torchmetrics", "hydra-core",
-    "tensorboard", "numpy", "pillow",
+    "tensorboard", "numpy", "pillow", "pillow-heif",
 )  # fmt: skip
 
 

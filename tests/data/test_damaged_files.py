@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_files import CLAIMS, FORMATS, encode_image, noise, save_image, webp_claiming
 
-from viewfinder.data.decode_parallel import decode_all, try_decode_each
+from viewfinder.data.decode import decode_images
+from viewfinder.data.decode_parallel import decode_all
 from viewfinder.data.headers import find_common_shape
 from viewfinder.data.resize import Resize
 from viewfinder.data.stream import StreamedImages
@@ -34,7 +35,7 @@ def test_a_damaged_file_of_any_format_is_an_image_of_the_wanted_shape_or_is_name
             content[place] = draw.draw(st.integers(0, 255))
     path = shared_folder / f"damaged.{kind}"
     path.write_bytes(content)
-    (actual,) = try_decode_each([path], 3, (8, 8)).values()
+    (actual,) = decode_images([path], 3, (8, 8))
     if isinstance(actual, Problem):
         assert actual.key == str(path)
         assert actual.rule

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
+from typing import IO
 
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs.atomic import replace_text
@@ -43,6 +44,22 @@ def _find_obstacle(path: Path) -> str:
     return "" if os.access(folder, os.W_OK) else f"cannot be written: no permission for the folder {folder}"
 
 
+def open_stream(path: Path) -> IO[str] | None:
+    """Open a pipe, a device or the standard output for text; return None for a file, which can be replaced.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    try:
+        if _is_standard_output(path):
+            return sys.stdout
+        if path.exists() and not path.is_file():
+            return path.open("w", encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise UserError("the output file", [Problem(str(path), f"cannot be written: {error.strerror}")]) from error
+    return None
+
+
 def write_output(path: Path, text: str) -> None:
     """Replace a file with text; a pipe, a device or the standard output receives it.
 
@@ -50,11 +67,9 @@ def write_output(path: Path, text: str) -> None:
         UserError: if it cannot be written.
     """
     try:
-        if _is_standard_output(path):
-            sys.stdout.write(text)
-        elif path.exists() and not path.is_file():
-            with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(text)
+        if stream := open_stream(path):
+            stream.write(text)
+            stream.flush()
         else:
             replace_text(path.resolve(), text)  # the target of a link, not the link
     except BrokenPipeError:

@@ -1,21 +1,32 @@
 """`viewfinder predict`: classes of image files."""
 
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from viewfinder.cli.output_file import check_output_file, write_output
+from viewfinder.cli.output_file import check_output_file, open_stream
 from viewfinder.training.runtime import fast_imports
 
 if TYPE_CHECKING:  # heavy, and not needed by --help
+    from viewfinder.errors import Problem
     from viewfinder.evaluation.classified import Classified
-    from viewfinder.experiment.load import OpenedRun
 
-CHUNK = 128
-"""Images in memory at once."""
+MAX_ROWS = 1_000
+"""Images printed in one table; with a file, no others are printed."""
 MAX_NAMED = 100
 """Unreadable images listed in the error."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
+
+class FileFormat(StrEnum):
+    csv = "csv"
+    parquet = "parquet"
 
 
 def predict(
@@ -35,53 +46,154 @@ def predict(
             metavar="FILE", callback=check_output_file, help="Write the probability of every class to this file."
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", callback=check_output_file, help="Like --csv, in the format of --format."),
+    ] = None,
+    file_format: Annotated[
+        FileFormat | None, typer.Option("--format", help="Format of --output; by default that of its suffix.")
+    ] = None,
 ) -> None:
-    """Print the most likely classes of images of any size and mode."""
+    """Print the most likely classes of images of any size and mode.
+
+    Rows are written as they come. After Ctrl-C or a kill, the same command continues.
+    """
     from viewfinder.config.overrides import ALLOW_PREFIX
     from viewfinder.data.listing import describe_left_out, find_images
     from viewfinder.errors import UserError, printable
-    from viewfinder.reporting.tables import open_console
 
+    file, as_parquet = _choose_file(csv, output, file_format)
     allowed = [str(word) for word in images if str(word).startswith(ALLOW_PREFIX)]
     paths = [path for path in images if str(path) not in allowed]
+    classify, identity = _open_model(run, allowed)
+    found = find_images(paths)
+    problems, count = _write_predictions(classify, identity, found.images, top, file, as_parquet)
+    if count:
+        for sentence in describe_left_out([found], Path()):
+            typer.echo(f"warning  {printable(sentence)}", err=True)
+    if problems:
+        raise UserError("the images", problems, max_listed=MAX_NAMED)
+
+
+def _choose_file(csv: Path | None, output: Path | None, file_format: FileFormat | None) -> tuple[Path | None, bool]:
+    """Return the file to write, and whether it is a Parquet file."""
+    from viewfinder.errors import Problem, UserError
+
+    problems = []
+    if csv is not None and output is not None:
+        problems.append(Problem("--output", "cannot be combined with --csv", str(output), "Pass one of them."))
+    if output is None and file_format is not None:
+        problems.append(Problem("--format", "is the format of --output, which is missing", file_format.value))
+    as_parquet = output is not None and (file_format or output.suffix.lstrip(".")) == FileFormat.parquet
+    if as_parquet and find_spec("pyarrow") is None:
+        remedy = "pip install 'viewfinder[parquet]', or write CSV."
+        problems.append(Problem("--format", "needs pyarrow, which is not installed", "parquet", remedy))
+    if problems:
+        raise UserError("the command line", problems)
+    return csv or output, as_parquet
+
+
+def _open_model(
+    run: Path, allowed: list[str]
+) -> "tuple[Callable[[Sequence[Path]], Iterator[Classified]], tuple[Path, list[str]]]":
+    """Return a function that classifies image files, and the file and the classes of the model."""
     if run.is_file() or (run.suffix == ".onnx" and not run.is_dir()):
         from viewfinder.experiment.classify_exported import classify_exported
         from viewfinder.models.onnx_model import OnnxModel
 
-        model, found = OnnxModel(run), find_images(paths)
-        classified = classify_exported(model, found.images)
-    else:
-        with fast_imports():  # imports torch and Lightning
-            from viewfinder.experiment.load import open_run
+        model = OnnxModel(run)
+        return lambda files: classify_exported(model, files), (run, model.class_names)
+    with fast_imports():  # imports torch and Lightning
+        from viewfinder.experiment.classify import classify
+        from viewfinder.experiment.load import open_run
 
-        opened, found = open_run(run, allowed, "best"), find_images(paths)
-        classified = _classify(opened, found.images)
-    if classified.names:
-        open_console().print(classified.build_table(top))
-        if csv is not None:
-            write_output(csv, classified.to_csv())
-        for sentence in describe_left_out([found], Path()):
-            typer.echo(f"warning  {printable(sentence)}", err=True)
-    if classified.problems:
-        raise UserError("the images", classified.problems, max_listed=MAX_NAMED)
+    opened = open_run(run, allowed, "best")
+    return lambda files: classify(opened, files), (opened.folder.best, opened.class_names)
 
 
-def _classify(opened: "OpenedRun", files: list[Path]) -> "Classified":
-    """Classify image files with the weights of a run."""
-    import torch
+def _write_predictions(
+    classify: "Callable[[Sequence[Path]], Iterator[Classified]]",
+    model: tuple[Path, list[str]],
+    files: Sequence[Path],
+    top: int,
+    path: Path | None,
+    as_parquet: bool,
+) -> "tuple[list[Problem], int]":
+    """Classify image files, print the first ones, and write all of them to a file as they come.
 
-    from viewfinder.data.decode_parallel import try_decode_each
-    from viewfinder.data.files import escape_path
-    from viewfinder.errors import Problem
-    from viewfinder.evaluation.classified import Classified
+    Returns:
+        The problems of unreadable images, and the number of the others that were printed or written.
+    """
+    from tqdm import tqdm
 
-    names, logits, problems = [], [torch.empty(0, len(opened.class_names))], []
-    for start in range(0, len(files), CHUNK):
-        decoded = try_decode_each(files[start : start + CHUNK], *opened.picture_shape)
-        problems += [image for image in decoded.values() if isinstance(image, Problem)]
-        images = {path: image for path, image in decoded.items() if not isinstance(image, Problem)}
-        if images:
-            names += [escape_path(path) for path in images]
-            logits.append(opened.logits(torch.stack(list(images.values()))))
-    rows = torch.cat(logits)
-    return Classified(names, rows.softmax(1).numpy(), rows.argmax(1).numpy(), opened.class_names, problems)
+    from viewfinder.evaluation.prediction_file import PredictionFile, identify_model
+
+    stream = open_stream(path) if path else None
+    target = None
+    if path and not stream:
+        target = PredictionFile(path, [*identify_model(*model), *map(str, files)])
+        if target.count:
+            typer.echo(f"continue after {target.count:,} of {len(files):,} images", err=True)
+    printer, start = _Printer(top, path), target.count if target else 0
+    bar = tqdm(total=len(files), initial=start, unit=" images", leave=False, disable=None, delay=1)
+    done, problems = start, list(target.problems) if target else []
+    try:
+        for classified in classify(files[start:]):
+            covered = len(classified.names) + len(classified.problems)
+            if target:
+                target.append(classified, covered)
+            if stream:
+                stream.write(classified.to_csv(header=done == 0))
+                stream.flush()
+            printer.add(classified)
+            done += covered
+            problems += classified.problems
+            bar.update(covered)
+    except KeyboardInterrupt:
+        bar.close()
+        again = "; the same command continues" if target else ""
+        if target:
+            target.save()
+        typer.echo(f"stopped after {done:,} of {len(files):,} images{again}", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:
+        pass  # the reader has enough
+    bar.close()
+    readable = done - len(problems)
+    if target and readable:
+        target.finish(as_parquet)
+    elif target:
+        target.discard()
+    printer.close(readable - printer.printed)
+    return problems, readable
+
+
+class _Printer:
+    """Tables of predictions of at most MAX_ROWS images; with a file, only the first one."""
+
+    def __init__(self, top: int, path: Path | None):
+        self.top, self.path, self.printed = top, path, 0
+        self.waiting: list[Classified] = []
+
+    def add(self, classified: "Classified") -> None:
+        if self.path is None or self.printed + sum(len(part.names) for part in self.waiting) < MAX_ROWS:
+            self.waiting.append(classified)
+        if sum(len(part.names) for part in self.waiting) >= MAX_ROWS:
+            self._print()
+
+    def _print(self) -> None:
+        from viewfinder.evaluation.classified import join_classified
+        from viewfinder.reporting.tables import open_console
+
+        if self.waiting and (joined := join_classified(self.waiting)).names:
+            open_console().print(joined.build_table(self.top))
+            self.printed += len(joined.names)
+        self.waiting = []
+
+    def close(self, remaining: int) -> None:
+        """Print the last table, and how many images only the file has."""
+        waiting = sum(len(part.names) for part in self.waiting)
+        self._print()
+        if self.path is not None and remaining > waiting:
+            typer.echo(f"... and {remaining - waiting:,} more images in {self.path}")
+        sys.stdout.flush()

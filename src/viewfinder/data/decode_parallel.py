@@ -1,6 +1,5 @@
 """Decoding of many image files in threads, with a progress bar."""
 
-import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,12 +46,6 @@ def decode_all(
 
     problems = map_in_threads(decode_part, list(enumerate(paths)), description)
     return {index: problem for index, problem in enumerate(problems) if problem is not None}
-
-
-def try_decode_each(paths: Sequence[Path], channels: int, size: Size) -> dict[Path, Tensor | Problem]:
-    """Return each image as `decode_image` does, or the problem that makes it unreadable."""
-    decoded = map_in_threads(functools.partial(decode_images, channels=channels, size=size), paths, "decoding")
-    return dict(zip(paths, decoded, strict=True))
 
 
 def map_in_threads(

@@ -30,10 +30,10 @@ class Classified(NamedTuple):
     class_names: list[str]
     problems: list[Problem]
 
-    def to_csv(self) -> str:
-        """Return a CSV file with a row for each image."""
+    def to_csv(self, header: bool = True) -> str:
+        """Return CSV text with a row for each image."""
         table = tabulate(self.names, self.probabilities, self.predicted, self.class_names)
-        return table.to_csv(index=False, float_format=FLOAT_FORMAT)
+        return table.to_csv(index=False, header=header, float_format=FLOAT_FORMAT)
 
     def build_table(self, top: int) -> Table:
         """Build a table with one image per row and its most likely classes in order."""
@@ -47,6 +47,17 @@ class Classified(NamedTuple):
             cells = [f"{printable(self.class_names[index])} {probabilities[index]:.1%}" for index in indices]
             table.add_row(printable(name), *cells)
         return table
+
+
+def join_classified(parts: Sequence[Classified]) -> Classified:
+    """Join the predictions of consecutive image files."""
+    return Classified(
+        [name for part in parts for name in part.names],
+        np.concatenate([part.probabilities for part in parts]),
+        np.concatenate([part.predicted for part in parts]),
+        parts[0].class_names,
+        [problem for part in parts for problem in part.problems],
+    )
 
 
 def tabulate(

@@ -12,20 +12,16 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from viewfinder.data.batches import SplitImages
-from viewfinder.data.decode_parallel import try_decode_each
-from viewfinder.data.files import escape_path
 from viewfinder.data.listing import find_images
 from viewfinder.data.unreadable import MAX_NAMED
-from viewfinder.errors import Problem, UserError
-from viewfinder.evaluation.metrics import Predictions
-from viewfinder.evaluation.predictions import build_prediction_table
+from viewfinder.errors import UserError
+from viewfinder.evaluation.classified import join_classified, tabulate
+from viewfinder.experiment.classify import BATCH_SIZE, classify
 from viewfinder.experiment.load import OpenedRun
 from viewfinder.models.image_classifier import ImageClassifier
 
 SplitName = Literal["train", "val", "test"]
 Images = str | Path | Image.Image | Tensor | Sequence[str | Path] | Sequence[Image.Image]
-CHUNK = 128
-"""Images in memory at once."""
 
 
 class TrainedRun:
@@ -80,10 +76,9 @@ class TrainedRun:
     @cached_property
     def model(self) -> ImageClassifier:
         """The network with its preprocessing, in evaluation mode: uint8 or Pillow images to logits (N, K)."""
-        classifier, (channels, size) = self.opened.classifier, self.opened.stored
-        fitted = classifier.preprocess.fit_to_files(size)
+        classifier, (channels, size) = self.opened.classifier, self.opened.picture_shape
         network = classifier.network.to(self.opened.trainer.strategy.root_device)
-        return ImageClassifier(network, classifier.preprocess, channels, fitted).eval().requires_grad_(False)
+        return ImageClassifier(network, classifier.preprocess, channels, size).eval().requires_grad_(False)
 
     def predict(self, images: Images) -> pd.DataFrame:
         """Classify images, as `viewfinder predict` does.
@@ -98,32 +93,23 @@ class TrainedRun:
         Raises:
             UserError: if a file is unreadable, or there are none.
         """
-        if isinstance(images, Tensor | Image.Image):
-            listed: list[Any] = [images] if isinstance(images, Image.Image) else list(images)
-        else:
-            listed = [images] if isinstance(images, str | Path) else list(images)
+        listed = [images] if isinstance(images, str | Path | Image.Image) else list(images)
         if listed and isinstance(listed[0], str | Path):
-            listed = list(find_images([Path(path) for path in listed]).images)
-        names, logits, problems = [], [torch.zeros(0, len(self.class_names))], []
+            files = find_images([Path(path) for path in listed if isinstance(path, str | Path)]).images
+            classified = join_classified(list(classify(self.opened, files)))
+            if classified.problems:
+                raise UserError("the images", classified.problems, max_listed=MAX_NAMED)
+            return tabulate(classified.names, classified.probabilities, classified.predicted, self.class_names)
+        rows = [torch.zeros(0, len(self.class_names))]
         with torch.inference_mode():
-            for start in range(0, len(listed), CHUNK):
-                chunk = listed[start : start + CHUNK]
-                if isinstance(chunk[0], Path):
-                    decoded = try_decode_each(chunk, self.model.channels, self.model.size)
-                    problems += [image for image in decoded.values() if isinstance(image, Problem)]
-                    names += [escape_path(path) for path in chunk]
-                    chunk = [image for image in decoded.values() if isinstance(image, Tensor)]
-                else:
-                    names += [str(start + index) for index in range(len(chunk))]
-                if chunk and not problems:
-                    batch = torch.stack(chunk) if isinstance(chunk[0], Tensor) else chunk
-                    logits.append(self.model(batch).double().cpu())
-        if problems:
-            raise UserError("the images", problems, max_listed=MAX_NAMED)
-        predictions = Predictions(torch.cat(logits), torch.zeros(len(names), dtype=torch.int64))
-        return build_prediction_table(names, predictions, self.class_names).drop(columns="true")
+            for start in range(0, len(listed), BATCH_SIZE):
+                part: list[Any] = listed[start : start + BATCH_SIZE]
+                rows.append(self.model(torch.stack(part) if isinstance(images, Tensor) else part).double().cpu())
+        logits = torch.cat(rows)
+        names = [str(index) for index in range(len(listed))]
+        return tabulate(names, logits.softmax(1).numpy(), logits.argmax(1).numpy(), self.class_names)
 
-    def dataloader(self, split: SplitName = "test", batch_size: int = CHUNK) -> DataLoader[tuple[Tensor, Tensor]]:
+    def dataloader(self, split: SplitName = "test", batch_size: int = BATCH_SIZE) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return a DataLoader of a split in the order of predictions.csv: uint8 (N, C, H, W) and int64 (N,).
 
         Raises:

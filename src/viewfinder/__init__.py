@@ -40,6 +40,7 @@ def train(
     from viewfinder.runs.launcher import own_launcher
 
     with own_launcher(devices=None):  # before Lightning is imported
+        from viewfinder.experiment.failures import format_allow_override
         from viewfinder.experiment.python_objects import PythonObjects, record_objects
         from viewfinder.experiment.run import run_experiment
 
@@ -47,7 +48,8 @@ def train(
         cfg = compose_config(typed)
         record_objects(cfg, objects, typed)
         run = run_experiment(cfg, overrides=typed, objects=objects)
-    return load_run(run.path, model=model, data=data)
+        allowed = format_allow_override(run.read_settings())  # this process has run that code already
+    return load_run(run.path, "best", allowed, model, data)
 
 
 def load_run(
@@ -99,11 +101,11 @@ def resume(
     from viewfinder.runs.launcher import own_launcher
 
     with own_launcher(devices=None):  # before Lightning is imported
+        from viewfinder.experiment.failures import format_allow_override
         from viewfinder.experiment.python_objects import PythonObjects
         from viewfinder.experiment.resume import resume_experiment
         from viewfinder.runs.find import open_run_folder
 
-        folder = open_run_folder(Path(path))
-        resume_experiment(folder, overrides, objects=PythonObjects(model, data))
-    allowed = [override for override in overrides if override.startswith("allow=")]
-    return load_run(folder.path, "best", allowed, model, data)
+        run = resume_experiment(open_run_folder(Path(path)), overrides, objects=PythonObjects(model, data))
+        allowed = format_allow_override(run.read_settings())
+    return load_run(run.path, "best", allowed, model, data)

@@ -86,6 +86,7 @@ def use_network(opened: OpenedRun, network: nn.Module) -> None:
     """Replace the network of an opened run, whose images have many sizes."""
     opened.classifier.network, opened.classifier.preprocess = network.eval(), network.preprocess  # type: ignore[assignment]
     opened.picture_shape = (3, network.preprocess.fit_to_files(None))  # type: ignore[operator]
+    opened.file_preprocess = network.preprocess  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(("file_format", "file", "read"), FORMATS)

@@ -37,6 +37,9 @@ wrong: int = trained.class_names
 """
 
 
+TINY = [*QUICK, "trainer.limit_batches=2", "trainer.checkpoint_every=1"]
+
+
 @pytest.fixture
 def run(finished: RunFolder) -> TrainedRun:
     return vf.load_run(finished.path)
@@ -78,6 +81,19 @@ def test_predictions_of_files_folders_images_and_tensors_are_those_of_the_run(
     np.testing.assert_allclose(run.model(pixels).softmax(1), expected, atol=1e-6)
 
 
+def test_files_and_splits_are_preprocessed_alike_in_any_order(tmp_path: Path, cats_and_dogs: Path) -> None:
+    data = ["data=image_folder", f"data.root={cats_and_dogs}", "data.val_fraction=0.4", "data.test_fraction=0.4"]
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2))
+    network.preprocess = Preprocess(8, resize_size=10)  # type: ignore[assignment]
+    run = vf.train(*TINY, *data, f"run_dir={tmp_path / 'run'}", model=network)
+    table = pd.read_csv(run.path / "predictions.csv")
+    paths = [cats_and_dogs / name for name in table["picture"]]
+    for _ in range(2):
+        np.testing.assert_allclose(run.predict(paths).filter(like="p_"), table.filter(like="p_"), atol=1e-6)
+        pixels = torch.cat([images for images, _ in run.dataloader("test")])
+        np.testing.assert_allclose(run.model(pixels).softmax(1), table.filter(like="p_"), atol=1e-6)
+
+
 def test_the_model_is_a_frozen_module_in_evaluation_mode_that_refuses_other_tensors(run: TrainedRun) -> None:
     assert isinstance(run.model, nn.Module)
     assert not run.model.training
@@ -88,8 +104,9 @@ def test_the_model_is_a_frozen_module_in_evaluation_mode_that_refuses_other_tens
 
 
 def test_an_unreadable_file_or_an_empty_folder_is_a_user_error(run: TrainedRun, tmp_path: Path) -> None:
-    with pytest.raises(UserError):
-        run.predict(tmp_path)
+    for nothing in (tmp_path, []):
+        with pytest.raises(UserError):
+            run.predict(nothing)
     (tmp_path / "half.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(UserError, match=r"half\.png"):
         run.predict(tmp_path)
@@ -104,9 +121,6 @@ class Linear(nn.Sequential):
 @dataclass(kw_only=True, eq=False)
 class MyDigits(Digits):
     """Images that Python code constructs."""
-
-
-TINY = [*QUICK, "trainer.limit_batches=2", "trainer.checkpoint_every=1"]
 
 
 def test_a_network_and_data_of_python_train_like_those_of_yaml(tmp_path: Path, viewfinder: Type) -> None:

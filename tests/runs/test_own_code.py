@@ -10,6 +10,7 @@ import pytest
 from conftest import QUICK, Type, train_into
 from omegaconf import OmegaConf
 
+import viewfinder as vf
 from viewfinder.runs.own_code import find_own_code, remember_own_code
 
 NETWORK = """
@@ -17,8 +18,8 @@ from torch import nn
 from viewfinder.data.preprocess import Preprocess
 
 class Tiny(nn.Sequential):
-    def __init__(self, channels: int, classes: int):
-        super().__init__(nn.Flatten(), nn.Linear(channels * 64, classes))
+    def __init__(self, channels: int, classes: int, size: int = 8):
+        super().__init__(nn.Flatten(), nn.Linear(channels * size * size, classes))
         self.preprocess = Preprocess(8)
 
 class Other(Tiny):
@@ -71,7 +72,7 @@ def test_a_run_of_ones_own_code_opens_from_any_folder_without_allow(user: Path, 
 def test_the_record_holds_path_hash_and_class_and_no_code(user: Path) -> None:
     text = (user / "state" / "viewfinder" / "own_code.json").read_text()
     (entry,) = json.loads(text).values()
-    assert {"module": "own_network", "targets": [TARGET]}.items() <= entry.items()
+    assert (entry["module"], len(entry["nodes"])) == ("own_network", 1)
     assert "Sequential" not in text
 
 
@@ -80,10 +81,14 @@ def write_code(user: Path, canary: Path, path: Path) -> None:
     path.write_text(f"open({str(canary)!r}, 'w').close()\n{NETWORK}")
 
 
-def change_target(user: Path, target: str) -> None:
+def change_config(user: Path, key: str, value: object) -> None:
     cfg = OmegaConf.load(user / "run" / "config.yaml")
-    cfg.model._target_ = target
+    OmegaConf.update(cfg, key, value)
     OmegaConf.save(cfg, user / "run" / "config.yaml")
+
+
+def name_it_twice(user: Path, canary: Path) -> None:
+    change_config(user, "loss", {"_target_": TARGET, "channels": 5, "classes": 5})
 
 
 def move_to_working_folder(user: Path, canary: Path) -> None:
@@ -126,10 +131,12 @@ ATTEMPTS: dict[str, Callable[[Path, Path], object]] = {
     "a link to other code": link_to_other_code,
     "a record in the run folder": forge_a_record_in_the_run,
     "a damaged record": damage_the_record,
-    "a class that no run named": lambda user, canary: change_target(user, "own_network.Other"),
-    "a function of a module that it imports": lambda user, canary: change_target(user, "own_network.nn.Linear"),
+    "a class that no run named": lambda user, canary: change_config(user, "model._target_", "own_network.Other"),
+    "a module that it imports": lambda user, canary: change_config(user, "model._target_", "own_network.nn.Linear"),
+    "other arguments": lambda user, canary: change_config(user, "model.size", 8),
+    "the class a second time with other arguments": name_it_twice,
     "a module beside it": lambda user, canary: (
-        write_code(user, canary, user / "beside.py"), change_target(user, "beside.Tiny"),
+        write_code(user, canary, user / "beside.py"), change_config(user, "model._target_", "beside.Tiny"),
     ),
 }  # fmt: skip
 
@@ -147,12 +154,38 @@ def test_code_that_this_user_has_not_trained_with_is_not_executed(
     assert "own_network" not in sys.modules
 
 
+def test_installed_packages_are_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    settings = {"loss": {"_target_": "torchmetrics.Accuracy"}, "model": {"_target_": "optuna.create_study"}}
+    remember_own_code(settings)
+    assert find_own_code(settings) == ()
+
+
+def test_a_network_in_a_folder_without_init_is_trained_in_python_and_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, viewfinder: Type
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "own_nets").mkdir()
+    (tmp_path / "own_nets" / "tiny.py").write_text(NETWORK)
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "tiny.yaml").write_text("_target_: own_nets.tiny.Tiny\n")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        words = ["data=digits", *QUICK, "trainer.limit_batches=1", "run_dir=run"]
+        run = vf.train(*words, "model=tiny")
+        assert type(run.model.network).__name__ == "Tiny"
+    for name in ("own_nets", "own_nets.tiny"):
+        monkeypatch.delitem(sys.modules, name)
+    assert viewfinder("evaluate", "run").code == 0
+
+
 def test_without_a_home_or_a_writable_record_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    remember_own_code([TARGET])
-    assert find_own_code([TARGET]) == ()
+    remember_own_code({"model": {"_target_": TARGET}})
+    assert find_own_code({"model": {"_target_": TARGET}}) == ()
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    remember_own_code([TARGET])
-    assert find_own_code([TARGET]) == ()
+    remember_own_code({"model": {"_target_": TARGET}})
+    assert find_own_code({"model": {"_target_": TARGET}}) == ()

@@ -46,7 +46,7 @@ class TrustPolicy:
             return import_target(target)
         if top in sys.stdlib_module_names:
             raise _reject(target, _describe_library(top), TARGET_REMEDY)
-        if not (self._trusts(target, top) or (self.own_files and _is_own_file(top))):
+        if not (self._trusts(target, top) or (self.own_files and is_own_file(top))):
             raise self._reject_untrusted(target, top)
         if not self.own_files and _find_spec(top) is None:
             sys.path.append(str(Path.cwd()))  # last, so that no file in an unknown folder shadows pandas
@@ -82,7 +82,7 @@ class TrustPolicy:
             rule = f"is a function outside {PACKAGE} and may download files"
             raise _reject(target, rule, f"To allow it, {self._suggest_allowing(package)}.")
         # A user's own function needs no annotation.
-        is_own = package not in KNOWN_PACKAGES and (target in self.names or (self.own_files and _is_own_file(package)))
+        is_own = package not in KNOWN_PACKAGES and (target in self.names or (self.own_files and is_own_file(package)))
         if is_class:
             if not (spec.accepts_class(imported) or (is_own and not group)):
                 raise _reject(target, f"is not {spec.description}", "Name a class that is.")
@@ -144,7 +144,7 @@ def _find_spec(module: str) -> ModuleSpec | None:
         return None
 
 
-def _is_own_file(module: str) -> bool:
+def is_own_file(module: str) -> bool:
     """Return whether a top-level module is the user's own file, neither installed nor in the standard library.
 
     A missing module counts as the user's own, so that its import reports that it is missing.

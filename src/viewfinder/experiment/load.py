@@ -60,6 +60,7 @@ class OpenedRun:
         channels, size = self.stored
         preprocess = self.classifier.preprocess
         self.picture_shape = (channels, preprocess.fit_to_files(size) if preprocess.resize.cover else size)
+        self.file_preprocess = copy.copy(preprocess)  # reading a split may change the other one
         load_weights(self.classifier, folder.best if weights == "best" else folder.last)
         check_loss(self.classifier.loss, len(self.class_names))
         set_tf32(False)
@@ -86,23 +87,14 @@ class OpenedRun:
         """Read the images of one split, or its cached features where the run used them.
 
         Raises:
-            UserError: as `read_split`.
+            UserError: as `list_data`, and if an image cannot be read.
         """
-        data, network = self.read_split(split), self.classifier.network
+        data, network = self.list_data(split), self.classifier.network
+        data.load(self.classifier.preprocess, (split,))
         if has_frozen_backbone(network):  # as in the run itself; otherwise the last bits would differ
             device, fingerprints = self.trainer.strategy.root_device, data.fingerprints()
             show_progress = self.settings["trainer"].get("progress_bar", True)
             use_features(data, network, device, fingerprints, find_cache_blocker(self.settings), show_progress)
-        return data
-
-    def read_split(self, split: str) -> ImageData:
-        """List the images of one split, as `list_data`, and read them.
-
-        Raises:
-            UserError: as `list_data`, and if an image cannot be read.
-        """
-        data = self.list_data(split)
-        data.load(self.classifier.preprocess, (split,))
         return data
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -116,7 +108,8 @@ class OpenedRun:
         """
         device = self.trainer.strategy.root_device
         with torch.inference_mode():
-            return self.classifier.eval().to(device)(pixels.to(device)).double().cpu()
+            network = self.classifier.eval().to(device).network
+            return network(self.file_preprocess(pixels.to(device))).double().cpu()
 
     def compare_with_stored(self, data: ImageData, split: str, weights: str, scores: dict[str, Any]) -> str:
         """Compare scores of a split with those in the run's scores.json, and describe the result."""

@@ -16,7 +16,7 @@ from viewfinder.experiment.build import NO_OBJECTS, build_components
 from viewfinder.experiment.failures import format_resume_command, translate_failures
 from viewfinder.experiment.python_objects import PythonObjects
 from viewfinder.experiment.resume_state import ResumeState, read_resume_state
-from viewfinder.experiment.run import Scores, train_and_score
+from viewfinder.experiment.run import train_and_score
 from viewfinder.experiment.stored_config import explain_download, explain_working_folder, keep_streaming, load_config
 from viewfinder.runs.atomic import copy_file, replace_text
 from viewfinder.runs.checkpoints import CheckpointInfo, find_newest_checkpoint, read_checkpoint
@@ -25,6 +25,7 @@ from viewfinder.runs.find import find_latest, find_runs
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.launcher import is_helper, own_launcher
 from viewfinder.runs.naming import RUN_VARIABLE, share_path
+from viewfinder.runs.own_code import remember_own_code
 from viewfinder.runs.provenance import describe_process, hash_code, now, read_versions
 from viewfinder.runs.read import find_changed_splits
 from viewfinder.training.callbacks.checkpointing import AfterEpoch
@@ -59,7 +60,7 @@ def resume_experiment(
     overrides: Sequence[str] = (),
     after_epoch: AfterEpoch | None = None,
     objects: PythonObjects = NO_OBJECTS,
-) -> Scores:
+) -> RunFolder:
     """Train a run from its newest checkpoint to its end, as if it had never stopped, and score it.
 
     Args:
@@ -70,7 +71,7 @@ def resume_experiment(
         objects: network and data to use in place of the configuration's.
 
     Returns:
-        Contents of scores.json.
+        The run.
 
     Raises:
         UserError: if the run is complete or locked, or the overrides or the data make it another experiment.
@@ -98,8 +99,11 @@ def resume_experiment(
                 with translate_failures(run):
                     _reset_files(run, checkpoint)
                     run.update_run(status="running", error=None, ended=None, **describe_process(), **facts)
-                    run.write_settings(_apply_overrides(run, settings, cfg, overrides))
-            return train_and_score(to_settings(cfg), components, run, state, after_epoch)
+                    changed = _apply_overrides(run, settings, cfg, overrides)
+                    run.write_settings(changed)
+                    remember_own_code(changed)
+            train_and_score(to_settings(cfg), components, run, state, after_epoch)
+    return run
 
 
 def _refuse_other_keys(overrides: Sequence[str]) -> None:

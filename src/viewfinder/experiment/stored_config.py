@@ -10,11 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from viewfinder.config.hydra_internals import Override, apply_overrides, quote
-from viewfinder.config.instantiate import list_targets
 from viewfinder.config.overrides import ALLOW_PREFIX, STAGE, parse_each
 from viewfinder.config.paths import PATH_KEYS, expand_paths, find_started_paths, quote_texts
 from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
-from viewfinder.config.yaml_text import resolve, to_settings
+from viewfinder.config.yaml_text import resolve
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 from viewfinder.experiment.check import OPTIONAL_GROUPS, SUPPLIED_ARGUMENTS, check_config
 from viewfinder.runs.config_file import check_types
@@ -74,7 +73,7 @@ def load_config(
         _limit_threads(cfg)
     _set_existing_keys(cfg, "trainer", **(trainer or {}))
     with explain_working_folder(folder):
-        own = find_own_code(list_targets(to_settings(cfg)))
+        own = find_own_code(settings)
         check_config(cfg, TrustPolicy((*names, *own)))
     return cfg
 

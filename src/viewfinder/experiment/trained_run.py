@@ -1,5 +1,7 @@
 """A trained run in Python: its network, scores and data, and predictions of new images."""
 
+import copy
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +14,15 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from viewfinder.data.batches import SplitImages
-from viewfinder.data.listing import find_images
+from viewfinder.data.listing import describe_left_out, find_images
 from viewfinder.data.unreadable import MAX_NAMED
-from viewfinder.errors import UserError
+from viewfinder.errors import Problem, UserError, printable
 from viewfinder.evaluation.classified import join_classified, tabulate
 from viewfinder.experiment.classify import BATCH_SIZE, classify
 from viewfinder.experiment.load import OpenedRun
 from viewfinder.models.image_classifier import ImageClassifier
 
+log = logging.getLogger("viewfinder")
 SplitName = Literal["train", "val", "test"]
 Images = str | Path | Image.Image | Tensor | Sequence[str | Path] | Sequence[Image.Image]
 
@@ -78,7 +81,10 @@ class TrainedRun:
         """The network with its preprocessing, in evaluation mode: uint8 or Pillow images to logits (N, K)."""
         classifier, (channels, size) = self.opened.classifier, self.opened.picture_shape
         network = classifier.network.to(self.opened.trainer.strategy.root_device)
-        return ImageClassifier(network, classifier.preprocess, channels, size).eval().requires_grad_(False)
+        stored = copy.copy(classifier.preprocess)
+        stored.is_fitted = "cropped" in self.opened.facts
+        preprocesses = (stored, self.opened.file_preprocess)
+        return ImageClassifier(network, *preprocesses, channels, size).eval().requires_grad_(False)
 
     def predict(self, images: Images) -> pd.DataFrame:
         """Classify images, as `viewfinder predict` does.
@@ -95,12 +101,16 @@ class TrainedRun:
         """
         listed = [images] if isinstance(images, str | Path | Image.Image) else list(images)
         if listed and isinstance(listed[0], str | Path):
-            files = find_images([Path(path) for path in listed if isinstance(path, str | Path)]).images
-            classified = join_classified(list(classify(self.opened, files)))
+            found = find_images([Path(path) for path in listed if isinstance(path, str | Path)])
+            for sentence in describe_left_out([found], Path()):
+                log.info(f"warning  {printable(sentence)}")
+            classified = join_classified(list(classify(self.opened, found.images)))
             if classified.problems:
                 raise UserError("the images", classified.problems, max_listed=MAX_NAMED)
             return tabulate(classified.names, classified.probabilities, classified.predicted, self.class_names)
-        rows = [torch.zeros(0, len(self.class_names))]
+        if not listed:
+            raise UserError("the images", [Problem("images", "is empty", remedy="Pass at least one image.")])
+        rows = []
         with torch.inference_mode():
             for start in range(0, len(listed), BATCH_SIZE):
                 part: list[Any] = listed[start : start + BATCH_SIZE]
@@ -115,7 +125,9 @@ class TrainedRun:
         Raises:
             UserError: if the run's data are missing.
         """
-        images = self.opened.read_split(split).images[split]
+        data = self.opened.list_data(split)
+        data.load(copy.copy(self.opened.classifier.preprocess), (split,))
+        images = data.images[split]
         batches = BatchSampler(SequentialSampler(range(len(images))), batch_size, drop_last=False)
         return DataLoader(_Gathered(images), sampler=batches, batch_size=None)
 

@@ -17,14 +17,18 @@ class ImageClassifier(nn.Module):
 
     Args:
         network: maps float images (N, C, H, W) to logits (N, K).
-        preprocess: the network's preprocessing.
+        preprocess: the network's preprocessing of the run's own images.
+        file_preprocess: its preprocessing of images that were decoded to `size`.
         channels: channels of the run's images, 1 or 3.
         size: size to which the run's files are decoded.
     """
 
-    def __init__(self, network: nn.Module, preprocess: Preprocess, channels: int, size: Size):
+    def __init__(
+        self, network: nn.Module, preprocess: Preprocess, file_preprocess: Preprocess, channels: int, size: Size
+    ):
         super().__init__()
-        self.network, self.preprocess, self.channels, self.size = network, preprocess, channels, size
+        self.network, self.channels, self.size = network, channels, size
+        self.preprocess, self.file_preprocess = preprocess, file_preprocess
 
     def forward(self, images: Tensor | Image.Image | Sequence[Image.Image]) -> Tensor:
         """Compute the logits, (N, K) float32, on the network's device.
@@ -36,13 +40,14 @@ class ImageClassifier(nn.Module):
         Raises:
             ValueError: if a tensor has another type or shape.
         """
+        preprocess = self.preprocess if isinstance(images, Tensor) else self.file_preprocess
         pixels = images if isinstance(images, Tensor) else self._stack(images)
         pixels = pixels.unsqueeze(0) if pixels.ndim == 3 else pixels
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != self.channels:
             found = f"{tuple(pixels.shape)} {str(pixels.dtype).removeprefix('torch.')}"
             raise ValueError(f"images must be (N, {self.channels}, H, W) uint8, not {found}")
         device = next(self.network.parameters()).device
-        return self.network(self.preprocess(pixels.to(device)))
+        return self.network(preprocess(pixels.to(device)))
 
     def _stack(self, images: Image.Image | Sequence[Image.Image]) -> Tensor:
         listed = [images] if isinstance(images, Image.Image) else list(images)

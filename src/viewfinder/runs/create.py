@@ -51,7 +51,7 @@ def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides:
             overrides=list(overrides),
             **describe_process(),
         )
-        remember_own_code(targets)
+        remember_own_code(settings)
     except OSError as error:
         run.lock.release()
         run.clear()

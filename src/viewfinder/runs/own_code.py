@@ -1,70 +1,93 @@
-"""Record of the code that this user has trained with, so that their own runs open without `allow`.
+"""Record of the user's own code in runs, so that runs that they trained open without `allow`.
 
-The record is a file of the user, outside all run folders. It holds the path and hash of each module and the classes
-that runs named in it. A run folder from elsewhere cannot add to it, and a changed module no longer matches it.
+The record is a file of the user, outside all run folders. It holds the path and hash of each module, and a hash of each
+node of a configuration that named a class in it, with all its arguments. A run folder from elsewhere cannot add to it;
+a changed module, another class or other arguments do not match it. Installed packages are not recorded.
 """
 
 import contextlib
+import hashlib
 import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from viewfinder.config.instantiate import iterate_nodes
 from viewfinder.runs.atomic import replace_file
 from viewfinder.runs.provenance import hash_module
 
-Record = dict[str, dict[str, object]]
-"""Path of a module's file -> its name, its hash and the dotted paths that runs named in it."""
+Record = dict[str, dict[str, Any]]
+"""Path of a module's file or folder -> its name, its hash and the hashes of nodes that runs had."""
 
 
-def remember_own_code(targets: Iterable[str]) -> None:
-    """Add the modules of a training's classes to the record, other than those of trusted packages.
+def remember_own_code(settings: Mapping[str, Any]) -> None:
+    """Add the user's own modules of a training's configuration to the record.
 
     Without a home folder, or if it cannot be written, nothing is recorded.
 
     Args:
-        targets: dotted paths of classes or functions, such as my_network.MyNetwork.
+        settings: resolved configuration as plain values.
     """
-    from viewfinder.config.components import TRUSTED_PACKAGES  # imports torch
+    from viewfinder.config.trust import is_own_file  # imports torch
 
-    own = [target for target in targets if target.partition(".")[0] not in TRUSTED_PACKAGES]
     with contextlib.suppress(OSError, RuntimeError):
-        path = _record_file()
-        record = _read(path) if own else {}
+        path, nodes = _record_file(), _hash_nodes(settings)
+        record = _read(path) if nodes else {}
         before = json.dumps(record)
-        for target in own:
+        for target, digests in nodes.items():
             name = target.partition(".")[0]
-            if file := _locate(name):
+            if is_own_file(name) and (file := _locate(name)):
                 digest, entry = hash_module(name), record.get(file, {})
-                known = entry.get("targets", []) if entry.get("hash") == digest else []
-                assert isinstance(known, list)
-                record[file] = {"module": name, "hash": digest, "targets": sorted({*known, target})}
+                known = entry.get("nodes", []) if entry.get("hash") == digest else []
+                record[file] = {"module": name, "hash": digest, "nodes": sorted({*known, *digests})}
         if json.dumps(record) != before:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with replace_file(path) as temporary:
                 temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
-def find_own_code(targets: Iterable[str]) -> tuple[str, ...]:
-    """Return the targets that this user has trained with and whose module has not changed since.
+def find_own_code(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the targets of a run's configuration that this user has trained with, in the same module and arguments.
 
     The folder of such a module is appended to sys.path if the module would not be found otherwise.
+
+    Args:
+        settings: configuration of the run as plain values, without overrides.
     """
     try:
         record = _read(_record_file())
     except (OSError, RuntimeError):
         return ()
-    return tuple(target for target in targets if any(_matches(target, file, record[file]) for file in record))
+    nodes = _hash_nodes(settings) if record else {}
+    return tuple(
+        target
+        for target, digests in nodes.items()
+        if any(_matches(target.partition(".")[0], digests, file, record[file]) for file in record)
+    )
 
 
-def _matches(target: str, file: str, entry: dict[str, object]) -> bool:
-    name = target.partition(".")[0]
-    recorded = entry.get("targets")
-    if entry.get("module") != name or not isinstance(recorded, list) or target not in recorded:
+def _hash_nodes(settings: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return the hashes of all nodes of each target outside the trusted packages."""
+    from viewfinder.config.components import TRUSTED_PACKAGES  # imports torch
+
+    hashes: dict[str, set[str]] = defaultdict(set)
+    for _, node in iterate_nodes("", settings):
+        target = str(node["_target_"])
+        if target.partition(".")[0] not in TRUSTED_PACKAGES:
+            text = json.dumps(node, sort_keys=True, default=str)
+            hashes[target].add(hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
+    return hashes
+
+
+def _matches(name: str, digests: set[str], file: str, entry: Mapping[str, Any]) -> bool:
+    known = entry.get("nodes")
+    if entry.get("module") != name or not isinstance(known, list) or not digests.issubset(known):
         return False
-    if not Path(file).is_file():
+    if not Path(file).exists():
         return False
     length = len(sys.path)
     if _locate(name) is None:
@@ -77,14 +100,17 @@ def _matches(target: str, file: str, entry: dict[str, object]) -> bool:
 
 
 def _locate(name: str) -> str | None:
-    """Return the path of a top-level module's file without importing it; None if there is no such file."""
+    """Return the path of a top-level module's file, or of a folder without __init__.py, without importing it."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         return None
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+    if spec is None:
         return None
-    return str(Path(spec.origin).resolve())
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
+    if len(places) != 1 or not Path(places[0]).exists():
+        return None
+    return str(Path(places[0]).resolve())
 
 
 def _record_file() -> Path:

@@ -44,7 +44,7 @@ def test_warnings_are_shown_wherever_a_run_is_read(
         assert warning in " ".join(log.split())
         assert warning in page
     answer = viewfinder("evaluate", run.path)
-    assert "warning  left out 1 file that is not an image" in answer.out
+    assert "warning  left out 1 file (hidden, or not an image; 1 .txt)" in answer.out
 
 
 def test_a_run_on_a_well_formed_folder_has_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

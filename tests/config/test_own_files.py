@@ -94,6 +94,7 @@ def test_a_config_dir_comes_before_conf(write: Write, working_folder: Path) -> N
     [
         (("--config-dir", "missing"), "does not exist"),
         (("-cd", "file"), "is not a folder"),
+        (("hydra.searchpath=0",), "must be a list of folders"),
         (("--config-path", "x"), "would replace Viewfinder's configuration"),
         (("--config-name", "x"), "would replace Viewfinder's configuration"),
     ],

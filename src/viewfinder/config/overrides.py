@@ -72,6 +72,10 @@ def parse_overrides(overrides: list[str]) -> list[Override]:
         UserError: with a problem for each override that is invalid or unknown in conf/.
     """
     parsed, problems = parse_each(quote_texts(overrides))
+    for override in parsed:
+        if override.key_or_group == "hydra.searchpath" and not isinstance(override.value(), list):
+            remedy = "For example 'hydra.searchpath=[file:///my/conf]'."
+            raise UserError(STAGE, [Problem(str(override.input_line), "must be a list of folders", remedy=remedy)])
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
         options = list_options(parsed)
         for override in parsed:

@@ -1,4 +1,4 @@
-"""Folder of images that are scored by the classes of a run, of which it may lack some."""
+"""Folder of images that are scored by the classes of a run, some of which it may lack."""
 
 import json
 import shlex
@@ -55,7 +55,7 @@ def list_scored_folder(
 
 
 def _refuse_unknown_classes(folder: Path, listings: dict[str, Listing], class_names: Sequence[str]) -> None:
-    """Raise a UserError that names the class folders of which the run has no class."""
+    """Raise a UserError that names the class folders without a class in the run."""
     unknown = [name for name in listings if escape_path(name) not in class_names]
     if not unknown:
         return

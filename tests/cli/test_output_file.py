@@ -47,11 +47,14 @@ def test_a_file_that_cannot_be_written_is_refused(
 def test_a_pipe_receives_the_table(viewfinder: Type, finished: RunFolder, photo: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     received: list[str] = []
-    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_text(encoding="utf-8")))
+    reader = threading.Thread(
+        target=lambda: received.append((tmp_path / "pipe").read_text(encoding="utf-8")), daemon=True
+    )
     reader.start()
     answer = viewfinder("predict", finished.path, photo, "--csv", tmp_path / "pipe")
-    reader.join()
+    reader.join(timeout=60)
     assert answer.code == 0
+    assert not reader.is_alive()
     assert received[0].splitlines()[0] == ",".join(["picture", "predicted", *_quoted_columns()])
     assert (tmp_path / "pipe").is_fifo()
 

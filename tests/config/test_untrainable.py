@@ -14,6 +14,16 @@ class Asserting(SGD):
     def step(self, closure=None):
         assert closure is not None, "requires closure"
 """
+ONE_PIXEL = """
+from torch import nn
+from viewfinder.data.preprocess import Preprocess
+class OnePixel(nn.Sequential):
+    def __init__(self, channels, classes):
+        norm = nn.InstanceNorm2d(channels, track_running_stats=True)
+        super().__init__(nn.AdaptiveAvgPool2d(1), norm, nn.Flatten(), nn.Linear(channels, classes))
+        self.preprocess = Preprocess(8)
+"""
+"""A network that evaluates without the pixels of a batch, and does not train."""
 
 
 @pytest.mark.parametrize(
@@ -45,6 +55,16 @@ def test_a_single_training_image_is_refused_with_batch_norm(working_folder: Path
     words = ("data=image_folder", "data.root=data", "data.limit=1", "model=custom_cnn", "trainer=cpu")
     (problem,) = expect_error(*words).problems
     assert (problem.key, problem.received) == ("the train split", "1 image")
+
+
+def test_instance_norm_over_a_single_pixel_is_refused(working_folder: Path) -> None:
+    (working_folder / "pixel.py").write_text(ONE_PIXEL)
+    (working_folder / "conf" / "model").mkdir(parents=True)
+    (working_folder / "conf" / "model" / "mine.yaml").write_text("_target_: pixel.OnePixel\n")
+    (problem,) = expect_error(*QUICK, "model=mine", "data.batch_size=1").problems
+    assert (problem.key, problem.received) == ("model", None)
+    assert "OnePixel" in problem.rule
+    assert "instance norm" in problem.rule
 
 
 @pytest.mark.parametrize("model", ["mlp", "simple_cnn"])

@@ -38,7 +38,7 @@ def test_runs_on_other_images_are_no_other_seeds(seeds: Path, tmp_path: Path, vi
     assert sorted(compared.table.groupby("setting").size()) == [1, 2]
     assert all(setting.startswith("images=") for setting in compared.table["setting"])
     said = viewfinder("compare", tmp_path).out
-    assert "Trained on different images with equal settings of the data (2 on images=" in said
+    assert "Trained on images with different pixels, with equal settings of the data (2 on images=" in said
     assert [line.split()[1] for line in said.splitlines() if line.startswith("images=")].count("2") == 1
 
 

@@ -22,7 +22,7 @@ from viewfinder.training.classifier import Classifier
 
 
 def test_a_file_that_may_not_grow_is_one_message_and_the_run_goes_on_later(tiny: list[str], tmp_path: Path) -> None:
-    # As on a full disk: no file of this process may pass 8,000 bytes, which every checkpoint does.
+    # As on a full disk: no file of this process may pass 60,000 bytes, which every checkpoint does.
     typed = [*tiny, *THREE_EPOCHS, f"run_dir={tmp_path / 'run'}"]
     completed = subprocess.run(
         [sys.executable, str(ROOT / "train.py"), *typed], capture_output=True, text=True, check=False,

@@ -65,6 +65,6 @@ def evaluate(
     if json is not None:
         write_output(json, format_json(scores))
     if csv is not None:
-        predictions = opened.classifier.predictions["val" if split.value == "val" else "test"]
+        predictions = opened.classifier.kept_predictions("val" if split.value == "val" else "test")
         table = build_prediction_table(data.splits[split.value].names, predictions, data.class_names)
         write_output(csv, table.to_csv(index=False, float_format=FLOAT_FORMAT))

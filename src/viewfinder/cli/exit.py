@@ -26,7 +26,8 @@ def exit_with_message() -> Iterator[None]:
         raise SystemExit(_show(error)) from None
     except OSError as error:
         problem = Problem(str(error.filename or "the system"), error.strerror or format_exception(error))
-        raise SystemExit(_show(UserError("a file or the system", [problem]))) from None
+        headline = "The system reports an error"
+        raise SystemExit(_show(UserError("the system", [problem], headline=headline))) from None
 
 
 def _show(error: UserError) -> int:

@@ -7,7 +7,7 @@ EXECUTION_KEYS = (
     "trainer.checkpoint_every", "trainer.embeddings", "trainer.progress_bar", "data.workers", "data.storage",
     "data.download",
 )  # fmt: skip
-"""Keys that control how a training is executed; they may change when it resumes."""
+"""Keys that control how a training run is executed; they may change when it resumes."""
 NEUTRAL_KEYS = ("name", "output_dir", "run_dir", "allow", "trainer.keep_freed_memory", *EXECUTION_KEYS)
 """Keys that cannot change a score."""
 

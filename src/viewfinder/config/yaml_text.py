@@ -63,7 +63,8 @@ def _find_unresolved(cfg: DictConfig) -> list[Problem]:
         if isinstance(value, str) and "${" in value:
             try:
                 OmegaConf.select(cfg, key)
-                problems.append(Problem(key, "contains ${, which no value may after it is resolved", value, remedy))
+                rule = "still contains ${ after it is resolved; config.yaml cannot store that"
+                problems.append(Problem(key, rule, value, remedy))
             except OmegaConfBaseException as error:
                 problems.append(Problem(key, str(error).splitlines()[0], value, remedy))
     return problems

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from viewfinder.data.order import ChunkIndices, EpochOrder
 from viewfinder.data.seeding import make_generator
 from viewfinder.data.split import ImageRows
-from viewfinder.errors import STOP_SIGNALS, Problem, UserError
+from viewfinder.errors import Problem, UserError
+from viewfinder.runs.stop_signals import STOP_SIGNALS
 
 HASHED_BYTES = 2**20
 """Bytes of images hashed at once for a fingerprint."""

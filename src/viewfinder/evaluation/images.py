@@ -37,7 +37,9 @@ def name_images(
     if not counts:
         return named, []
     parts = join_names(f"{count} on images={name}" for name, count in counts.most_common())
-    return named, [f"Trained on different images with equal settings of the data ({parts}), so not averaged."]
+    return named, [
+        f"Trained on images with different pixels, with equal settings of the data ({parts}), so not averaged."
+    ]
 
 
 def _describe_reading(config: Mapping[str, Any], data: Mapping[str, Any]) -> str:

@@ -5,10 +5,11 @@ from typing import Any
 import torch
 from torchmetrics.functional.classification import multiclass_f1_score, multiclass_precision, multiclass_recall
 
-from viewfinder.evaluation.metrics import Predictions, Tally, compute_averages, count_confusion, round_metric
+from viewfinder.evaluation.metrics import compute_averages, count_confusion, round_metric
+from viewfinder.evaluation.tally import Evaluated
 
 
-def score_predictions(predictions: Predictions | Tally, loss: float, class_names: list[str]) -> dict[str, Any]:
+def score_predictions(predictions: Evaluated, loss: float, class_names: list[str]) -> dict[str, Any]:
     """Return loss, averaged metrics, metrics per class and the confusion matrix of one split."""
     predicted, labels, classes = predictions.predicted, predictions.labels, predictions.logits.shape[1]
     columns = {

@@ -95,7 +95,7 @@ def _try_step(optimizer: torch.optim.Optimizer, node: Mapping[str, Any]) -> list
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
-    step = inspect.unwrap(type(optimizer).step)  # without hooks that count the steps of a training
+    step = inspect.unwrap(type(optimizer).step)  # without hooks that count the steps of a training run
     try:
         with torch.no_grad():
             step(optimizer)  # type: ignore[call-arg]

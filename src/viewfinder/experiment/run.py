@@ -126,7 +126,7 @@ def train_and_score(
                 checkpoint = state.checkpoint and state.checkpoint.path
                 trainer.fit(classifier, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         scores = score_best_and_last(run, trainer, classifier, data, checkpointing.best_and_last_epoch())
-        write_results(run, data, classifier.predictions["test"], scores)
+        write_results(run, data, classifier.kept_predictions("test"), scores)
         if board is not None:
             board.write_scores(scores["best"])
             write_embeddings(run, components, trainer, options.get("embeddings", EMBEDDINGS), show_progress)
@@ -179,7 +179,7 @@ def write_embeddings(
     """Write features of at most `count` test images for TensorBoard's projector."""
     data, classifier = components.data, components.classifier
     write_projector(
-        run, classifier, classifier.network, data.images["test"], classifier.predictions["test"],
+        run, classifier, classifier.network, data.images["test"], classifier.kept_predictions("test"),
         names=data.splits["test"].names,
         class_names=data.class_names,
         max_images=count,

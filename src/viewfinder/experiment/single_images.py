@@ -8,8 +8,9 @@ from viewfinder.data.module import ImageData
 from viewfinder.errors import Problem, UserError
 from viewfinder.training.classifier import Classifier
 
-TORCH_MESSAGE = "Expected more than 1 value per channel"
-"""Beginning of torch's error about batch norm and instance norm."""
+BATCH_NORM = "Expected more than 1 value per channel"
+INSTANCE_NORM = "Expected more than 1 spatial element"
+"""Beginnings of torch's errors."""
 
 
 def refuse_single_images(data: ImageData, classifier: Classifier) -> None:
@@ -29,7 +30,11 @@ def refuse_single_images(data: ImageData, classifier: Classifier) -> None:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 network.train()(classifier.preprocess(pixels))
     except ValueError as error:
-        if not str(error).startswith(TORCH_MESSAGE):
+        if str(error).startswith(INSTANCE_NORM):
+            rule = f"{type(network).__name__} normalises over the pixels of an image (instance norm): only one is left"
+            problem = Problem("model", rule, remedy="Use larger images, or fewer layers that make them smaller.")
+            raise UserError("the configuration", [problem]) from error
+        if not str(error).startswith(BATCH_NORM):
             raise
         rule = f"{type(network).__name__} normalises over a batch (batch norm), which takes at least two images"
         problem = Problem("data.batch_size", rule, str(data.batch_size), "Use 2 or more.")

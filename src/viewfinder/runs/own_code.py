@@ -25,7 +25,7 @@ Record = dict[str, dict[str, Any]]
 
 
 def remember_own_code(settings: Mapping[str, Any]) -> None:
-    """Add the user's own modules of a training's configuration to the record.
+    """Add the user's own modules of a training run's configuration to the record.
 
     Without a home folder, or if it cannot be written, nothing is recorded.
 

@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 from viewfinder.data.batches import Batch, Chunk
 from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything
-from viewfinder.evaluation.metrics import Predictions, Tally, compute_averages, tally
+from viewfinder.evaluation.metrics import Predictions, compute_averages
+from viewfinder.evaluation.tally import Evaluated, Tally, tally
 from viewfinder.training.lightning_internals import get_finished_epochs, reload_data_loaders
 from viewfinder.training.loop import TrainingLoop
 from viewfinder.training.phases import Phases
@@ -68,8 +69,8 @@ class Classifier(pl.LightningModule):
         """tally of the evaluated images so far, of each split whose logits would take too much memory"""
         self.keep_logits: set[str] = set()
         """splits whose logits are needed, however much memory they take"""
-        self.predictions: dict[str, Any] = {}
-        """Predictions of the last evaluation of each split, or a Tally"""
+        self.predictions: dict[str, Evaluated] = {}
+        """result of the last evaluation of each split"""
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map uint8 images (N, C, H, W), or float32 features of a frozen backbone (N, D), to logits (N, K)."""
@@ -186,7 +187,13 @@ class Classifier(pl.LightningModule):
         order = positions.argsort()
         return Predictions(logits[order].double(), labels[order])
 
-    def evaluation_loss(self, predictions: Predictions | Tally) -> float:
+    def kept_predictions(self, split: str) -> Predictions:
+        """Return the predictions of the last evaluation of a split in `keep_logits`."""
+        predictions = self.predictions[split]
+        assert isinstance(predictions, Predictions)
+        return predictions
+
+    def evaluation_loss(self, predictions: Evaluated) -> float:
         if isinstance(predictions, Tally):
             return predictions.loss
         device = next(self.network.parameters()).device

@@ -1,4 +1,4 @@
-"""Settings of the whole process that a training changes, restored for the notebook or program that called it."""
+"""Settings of the whole process that a training run changes, restored for the notebook or program that called it."""
 
 import contextlib
 import logging
@@ -20,8 +20,8 @@ VARIABLES = ("OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
 def restored_process_state() -> Iterator[None]:
     """Restore threads, determinism, random generators, warning filters and log levels at the end of this block.
 
-    Otherwise a program that draws a learning rate for each training would draw the same value each time. A GPU's
-    generators and its TF32 modes stay as the training left them, because reading them would initialize CUDA.
+    Otherwise a program that draws a learning rate for each training run would draw the same value each time. A GPU's
+    generators and its TF32 modes stay as the run left them, because reading them would initialize CUDA.
     """
     threads, python_state, numpy_state, torch_state = (
         torch.get_num_threads(), random.getstate(), np.random.get_state(), torch.get_rng_state(),

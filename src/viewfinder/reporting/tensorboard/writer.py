@@ -14,7 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from viewfinder.data.batches import SplitImages
 from viewfinder.data.preprocess import get_preprocess
-from viewfinder.evaluation.metrics import SAMPLES, Predictions, Tally, count_confusion
+from viewfinder.evaluation.metrics import Predictions, count_confusion
+from viewfinder.evaluation.tally import SAMPLES, Evaluated
 from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion
 from viewfinder.reporting.charts.images import draw_images
 from viewfinder.reporting.tensorboard.events import PREFIX, truncate_events
@@ -90,7 +91,7 @@ class TensorBoard:
                     network.train(training)
         self.events.add_graph(GRAPHS[key])
 
-    def write_epoch(self, row: Mapping[str, Any], predictions: Predictions | Tally) -> None:
+    def write_epoch(self, row: Mapping[str, Any], predictions: Evaluated) -> None:
         """Write one epoch: its row of metrics.csv, the first validation images and the confusion matrix."""
         for name, value in row.items():
             if name != "epoch":

@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from viewfinder.errors import STOP_SIGNALS
 from viewfinder.runs.atomic import read_json, write_json
+from viewfinder.runs.stop_signals import STOP_SIGNALS
 from viewfinder.runs.streams import prepare_streams
 from viewfinder.training.callbacks.signals import get_handlers
 

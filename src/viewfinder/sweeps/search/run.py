@@ -5,7 +5,8 @@ from typing import Protocol
 
 from optuna.trial import TrialState
 
-from viewfinder.errors import STOP_SIGNALS, printable
+from viewfinder.errors import printable
+from viewfinder.runs.stop_signals import STOP_SIGNALS
 from viewfinder.sweeps.executors.local import describe_exit
 from viewfinder.sweeps.search.study import ClaimedTrial, Outcome, Search
 

@@ -1,4 +1,4 @@
-"""Log lines and TensorBoard text for the phases of a training."""
+"""Log lines and TensorBoard text for the phases of a training run."""
 
 from typing import Any
 

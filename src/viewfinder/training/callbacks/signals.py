@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from viewfinder.errors import STOP_SIGNALS, Stopped
+from viewfinder.errors import Stopped
+from viewfinder.runs.stop_signals import STOP_SIGNALS
 
 log = logging.getLogger("viewfinder")
 AT_ONCE = [getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name)]

@@ -1,5 +1,6 @@
 """`viewfinder predict`: classes of image files."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
@@ -158,6 +159,10 @@ def _write_predictions(
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
         pass  # the reader has enough
+    finally:
+        if stream and stream is not sys.stdout:
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
     bar.close()
     readable = done - len(problems)
     if target and readable:

@@ -65,6 +65,7 @@ def tabulate(
 ) -> pd.DataFrame:
     """Tabulate predictions with the columns picture, predicted and p_<class> for each class."""
     table = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in class_names])
-    table.insert(0, "picture", names)
-    table.insert(1, "predicted", np.array(class_names, dtype=object)[predicted])
+    # With pyarrow, pandas' own type of text would refuse names that are not UTF-8.
+    table.insert(0, "picture", pd.Series(names, dtype=object))
+    table.insert(1, "predicted", pd.Series(np.array(class_names, dtype=object)[predicted], dtype=object))
     return table

@@ -22,7 +22,7 @@ def build_prediction_table(
     classes = np.array(class_names, dtype=object)
     probabilities, predicted = predictions.probabilities().numpy(), predictions.predicted.numpy()
     table = tabulate(names[: len(probabilities)], probabilities, predicted, class_names)
-    table.insert(1, "true", classes[predictions.labels.numpy()])
+    table.insert(1, "true", pd.Series(classes[predictions.labels.numpy()], dtype=object))
     return table
 
 

@@ -79,6 +79,11 @@ VARIABLES: dict[str, tuple[str | None, ...]] = {
 SMALL = ["data=digits", "data.limit=40", "model=mlp", "model.widths=[4]", *QUICK, "trainer.max_epochs=1"]
 
 
+PREFIX = Path(sys.prefix).resolve()
+IS_READABLE = all(path.stat().st_mode & 0o005 == 0o005 for path in (PREFIX, *PREFIX.parents))
+"""Whether an unknown user may read this installation, such as a virtual environment in a temporary folder."""
+
+
 class Case(NamedTuple):
     """A command line with its surroundings."""
 
@@ -251,7 +256,7 @@ def _become_command(case: Case, place: Path, out: Path, err: Path) -> None:
         os.chdir(place)
         _set_environment(case)
         _open_streams(case, out, err)
-        if case.is_unknown_user and os.getuid() == 0:
+        if case.is_unknown_user and os.getuid() == 0 and IS_READABLE:
             os.setgid(54321)
             os.setuid(54321)
             os.environ.pop("HOME", None)

@@ -97,9 +97,9 @@ def test_ctrl_c_tells_how_far_it_came_and_the_same_command_continues_there(
         stop_at(patch, 3, KeyboardInterrupt())
         answer = viewfinder(*words)
     assert answer.code == 130
-    assert "stopped after 8 of 30 images; the same command continues" in answer.err
+    assert "stopped after 12 of 30 images; the same command continues" in answer.err
     answer = viewfinder(*words)
-    assert "continue after 12 of 30 images" in answer.err  # with the batch that was written and not yet counted
+    assert "continue after 12 of 30 images" in answer.err
     assert (tmp_path / "rows.csv").read_bytes() == whole
 
 

@@ -88,7 +88,7 @@ def test_a_terminal_shows_names_without_control_characters(run_copy: RunFolder, 
     for name in NAMES:
         assert printable(name) in answer.out
     answer = viewfinder("evaluate", ".")
-    assert_rejected(answer, "other classes than the run", r"\x1b[31m[red]")
+    assert_rejected(answer, "a class that the run does not know", r"\x1b[31m[red]")
     assert "\x1b" not in answer.err
 
 

@@ -28,5 +28,10 @@ def test_the_interval_of_f1_is_that_of_images_drawn_with_replacement(missing: bo
     assert bootstrap_f1(confusion) == bootstrap_f1(confusion)
 
 
+def test_a_class_that_is_only_predicted_counts_as_zero_in_every_draw() -> None:
+    confusion = np.array([[9, 0, 1], [0, 10, 0], [0, 0, 0]])
+    assert bootstrap_f1(confusion)[1] <= 2 / 3
+
+
 def test_a_perfect_classification_has_an_f1_of_one() -> None:
     assert bootstrap_f1(np.diag([3, 4, 5])) == (1.0, 1.0)

@@ -38,12 +38,15 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(
     small: Callable[..., list[str]], at_step: Any, tmp_path: Path, whole: RunFolder, name: str, code: int,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    before = signal.getsignal(getattr(signal, name))
+    inherited = signal.getsignal(getattr(signal, name))
+    before = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    signal.signal(getattr(signal, name), before)  # pytest may have been started with nohup
     at_step(11, send_signal(name))
     with pytest.raises(Stopped) as stopped:
         start_run(small(tmp_path / "run"))
     assert stopped.value.code == code
     assert signal.getsignal(getattr(signal, name)) == before
+    signal.signal(getattr(signal, name), inherited)
     run, output = RunFolder.open(tmp_path / "run"), capsys.readouterr().out
     assert f"viewfinder resume {run.path}" in output
     assert f"{name} after step 11, in epoch 2 of 3" in " ".join(output.split())

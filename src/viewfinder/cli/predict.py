@@ -155,6 +155,7 @@ def _write_predictions(
         again = "; the same command continues" if target else ""
         if target:
             target.save()
+            done = target.count
         typer.echo(f"stopped after {done:,} of {len(files):,} images{again}", err=True)
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:

@@ -33,12 +33,13 @@ def bootstrap_f1(confusion: np.ndarray) -> tuple[float, float]:
     cells, classes = confusion[true, predicted], len(confusion)
     rng = np.random.default_rng(0)
     is_correct, count = true == predicted, int(cells.sum())
+    is_only_predicted = (confusion.sum(1) == 0) & (confusion.sum(0) > 0)  # F1 of 0, whatever is drawn
     values = np.empty(DRAWS)
     for draw in range(DRAWS):
         drawn = rng.multinomial(count, cells / count)
         totals = np.bincount(true, drawn, classes) + np.bincount(predicted, drawn, classes)
         hits = np.bincount(true[is_correct], drawn[is_correct], classes)
-        occurring = totals > 0
-        values[draw] = (2 * hits[occurring] / totals[occurring]).mean()
+        occurring = (totals > 0) | is_only_predicted
+        values[draw] = (2 * hits[occurring] / np.maximum(totals[occurring], 1)).mean()
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)

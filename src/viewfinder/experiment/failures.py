@@ -4,6 +4,7 @@ import contextlib
 import errno
 import logging
 import shlex
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -43,7 +44,8 @@ def translate_failures(run: RunFolder | None = None) -> Iterator[None]:
     Args:
         run: the run; None before it is created.
     """
-    original_hook = threading.excepthook
+    original_hook: Any = threading.excepthook
+    child_handler: Any = None
 
     def ignore_full_disk(args: threading.ExceptHookArgs) -> None:
         # TensorBoard's writer thread fails on a full disk as well, and would print a traceback.
@@ -62,6 +64,9 @@ def translate_failures(run: RunFolder | None = None) -> Iterator[None]:
             log.info(f"Resume with: {format_resume_command(run)}")
         raise
     except (MemoryError, RuntimeError, OSError) as error:
+        if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
+            # torch's handler would raise again here for another decoding process that has ended.
+            child_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if run is not None and isinstance(error, OSError) and error.errno in (*DISK_FULL_ERRORS, *READ_ONLY_ERRORS):
             is_inside = error.filename is None or Path(str(error.filename)).is_relative_to(run.path)
             path = run.path if is_inside else Path(str(error.filename))
@@ -72,6 +77,8 @@ def translate_failures(run: RunFolder | None = None) -> Iterator[None]:
         raise
     finally:
         threading.excepthook = original_hook
+        if child_handler is not None:
+            signal.signal(signal.SIGCHLD, child_handler)
 
 
 def _find_exhausted_resource(error: BaseException) -> Problem | None:

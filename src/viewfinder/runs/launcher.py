@@ -82,6 +82,8 @@ def own_launcher(devices: int | str | None) -> Iterator[None]:
     try:
         yield
     finally:
+        if "LOCAL_RANK" not in os.environ:  # Lightning has started no helper processes
+            os.environ.pop(PROCESS_VARIABLE, None)
         for name, value in variables.items():
             os.environ.setdefault(name, value)
 

@@ -64,7 +64,10 @@ class Signals:
         if not self.is_deferring or (not is_first and number in AT_ONCE):
             raise Stopped(number)
         if is_first:
-            log.info(f"{signal.Signals(number).name}: finishing this step, then saving; Ctrl-C stops at once")
+            text = f"{signal.Signals(number).name}: finishing this step, then saving; Ctrl-C stops at once"
+            # In a thread, because the signal may have interrupted a write to the same stream.
+            with contextlib.suppress(RuntimeError):  # no more threads
+                threading.Thread(target=log.info, args=(text,)).start()
 
 
 def get_handlers() -> dict[int, Any]:

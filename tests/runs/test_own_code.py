@@ -25,23 +25,23 @@ class Tiny(nn.Sequential):
 class Other(Tiny):
     pass
 """
-TARGET = "own_network.Tiny"
+TARGET = "trained_network.Tiny"
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the user's module, a run that it trained, and the user's record."""
     home = tmp_path_factory.mktemp("home")
-    (home / "own_network.py").write_text(NETWORK)
+    (home / "trained_network.py").write_text(NETWORK)
     (home / "conf" / "model").mkdir(parents=True)
     (home / "conf" / "model" / "tiny.yaml").write_text(f"_target_: {TARGET}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(home / "state"))
         patch.chdir(home)
         patch.syspath_prepend(home)
-        patch.delitem(sys.modules, "own_network", raising=False)
+        patch.delitem(sys.modules, "trained_network", raising=False)
         train_into(home / "run", "model=tiny", "data=digits", *QUICK, "trainer.limit_batches=1")
-        patch.delitem(sys.modules, "own_network")
+        patch.delitem(sys.modules, "trained_network")
     return home
 
 
@@ -54,10 +54,10 @@ def user(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
-    monkeypatch.delitem(sys.modules, "own_network", raising=False)
+    monkeypatch.delitem(sys.modules, "trained_network", raising=False)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield folder
-    sys.modules.pop("own_network", None)
+    sys.modules.pop("trained_network", None)
 
 
 def test_a_run_of_ones_own_code_opens_from_any_folder_without_allow(user: Path, viewfinder: Type) -> None:
@@ -72,7 +72,7 @@ def test_a_run_of_ones_own_code_opens_from_any_folder_without_allow(user: Path, 
 def test_the_record_holds_path_hash_and_class_and_no_code(user: Path) -> None:
     text = (user / "state" / "viewfinder" / "own_code.json").read_text()
     (entry,) = json.loads(text).values()
-    assert (entry["module"], len(entry["nodes"])) == ("own_network", 1)
+    assert (entry["module"], len(entry["nodes"])) == ("trained_network", 1)
     assert "Sequential" not in text
 
 
@@ -92,47 +92,47 @@ def name_it_twice(user: Path, canary: Path) -> None:
 
 
 def move_to_working_folder(user: Path, canary: Path) -> None:
-    (user / "own_network.py").unlink()
-    write_code(user, canary, Path("own_network.py"))
+    (user / "trained_network.py").unlink()
+    write_code(user, canary, Path("trained_network.py"))
 
 
 def hide_behind_a_package(user: Path, canary: Path) -> None:
-    write_code(user, canary, user / "own_network" / "__init__.py")
+    write_code(user, canary, user / "trained_network" / "__init__.py")
 
 
 def find_another_first(user: Path, canary: Path) -> None:
-    write_code(user, canary, user / "first" / "own_network.py")
+    write_code(user, canary, user / "first" / "trained_network.py")
     sys.path.insert(0, str(user / "first"))
 
 
 def forge_a_record_in_the_run(user: Path, canary: Path) -> None:
-    write_code(user, canary, Path("own_network.py"))
+    write_code(user, canary, Path("trained_network.py"))
     shutil.move(user / "state" / "viewfinder" / "own_code.json", user / "run" / "own_code.json")
 
 
 def link_to_other_code(user: Path, canary: Path) -> None:
     write_code(user, canary, user / "other.py")
-    (user / "own_network.py").unlink()
-    (user / "own_network.py").symlink_to(user / "other.py")
+    (user / "trained_network.py").unlink()
+    (user / "trained_network.py").symlink_to(user / "other.py")
 
 
 def damage_the_record(user: Path, canary: Path) -> None:
     record = user / "state" / "viewfinder" / "own_code.json"
     record.write_text(record.read_text()[:-20])
-    write_code(user, canary, Path("own_network.py"))
+    write_code(user, canary, Path("trained_network.py"))
 
 
 ATTEMPTS: dict[str, Callable[[Path, Path], object]] = {
     "another user": lambda user, canary: (user / "state" / "viewfinder" / "own_code.json").unlink(),
-    "a changed module": lambda user, canary: write_code(user, canary, user / "own_network.py"),
+    "a changed module": lambda user, canary: write_code(user, canary, user / "trained_network.py"),
     "a module of the same name elsewhere": move_to_working_folder,
     "a module of the same name found first": find_another_first,
     "a package of the same name": hide_behind_a_package,
     "a link to other code": link_to_other_code,
     "a record in the run folder": forge_a_record_in_the_run,
     "a damaged record": damage_the_record,
-    "a class that no run named": lambda user, canary: change_config(user, "model._target_", "own_network.Other"),
-    "a module that it imports": lambda user, canary: change_config(user, "model._target_", "own_network.nn.Linear"),
+    "a class that no run named": lambda user, canary: change_config(user, "model._target_", "trained_network.Other"),
+    "a module that it imports": lambda user, canary: change_config(user, "model._target_", "trained_network.nn.Linear"),
     "other arguments": lambda user, canary: change_config(user, "model.size", 8),
     "the class a second time with other arguments": name_it_twice,
     "a module beside it": lambda user, canary: (
@@ -151,7 +151,7 @@ def test_code_that_this_user_has_not_trained_with_is_not_executed(
         assert answer.code == 2
         assert "allow=" in answer.err
     assert not canary.exists()
-    assert "own_network" not in sys.modules
+    assert "trained_network" not in sys.modules
 
 
 def test_installed_packages_are_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

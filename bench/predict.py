@@ -121,7 +121,7 @@ def predict(run: Path, images: Path, csv: Path) -> tuple[float, float]:
 
 
 def kill_and_repeat(run: Path, folder: Path, seconds: float) -> bool:
-    """Kill a prediction half way, repeat it, and return whether the file equals that of an uninterrupted call."""
+    """Kill a prediction half way and repeat it; return whether the file is the same as without a kill."""
     target = folder / "killed.csv"
     words = command(run, folder / "all", target)
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

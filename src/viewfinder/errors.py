@@ -110,6 +110,12 @@ def join_names(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
+def join_first(names: Sequence[str], limit: int) -> str:
+    """Join at most `limit` names, and the number of the others."""
+    more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
+    return join_names(names[:limit]) + more
+
+
 def format_exception(error: BaseException) -> str:
     """Format an exception as 'Type: message (file.py, line n)', with the innermost frame that raised it."""
     return f"{type(error).__name__}: {error}{_format_origin(error)}"

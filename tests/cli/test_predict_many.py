@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Type, noise
+from conftest import Answer, Type, noise
 from PIL import Image
 
 from viewfinder.cli import predict as command
@@ -60,6 +60,16 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, batch: int, error: BaseException) -
     monkeypatch.setattr(PredictionFile, "append", append_and_stop)
 
 
+@pytest.fixture
+def interrupted(
+    finished: RunFolder, viewfinder: Type, album: Path, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Answer:
+    """Answer of a call that writes rows.csv and is stopped by Ctrl-C in its third batch."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, KeyboardInterrupt())
+        return viewfinder("predict", finished.path, album, "--csv", tmp_path / "rows.csv")
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 8])
 @pytest.mark.parametrize("seconds", [0, 100])
 def test_a_killed_call_continues_and_ends_with_the_same_file(
@@ -90,28 +100,21 @@ def test_a_killed_call_continues_and_ends_with_the_same_file(
 
 
 def test_ctrl_c_tells_how_far_it_came_and_the_same_command_continues_there(
-    finished: RunFolder, viewfinder: Type, album: Path, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: RunFolder, viewfinder: Type, album: Path, whole: bytes, interrupted: Answer, tmp_path: Path
 ) -> None:
-    words = ("predict", finished.path, album, "--csv", tmp_path / "rows.csv")
-    with monkeypatch.context() as patch:
-        stop_at(patch, 3, KeyboardInterrupt())
-        answer = viewfinder(*words)
-    assert answer.code == 130
-    assert "stopped after 12 of 30 images; the same command continues" in answer.err
-    answer = viewfinder(*words)
+    assert interrupted.code == 130
+    assert "stopped after 12 of 30 images; the same command continues" in interrupted.err
+    answer = viewfinder("predict", finished.path, album, "--csv", tmp_path / "rows.csv")
     assert "continue after 12 of 30 images" in answer.err
     assert (tmp_path / "rows.csv").read_bytes() == whole
 
 
 def test_rows_of_other_images_or_weights_are_not_continued(
-    finished: RunFolder, viewfinder: Type, album: Path, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: RunFolder, viewfinder: Type, album: Path, interrupted: Answer, tmp_path: Path
 ) -> None:
-    words = ("predict", finished.path, album, "--csv", tmp_path / "rows.csv")
-    with monkeypatch.context() as patch:
-        stop_at(patch, 3, KeyboardInterrupt())
-        viewfinder(*words)
+    assert (tmp_path / "rows.csv.partial").exists()
     (album / "00.png").rename(album / "aa.png")
-    answer = viewfinder(*words)
+    answer = viewfinder("predict", finished.path, album, "--csv", tmp_path / "rows.csv")
     assert "continue" not in answer.err
     names = [Path(name).name for name in pd.read_csv(tmp_path / "rows.csv")["picture"]]
     assert names == sorted(set(names))

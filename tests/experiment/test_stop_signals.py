@@ -151,15 +151,19 @@ def test_a_network_of_ones_own_that_draws_from_python_and_numpy_goes_on_with_the
     assert_same_run(stopped, whole)
 
 
-@pytest.mark.slow
-def test_killing_the_first_of_two_processes_ends_both(tiny: list[str], tmp_path: Path) -> None:
+def start_two_processes(tiny: list[str], tmp_path: Path, stderr: int) -> subprocess.Popen[str]:
+    """Start a long run of two processes, and wait for its second epoch."""
     typed = [*tiny, *THREE_EPOCHS, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=500"]
     script = [str(Path(sys.executable).with_name("viewfinder")), "train", *typed, f"run_dir={tmp_path / 'run'}"]
-    with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("epoch   2/500"):
-                break
+    process = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    assert process.stdout is not None
+    next(line for line in process.stdout if line.startswith("epoch   2/500"))
+    return process
+
+
+@pytest.mark.slow
+def test_killing_the_first_of_two_processes_ends_both(tiny: list[str], tmp_path: Path) -> None:
+    with start_two_processes(tiny, tmp_path, subprocess.DEVNULL) as process:
         (helper,) = psutil.Process(process.pid).children()
         process.kill()
         helper.wait(timeout=60)
@@ -167,14 +171,8 @@ def test_killing_the_first_of_two_processes_ends_both(tiny: list[str], tmp_path:
 
 
 def test_a_signal_to_one_of_two_processes_stops_both(tiny: list[str], tmp_path: Path) -> None:
-    typed = [*tiny, *THREE_EPOCHS, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=500"]
-    script = [str(Path(sys.executable).with_name("viewfinder")), "train", *typed, f"run_dir={tmp_path / 'run'}"]
-    with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("epoch   2/500"):
-                process.send_signal(signal.SIGTERM)
-                break
+    with start_two_processes(tiny, tmp_path, subprocess.PIPE) as process:
+        process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (143, "")
     epochs = len(pd.read_csv(tmp_path / "run" / "metrics.csv"))

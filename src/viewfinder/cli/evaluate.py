@@ -21,16 +21,19 @@ class Weights(StrEnum):
     last = "last"
 
 
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+OverridesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="For example data.root=/new/place, or allow=NAME."),
+]
+WeightsOption = Annotated[Weights, typer.Option(help="Weights of the best epoch by validation, or of the last.")]
+
+
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="For example data.root=/new/place, or allow=NAME."),
-    ] = None,
+    run: RunArgument,
+    overrides: OverridesArgument = None,
     split: Annotated[SplitName, typer.Option(help="Images to score.")] = SplitName.test,
-    weights: Annotated[
-        Weights, typer.Option(help="Weights of the best epoch by validation, or of the last.")
-    ] = Weights.best,
+    weights: WeightsOption = Weights.best,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", callback=check_output_file, help="Write the scores to this file.")
     ] = None,

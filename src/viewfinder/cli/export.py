@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from viewfinder.cli.evaluate import Weights
+from viewfinder.cli.evaluate import OverridesArgument, RunArgument, Weights, WeightsOption
 from viewfinder.training.runtime import fast_imports
 
 
@@ -16,11 +16,8 @@ class FileFormat(StrEnum):
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="For example data.root=/new/place, or allow=NAME."),
-    ] = None,
+    run: RunArgument,
+    overrides: OverridesArgument = None,
     file_format: Annotated[
         FileFormat, typer.Option("--format", help="onnx for ONNX, torch for torch.export.")
     ] = FileFormat.onnx,
@@ -28,9 +25,7 @@ def export(
         Path | None,
         typer.Option(metavar="FILE", help="File to write.", show_default="RUN/model.onnx or RUN/model.pt2"),
     ] = None,
-    weights: Annotated[
-        Weights, typer.Option(help="Weights of the best epoch by validation, or of the last.")
-    ] = Weights.best,
+    weights: WeightsOption = Weights.best,
     images: Annotated[
         list[Path] | None,
         typer.Option(

@@ -52,7 +52,7 @@ def predict(
         typer.Option(metavar="FILE", callback=check_output_file, help="Like --csv, in the format of --format."),
     ] = None,
     file_format: Annotated[
-        FileFormat | None, typer.Option("--format", help="Format of --output; by default that of its suffix.")
+        FileFormat | None, typer.Option("--format", help="Format of --output; by default, its suffix decides.")
     ] = None,
 ) -> None:
     """Print the most likely classes of images of any size and mode.
@@ -66,9 +66,9 @@ def predict(
     file, as_parquet = _choose_file(csv, output, file_format)
     allowed = [str(word) for word in images if str(word).startswith(ALLOW_PREFIX)]
     paths = [path for path in images if str(path) not in allowed]
-    classify, identity = _open_model(run, allowed)
+    classify, model = _open_model(run, allowed)
     found = find_images(paths)
-    problems, count = _write_predictions(classify, identity, found.images, top, file, as_parquet)
+    problems, count = _write_predictions(classify, model, found.images, top, file, as_parquet)
     if count:
         for sentence in describe_left_out([found], Path()):
             typer.echo(f"warning  {printable(sentence)}", err=True)
@@ -182,10 +182,13 @@ class _Printer:
         self.waiting: list[Classified] = []
 
     def add(self, classified: "Classified") -> None:
-        if self.path is None or self.printed + sum(len(part.names) for part in self.waiting) < MAX_ROWS:
+        if self.path is None or self.printed + self._count_waiting() < MAX_ROWS:
             self.waiting.append(classified)
-        if sum(len(part.names) for part in self.waiting) >= MAX_ROWS:
+        if self._count_waiting() >= MAX_ROWS:
             self._print()
+
+    def _count_waiting(self) -> int:
+        return sum(len(part.names) for part in self.waiting)
 
     def _print(self) -> None:
         from viewfinder.evaluation.classified import join_classified
@@ -198,7 +201,7 @@ class _Printer:
 
     def close(self, remaining: int) -> None:
         """Print the last table, and how many images only the file has."""
-        waiting = sum(len(part.names) for part in self.waiting)
+        waiting = self._count_waiting()
         self._print()
         if self.path is not None and remaining > waiting:
             typer.echo(f"... and {remaining - waiting:,} more images in {self.path}")

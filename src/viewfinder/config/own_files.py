@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from viewfinder.config.hydra_internals import PRIMARY, search_first
-from viewfinder.errors import Problem, UserError
+from viewfinder.errors import Problem, UserError, join_first
 
 MAX_NAMED = 3
 """Files named in a message; the others are counted."""
@@ -42,8 +42,7 @@ def describe_own_files() -> list[str]:
     lines = []
     names = [name for folder in list_own_folders() for name in _list_replacing_files(folder)]
     if replacing := [name for name in dict.fromkeys(names) if name != f"{PRIMARY}.yaml"]:
-        more = f" and {len(replacing) - MAX_NAMED} more" if len(replacing) > MAX_NAMED else ""
-        lines.append(f"conf     your own instead of the shipped {', '.join(replacing[:MAX_NAMED])}{more}")
+        lines.append(f"conf     your own instead of the shipped {join_first(replacing, MAX_NAMED)}")
     if f"{PRIMARY}.yaml" in names:
         remedy = "put its keys into conf/experiment/NAME.yaml and add experiment=NAME"
         lines.append(f"conf     your {PRIMARY}.yaml is not read; {remedy}")

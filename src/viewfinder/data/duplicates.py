@@ -9,7 +9,7 @@ import pandas as pd
 
 from viewfinder.data.fingerprint import hash_files
 from viewfinder.data.split import Split
-from viewfinder.errors import join_names
+from viewfinder.errors import join_first
 
 HEAD_SIZE = 4096
 """Bytes at the start of a file that its content key covers; reading the header has buffered them."""
@@ -66,6 +66,5 @@ def describe_duplicates(splits: Mapping[str, Split], keys: Mapping[str, Sequence
 def _describe(pairs: Sequence[str], fact: str, split: str = "") -> list[str]:
     if not pairs:
         return []
-    more = f" and {len(pairs) - MAX_NAMED:,} more" if len(pairs) > MAX_NAMED else ""
     images = f"1 image{split} is" if len(pairs) == 1 else f"{len(pairs):,} images{split} are"
-    return [f"{images} {fact}: {join_names(pairs[:MAX_NAMED])}{more}"]
+    return [f"{images} {fact}: {join_first(pairs, MAX_NAMED)}"]

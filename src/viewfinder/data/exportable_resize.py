@@ -1,6 +1,6 @@
 """Resizing in operations that torch.export and ONNX support, with the same result as Pillow and torch bit for bit.
 
-The arithmetic is that of Pillow's Resample.c, which Pillow does not document; seen in Pillow 11 to 13.
+Pillow does not document the arithmetic of its Resample.c, which this repeats; checked with Pillow 11 to 13.
 """
 
 from typing import NamedTuple

@@ -27,7 +27,7 @@ UNFINISHED = (
 )  # fmt: skip
 """Suffixes of copies and of downloads that have not ended; the content may be an image all the same."""
 HEAD_SIZE = 132
-"""Bytes at the start of a file by which its format is recognised."""
+"""Number of bytes at the start of a file that show its format."""
 SIGNATURES = {
     name: re.compile(pattern, re.DOTALL)
     for name, pattern in {
@@ -53,7 +53,7 @@ NOT_IMAGES = {
     "a web page, not an image. Download the image again": re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE),
     "an SVG drawing. Convert it to PNG": re.compile(rb"\s*<(\?xml|svg)"),
 }
-"""Description -> pattern of the first bytes of other files that often have the suffix of an image."""
+"""Description -> pattern of the first bytes, for files that are no images but often have an image's suffix."""
 
 
 def is_image(path: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from viewfinder.data.files import describe_broken_link, escape_path
 from viewfinder.data.formats import EXTENSIONS, IMAGE_EXTENSIONS, is_image
-from viewfinder.errors import Problem, UserError, join_names
+from viewfinder.errors import Problem, UserError, join_first, join_names
 from viewfinder.runs.outputs import OUTPUT_KEYS, is_output_folder
 
 SYSTEM_NAMES = frozenset((
@@ -199,8 +199,7 @@ def describe_left_out(listings: Sequence[Listing], root: Path) -> list[str]:
 def name_paths(paths: Iterable[Path], root: Path) -> str:
     """Return the first paths, relative to a folder, and the number of the others."""
     names = sorted(escape_path(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths)
-    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
-    return join_names(names[:MAX_NAMED]) + more
+    return join_first(names, MAX_NAMED)
 
 
 def _folder_identity(folder: Path) -> tuple[int, int]:

@@ -24,7 +24,7 @@ class Tally(NamedTuple):
     loss: float
     """mean over the images"""
     weight: float
-    """number of images, or sum of their weights, by which `loss` is divided"""
+    """divisor of `loss`: the number of images, or the sum of their weights"""
 
     def __add__(self, later: "Tally") -> "Tally":  # type: ignore[override]
         """Join the tallies of two parts of a split."""

@@ -26,7 +26,7 @@ class FirstResize(TypedDict):
 
 
 class Preprocessing(TypedDict):
-    """Preprocessing of images, of which a reader of files needs the first part."""
+    """Preprocessing of images; a reader of files needs its first part."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     first_resize: FirstResize

@@ -2,9 +2,8 @@
 
 from torch import nn
 
+from viewfinder.data.sources.python_object import REMEDY
 from viewfinder.errors import Problem, UserError
-
-REMEDY = "In Python, pass it again: viewfinder.load_run(RUN, {0}=...) or viewfinder.resume(RUN, {0}=...)."
 
 
 def python_object(object_class: str) -> nn.Module:

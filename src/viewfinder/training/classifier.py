@@ -168,7 +168,7 @@ class Classifier(pl.LightningModule):
         self._finish_evaluation("test")
 
     def _finish_evaluation(self, split: str) -> None:
-        """Store a split's predictions and log its metrics; without tallies, the loss is that of all images at once."""
+        """Store a split's predictions and log its metrics; without tallies, one call computes the loss."""
         if split in self.tallies and self.outputs[split]:
             self._tally(split)
         predictions = self.tallies.pop(split) if split in self.tallies else self._collect_outputs(split)

@@ -64,5 +64,5 @@ class CrossEntropy(nn.Module):
         return (losses * weights).sum() / weights.sum()
 
     def total_weight(self, labels: Tensor) -> float:
-        """Return the sum of weights by which the loss of images with these labels, (N,), is divided."""
+        """Return the sum of the weights of images with these labels, (N,); the loss is divided by it."""
         return float(len(labels)) if self.weights is None else self.weights[labels].double().sum().item()

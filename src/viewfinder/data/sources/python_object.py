@@ -6,7 +6,8 @@ from viewfinder.data.module import ImageData
 from viewfinder.data.split import Split
 from viewfinder.errors import Problem, UserError
 
-REMEDY = "In Python, pass it again: viewfinder.load_run(RUN, data=...) or viewfinder.resume(RUN, data=...)."
+REMEDY = "In Python, pass it again: viewfinder.load_run(RUN, {0}=...) or viewfinder.resume(RUN, {0}=...)."
+"""What to do, where {0} is the argument of the object."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -21,4 +22,4 @@ class PythonObject(ImageData):
 
     def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
         rule = "were passed as a Python object, which config.yaml does not contain"
-        raise UserError("the data", [Problem("data", rule, self.object_class, REMEDY)])
+        raise UserError("the data", [Problem("data", rule, self.object_class, REMEDY.format("data"))])

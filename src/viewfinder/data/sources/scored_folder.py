@@ -1,4 +1,4 @@
-"""Folder of images that are scored by the classes of a run, some of which it may lack."""
+"""Folder of images that are scored by the classes of a run; it may lack some of them."""
 
 import json
 import shlex

@@ -2,6 +2,7 @@
 
 import math
 import signal
+import weakref
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from viewfinder.data.order import ChunkIndices, EpochOrder
 from viewfinder.data.seeding import make_generator
 from viewfinder.data.split import ImageRows
+from viewfinder.data.torch_internals import shutdown_workers
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs.stop_signals import STOP_SIGNALS
 
@@ -19,6 +21,8 @@ HASHED_BYTES = 2**20
 """Bytes of images hashed at once for a fingerprint."""
 PREFETCHED_CHUNKS = 2
 """Chunks that each worker process prepares ahead."""
+LOADERS: "weakref.WeakSet[DataLoader[Chunk]]" = weakref.WeakSet()
+"""Loaders of this process that may have worker processes."""
 LUMA = (19595, 38470, 7471)
 """ITU-R 601-2 weights of red, green and blue in 1/65536, as in Pillow."""
 
@@ -154,7 +158,7 @@ def augment_batch(augment: Callable[[Tensor, Generator], Tensor], seed: int, epo
 
 def build_loader(images: SplitImages, order: EpochOrder) -> DataLoader[Chunk]:
     """Build a DataLoader of chunks in this order."""
-    return DataLoader(
+    loader = DataLoader(
         images,
         sampler=order,
         batch_size=None,
@@ -164,6 +168,17 @@ def build_loader(images: SplitImages, order: EpochOrder) -> DataLoader[Chunk]:
         prefetch_factor=PREFETCHED_CHUNKS if images.workers else None,
         worker_init_fn=_ignore_signals,
     )
+    LOADERS.add(loader)
+    return loader
+
+
+def stop_workers() -> None:
+    """Stop the worker processes of all loaders, once one of them has died.
+
+    Until then torch raises an error for the dead one whenever any child process of this process ends.
+    """
+    for loader in LOADERS:
+        shutdown_workers(loader)
 
 
 def _ignore_signals(worker: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from viewfinder.config.trust import allow_override, untrusted_packages
+from viewfinder.data.batches import stop_workers
 from viewfinder.errors import Problem, Stopped, UserError
 from viewfinder.runs.atomic import DISK_FULL_ERRORS, make_write_error
 from viewfinder.runs.folder import RunFolder
@@ -24,6 +25,8 @@ OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memo
 """Texts of torch's errors."""
 NO_THREAD = "can't start new thread"
 """Text of Python's error."""
+WORKER_DIED = "DataLoader worker"
+"""Begin of torch's error."""
 
 
 def format_resume_command(run: RunFolder) -> str:
@@ -67,6 +70,8 @@ def translate_failures(run: RunFolder | None = None) -> Iterator[None]:
         if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
             # torch's handler would raise again here for another decoding process that has ended.
             child_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if str(error).startswith(WORKER_DIED):
+            stop_workers()
         if run is not None and isinstance(error, OSError) and error.errno in (*DISK_FULL_ERRORS, *READ_ONLY_ERRORS):
             is_inside = error.filename is None or Path(str(error.filename)).is_relative_to(run.path)
             path = run.path if is_inside else Path(str(error.filename))
@@ -88,7 +93,7 @@ def _find_exhausted_resource(error: BaseException) -> Problem | None:
         rule = f"memory is full: {text[:200] or 'the system cannot allocate more'}"
         remedy = "Close other programs, or start a new run with a smaller data.batch_size."
         return Problem("data.batch_size", rule, remedy=remedy)
-    if text.startswith("DataLoader worker"):
+    if text.startswith(WORKER_DIED):
         rule = f"a process that decodes images has ended: {text[:200]}"
         remedy = "If memory is full, use fewer data.workers or a smaller data.batch_size."
         return Problem("data.workers", rule, remedy=remedy)

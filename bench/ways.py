@@ -300,7 +300,7 @@ def viewfinder(name: str, arrays: Path, limit: int, setting: None) -> dict[str, 
     from viewfinder.experiment.run import run_experiment
 
     data = open_arrays(arrays, limit)
-    build.open_data = lambda cfg: data
+    build.open_data = lambda *_, **__: data
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ):
         if name == "resnet50":  # otherwise an earlier round's features would be reused
             os.environ["XDG_CACHE_HOME"] = folder

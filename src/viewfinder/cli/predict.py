@@ -1,6 +1,7 @@
 """`viewfinder predict`: classes of image files."""
 
 import contextlib
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
@@ -132,7 +133,7 @@ def _write_predictions(
     stream = open_stream(path) if path else None
     target = None
     if path and not stream:
-        target = PredictionFile(path, [*identify_model(*model), *map(str, files)])
+        target = PredictionFile(path, itertools.chain(identify_model(*model), map(str, files)))
         if target.count:
             typer.echo(f"continue after {target.count:,} of {len(files):,} images", err=True)
     printer, start = _Printer(top, path), target.count if target else 0

@@ -1,5 +1,7 @@
 """Predictions for image files without labels, and their tables; without torch."""
 
+import csv
+import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,8 +34,15 @@ class Classified(NamedTuple):
 
     def to_csv(self, header: bool = True) -> str:
         """Return CSV text with a row for each image."""
-        table = tabulate(self.names, self.probabilities, self.predicted, self.class_names)
-        return table.to_csv(index=False, header=header, float_format=FLOAT_FORMAT)
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        if header:
+            rows.writerow(["picture", "predicted", *(f"p_{name}" for name in self.class_names)])
+        for name, index, probabilities in zip(
+            self.names, self.predicted.tolist(), self.probabilities.tolist(), strict=True
+        ):
+            rows.writerow([name, self.class_names[index], *(FLOAT_FORMAT % value for value in probabilities)])
+        return text.getvalue()
 
     def build_table(self, top: int) -> Table:
         """Build a table with one image per row and its most likely classes in order."""

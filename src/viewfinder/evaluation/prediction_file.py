@@ -30,7 +30,10 @@ class PredictionFile:
         self.path = path.resolve()  # the target of a link, not the link
         self.partial = self.path.with_name(f"{self.path.name}.partial")
         self.state = self.path.with_name(f"{self.path.name}.partial.json")
-        self.identity = hashlib.sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()
+        digest = hashlib.sha256()
+        for part in identity:
+            digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+        self.identity = digest.hexdigest()
         self.count = 0
         """number of image files that the rows so far cover"""
         self.problems: list[Problem] = []

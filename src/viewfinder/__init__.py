@@ -35,7 +35,9 @@ def train(
 
     Raises:
         UserError: if the configuration or the data is invalid, or this machine lacks a device.
+        TypeError: if an override is not a string.
     """
+    _check_types(words, overrides)
     from viewfinder.config.overrides import compose_config
     from viewfinder.runs.launcher import own_launcher
 
@@ -70,7 +72,9 @@ def load_run(
 
     Raises:
         UserError: if the folder is not a run, has no weights, or names a class that is not allowed.
+        TypeError: if an override is not a string.
     """
+    _check_types((), overrides)
     from viewfinder.runs.launcher import own_launcher
 
     with own_launcher(devices=None):  # before Lightning is imported
@@ -97,7 +101,9 @@ def resume(
 
     Raises:
         UserError: if the run is complete or locked, or the overrides or the data make it another experiment.
+        TypeError: if an override is not a string.
     """
+    _check_types((), overrides)
     from viewfinder.runs.launcher import own_launcher
 
     with own_launcher(devices=None):  # before Lightning is imported
@@ -109,3 +115,15 @@ def resume(
         run = resume_experiment(open_run_folder(Path(path)), overrides, objects=PythonObjects(model, data))
         allowed = format_allow_override(run.read_settings())
     return load_run(run.path, "best", allowed, model, data)
+
+
+def _check_types(words: Sequence[str], overrides: Sequence[str]) -> None:
+    """Raise a TypeError if `overrides` is one string, or if an override is not a string."""
+    if isinstance(overrides, str):
+        raise TypeError(f"overrides is a list of strings, not one string: overrides=[{overrides!r}]")
+    for override in [*words, *overrides]:
+        if not isinstance(override, str):
+            kind = type(override).__name__
+            raise TypeError(
+                f"an override is a string such as 'model=mlp', not of type {kind}; a list is overrides=[...]"
+            )

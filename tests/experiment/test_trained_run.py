@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +169,19 @@ def test_objects_and_overrides_that_contradict_are_refused_before_anything_is_cr
     with pytest.raises(UserError, match="must be a torch"):
         vf.train(f"run_dir={tmp_path / 'run'}", model="resnet18")  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("call", [vf.train, partial(vf.load_run, "run"), partial(vf.resume, "run")])
+def test_one_string_in_place_of_a_list_of_overrides_is_a_type_error(call: Callable[..., object]) -> None:
+    with pytest.raises(TypeError, match=r"overrides=\['model=mlp'\]"):
+        call(overrides="model=mlp")
+    with pytest.raises(TypeError, match="not of type int"):
+        call(overrides=["model=mlp", 3])
+
+
+def test_a_list_in_place_of_an_override_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match=r"a list is overrides=\[...\]"):
+        vf.train(["model=mlp"])  # type: ignore[reportArgumentType]
 
 
 def test_latest_is_the_run_that_was_written_last(finished: RunFolder, left_alone: RunFolder, tmp_path: Path) -> None:

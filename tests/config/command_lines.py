@@ -25,6 +25,8 @@ IMAGES = "IMAGES"
 """Placeholder for a folder of images in overrides."""
 REQUIRED = {
     "data=image_folder": (f"data.root={IMAGES}",),
+    "data=torchvision": ("data.name=FashionMNIST", "data.download=false"),
+    "data=huggingface": (f"data.path={IMAGES}",),
     "experiment=transfer": ("data=digits", "model.weights=null"),
 } | {
     f"model={path.stem}": ("data.channels=3",)
@@ -45,6 +47,7 @@ KINDS = {
     "storage": "word",
     "checkpoint_every": "steps or minutes",
     "on_error": "word",
+    "sampler": "word",
     "run_dir": "path",
     "class_weights": "weights of classes",
     "accelerator": "word",
@@ -56,8 +59,15 @@ KINDS = {
     "hidden": "list of numbers",
     "image_size": "whole number",
     "name": "text",
+    "subset": "text",
+    "revision": "text",
+    "image_column": "text",
+    "label_column": "text",
+    "arguments": "keys and values",
+    "split_names": "keys and values",
     "output_dir": "path",
     "root": "path",
+    "path": "path",
     "_target_": "class",
     "allow": "packages",
     "rerun": "bool",
@@ -73,6 +83,7 @@ WRONG_TYPES = {
     "steps or minutes": ("word", "1.5", "true", "[1,2]", "{a: 1}"),
     "bool": ("word", "2", "[true]", "{a: 1}", "null"),
     "text": ("5", "0.5", "true", "[a]", "{a: 1}", "null"),
+    "keys and values": ("word", "5", "true", "[a]"),
     "path": ("[a]", "{a: 1}", "null"),  # 5, 0.5 and true are names of folders
     "word": ("5", "0.5", "true", "[a]", "{a: 1}", "null"),
     "class": ("5", "true", "[a]", "{a: 1}", "null"),
@@ -88,6 +99,7 @@ OUT_OF_RANGE = {
     "steps or minutes": ("-1", "0", "inf", "10hours", "min", "-5min"),
     "bool": (),  # both of its values are legal
     "text": (),  # every name is legal
+    "keys and values": (),
     "path": (),
     "word": ("wrod",),
     "class": ("viewfinder.models.simple_cnn.Nothing", "no_such_module.Nothing", "Nothing", "torch", "math.pi"),

@@ -39,7 +39,7 @@ def run_train_script(working_folder: Path, *words: str) -> str:
         (("-m", "optimizer.lrr=1,2"), "Did you mean optimizer.lr?"),
         (("-m", "model=mlp,simple_cn"), "Did you mean simple_cnn?"),
         (("optimizer.lr=(1",), "cannot be parsed: extraneous input '('"),
-        (("loss=5",), "is a group of keys"),
+        (("sweep=5",), "is a group of keys"),
         (("optimizer.lr", "=", "0.1"), "Write key=value without spaces"),
         (("-m", "seed=1,2", "run_dir=x"), "output_dir=PATH"),
         (("optimizer.betas={a: 1}",), "must be a list"),

@@ -217,7 +217,7 @@ def test_images_outside_class_folders_are_named(tmp_path: Path) -> None:
 
 def test_class_names_that_look_the_same_are_named(tmp_path: Path) -> None:
     write_folder(tmp_path, {"cat": 6, "Cat": 6, "Ma\u0308use": 6, "M\u00e4use": 6, "dog": 6})
-    assert len(open_folder(tmp_path).warnings) == 2
+    assert len(open_folder(tmp_path).describe_warnings()) == 2
 
 
 @pytest.mark.parametrize("output", ["outputs/net/2026-01-01", "outputs/net/rates/0", "outputs", "cat/run"])

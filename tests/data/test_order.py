@@ -1,5 +1,6 @@
 """An epoch's order follows from seed and epoch, for any number of processes."""
 
+import numpy as np
 import pytest
 import torch
 from image_data import flatten
@@ -73,3 +74,39 @@ def test_chunks_hold_an_epochs_batches_in_order_and_know_their_place(chunk: int)
     assert [len(part.batches) for part in parts[:-1]] == [chunk] * (len(parts) - 1)
     assert [part.first for part in parts] == list(range(0, 5, chunk))
     assert {part.total for part in parts} == {5}
+
+
+def make_balanced(rank: int = 0, world_size: int = 1, max_batches: int | None = None) -> EpochOrder:
+    order = EpochOrder(1200, 16, 3, rank, world_size, max_batches)
+    order.drawn_labels = torch.tensor([2] * 1000 + [0] * 195 + [3] * 5)
+    return order
+
+
+def test_a_balanced_epoch_draws_each_class_equally_often_and_each_image_of_a_class() -> None:
+    order = make_balanced()
+    assert order.drawn_labels is not None
+    draws = torch.tensor([flatten(list_batches(order, epoch)) for epoch in range(40)])
+    assert draws.shape == (40, 1200)
+    counts = torch.bincount(order.drawn_labels[draws.flatten()], minlength=4).numpy()
+    # Standard deviation of a binomial count: sqrt(48000 * 1/3 * 2/3) = 103.
+    assert counts[1] == 0
+    assert np.abs(counts[[0, 2, 3]] - 16_000).max() < 5 * 103
+    images = torch.bincount(draws.flatten(), minlength=1200).numpy()
+    for first, last in ((0, 1000), (1000, 1195), (1195, 1200)):
+        expected = 16_000 / (last - first)
+        assert np.abs(images[first:last] - expected).max() < 6 * (expected + 103 / (last - first)) ** 0.5
+    assert len({tuple(epoch.tolist()) for epoch in draws}) == 40
+
+
+def test_a_balanced_epoch_can_be_repeated_and_is_shared_among_processes() -> None:
+    alone = list_batches(make_balanced(), 2)
+    assert list_batches(make_balanced(), 2) == alone
+    ranks = [list_batches(make_balanced(rank, 2), 2) for rank in (0, 1)]
+    assert ranks == [alone[0:74:2], alone[1:74:2]]
+    assert list_batches(make_balanced(max_batches=3), 2) == alone[:3]
+
+
+def test_a_balanced_epoch_continues_after_the_batches_that_it_has_trained_on() -> None:
+    order = make_balanced()
+    order.resume_position = (2, 31)
+    assert list_batches(order, 2) == list_batches(make_balanced(), 2)[31:]

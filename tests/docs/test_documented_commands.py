@@ -98,7 +98,8 @@ def test_each_sweep_is_a_plan_of_valid_jobs(command: Command) -> None:
 
 @pytest.mark.parametrize("command", TRAININGS, ids=lambda command: command.line)
 def test_each_training_command_trains(command: Command, tmp_path: Path) -> None:
-    replaced = ("data=", "data.root=", "trainer=gpu", "run_dir=")
+    own = ("data.root=", "data.name=", "data.arguments=", "data.path=", "data.image_column=", "data.label_column=")
+    replaced = ("data=", *own, "trainer=gpu", "run_dir=")
     typed = [word for word in words_of(command) if not word.startswith(replaced)]
     small = [*SMALL, "data=image_folder", f"data.root={paint_classes(tmp_path / 'in')}", f"run_dir={tmp_path / 'run'}"]
     typed = [*small[-3:-1], *typed]  # data first, whose keys some of the commands set

@@ -52,8 +52,8 @@ WITH = {
     "experiment=transfer": f"{PICTURES} {TWO} model.weights=null",
 }
 """Choice -> settings to train it with; by default PICTURES, and for a data source nothing."""
-ELSEWHERE = {"data=cifar10", "trainer=ddp"}
-"""cifar10 is trained from an archive in the tests of the data; two processes are trained below."""
+ELSEWHERE = {"data=cifar10", "data=torchvision", "data=huggingface", "trainer=ddp"}
+"""Sources with files of their own are trained in the tests of the data; two processes are trained below."""
 
 # Every YAML
 

@@ -10,9 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 from viewfinder.config.hydra_internals import parse_override, quote
 from viewfinder.errors import Problem, UserError
 
-PATH_KEYS = ("output_dir", "run_dir", "data.root", "model.weights")
-INPUT_KEYS = ("data.root", "model.weights")
+DATA_KEYS = ("data.root", "data.path")
+"""Keys of the place of the data."""
+INPUT_KEYS = (*DATA_KEYS, "model.weights")
 """Keys of files and folders that a run reads."""
+PATH_KEYS = ("output_dir", "run_dir", *INPUT_KEYS)
 GRAMMAR = "[]{}(),='\"$\\"
 """Characters with a meaning in the value of an override."""
 

@@ -75,6 +75,10 @@ def find_layout(key: str, root: Path, only: str | None = None) -> Layout:
         if only in splits:
             splits = {only: splits[only]}
         _check_split_folders(key, folder, splits, others, only or "train")
+        renamed = [
+            f"{split} split read from {path.name}/" for split, path in splits.items() if path.name.lower() != split
+        ]
+        warnings += [join_names(renamed)] if renamed else []
         warnings += _describe_unused(folder, others)
         splits = {split: _enter_repeated(path, split) for split, path in splits.items()}
         class_folders = {split: list_subfolders(path) for split, path in splits.items()}

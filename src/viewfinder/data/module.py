@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -16,17 +16,17 @@ from torch.utils.data import DataLoader
 from viewfinder.config.validate import Count, Share, Whole
 from viewfinder.data.absent import describe_absent_classes, find_absent_classes
 from viewfinder.data.batches import Chunk, SplitImages, augment_batch, build_loader
+from viewfinder.data.class_names import describe_similar, order_classes
 from viewfinder.data.decode_parallel import Unreadable
 from viewfinder.data.duplicates import describe_duplicates
 from viewfinder.data.fingerprint import compute_fingerprint
 from viewfinder.data.headers import inspect_splits
-from viewfinder.data.order import CHUNK_SIZE, EpochOrder
+from viewfinder.data.order import CHUNK_SIZE, EpochOrder, require_batches
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.data.split import SPLITS, Split, complete_splits
 from viewfinder.data.storage import Storage, StoredImages, store_splits
 from viewfinder.data.subset import Classes, check_classes, limit_splits, require_two_classes, select_classes
 from viewfinder.data.unreadable import OnError, SkippedImage, exclude_unreadable
-from viewfinder.errors import Problem, UserError
 
 WORKER_CHUNK_BYTES = 2 * 2**20
 """Bytes of images that a worker process sends at once; larger chunks delay the first batch."""
@@ -51,6 +51,7 @@ class ImageData(pl.LightningDataModule):
         per_class: maximum number of training images per class, applied after train_fraction and drawn with split_seed.
             A smaller number selects a subset of the images of a larger one; other splits do not change.
         limit: maximum number of images per split; with per_class, the same number of training images of each class.
+        sampler: "balanced" draws training images with replacement, each class equally often; None takes each once.
         channels: convert to 1 (grey) or 3 (colour); None keeps the source's.
 
     A source of files may declare `storage`, `workers` and `on_error` as arguments. Experiments set `seed`, `augment`,
@@ -67,12 +68,12 @@ class ImageData(pl.LightningDataModule):
     train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     per_class: Count | None = None
     limit: Count | None = None
+    sampler: Literal["balanced"] | None = None
     channels: Literal[1, 3] | None = None
 
     storage: Storage = field(init=False, default="auto")
     workers: int | None = field(init=False, default=None)
     on_error: OnError = field(init=False, default="raise")
-
     seed: int = field(init=False, default=0)
     augment: Callable[[Tensor, Generator], Tensor] | None = field(init=False, default=None)
     limit_batches: int | None = field(init=False, default=None)
@@ -106,18 +107,20 @@ class ImageData(pl.LightningDataModule):
         """List a split for the classes of a run; see `viewfinder.data.scored`."""
         return None, []
 
-    def open(self, stored: tuple[int, tuple[int, int]] | None = None) -> None:
+    def open(self, stored: tuple[int, tuple[int, int]] | None = None, class_order: Sequence[str] | None = None) -> None:
         """List the images, draw missing splits and select the requested part; nothing is decoded yet.
 
         Args:
             stored: (channels, (height, width)) of the images in an earlier run, to read them in the same way.
+            class_order: class names of an earlier run, whose order the classes keep.
 
         Raises:
             UserError: if the source is missing or inconsistent, lacks a selected class or has fewer than two; or
                 listing every file with an invalid header, unless `on_error` is "skip".
         """
         self.warnings, self.skipped = [], []
-        self.class_names, source_splits = select_classes(*self.list_pictures(), self.classes)
+        names, source_splits = order_classes(*self.list_pictures(), class_order or ())
+        self.class_names, source_splits = select_classes(names, source_splits, self.classes)
         fractions = {"val": self.val_fraction, "test": self.test_fraction}
         self.drawn = [name for name in fractions if name not in source_splits]
         splits = complete_splits(source_splits, fractions, self.split_seed, self.stratify)
@@ -191,8 +194,9 @@ class ImageData(pl.LightningDataModule):
         return dict(self._fingerprints)
 
     def describe_warnings(self) -> list[str]:
-        """Return sentences about files that are left out, equal files, and classes that a split lacks."""
-        return [*self.warnings, *describe_absent_classes(find_absent_classes(self.splits, self.class_names))]
+        """Return sentences about files that are left out, equal files, similar classes, and classes a split lacks."""
+        absent = describe_absent_classes(find_absent_classes(self.splits, self.class_names))
+        return [*self.warnings, *describe_similar(self.class_names), *absent]
 
     def train_dataloader(self) -> DataLoader[Chunk]:
         return build_loader(self._batch_source("train"), self.training_order())
@@ -206,6 +210,8 @@ class ImageData(pl.LightningDataModule):
     def training_order(self) -> EpochOrder:
         """Return the order of the current epoch, from the resume position on."""
         order = self._create_order("train", self.batch_size, self.seed)
+        if self.sampler == "balanced":
+            order.drawn_labels = torch.from_numpy(self.splits["train"].labels)
         order.epoch, order.resume_position = self.trainer.current_epoch if self.trainer else 0, self.resume_position
         return order
 
@@ -227,11 +233,7 @@ class ImageData(pl.LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         count, chunk_size = len(self.images[split]), self._chunk_size(split, batch_size)
         order = EpochOrder(count, batch_size, seed, rank, world_size, self.limit_batches, chunk_size)
-        if count < world_size or not len(order):  # equal in every process; otherwise some would wait forever
-            rule = f"is too small: {count:,} images for {world_size} processes and a batch size of {batch_size:,}"
-            remedy = "Use fewer processes (trainer.devices) or a smaller data.batch_size."
-            raise UserError("the data", [Problem(f"the {split} split", rule, remedy=remedy)])
-        return order
+        return require_batches(order, split)
 
     def _chunk_size(self, split: str, batch_size: int) -> int:
         if not self._batch_source(split).workers:

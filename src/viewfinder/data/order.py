@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from viewfinder.data.seeding import make_generator
+from viewfinder.errors import Problem, UserError
 
 CHUNK_SIZE = 50
 """Batches per call by Lightning, whose overhead is then about 1% of training time."""
@@ -73,6 +74,8 @@ class EpochOrder(Sampler[ChunkIndices]):
         self.epoch = 0
         self.resume_position: tuple[int, int] = (0, 0)
         """(epoch, batches): batches of that epoch to skip, because this process has trained on them"""
+        self.drawn_labels: Tensor | None = None
+        """labels (N,) to draw shuffled images with replacement, all classes equally likely; None for each image once"""
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -84,6 +87,8 @@ class EpochOrder(Sampler[ChunkIndices]):
     def __iter__(self) -> Iterator[ChunkIndices]:
         if self.seed is None:
             order = torch.arange(self.rank, self.count, self.world_size)
+        elif self.drawn_labels is not None:
+            order = draw_balanced(self.drawn_labels, make_generator(self.seed, "sampler", self.epoch))
         else:
             order = torch.randperm(self.count, generator=make_generator(self.seed, "order", self.epoch))
         resume_epoch, trained_batches = self.resume_position
@@ -94,3 +99,31 @@ class EpochOrder(Sampler[ChunkIndices]):
             numbers = self.batch_numbers[first:end]
             batches = [(n, order[n * self.batch_size : (n + 1) * self.batch_size]) for n in numbers]
             yield ChunkIndices(batches, first, len(self.batch_numbers))
+
+
+def require_batches(order: EpochOrder, split: str) -> EpochOrder:
+    """Return the order of a split, or raise a UserError if a process has no batch.
+
+    The result is equal in every process; otherwise some would wait forever.
+    """
+    if order.count < order.world_size or not len(order):
+        rule = f"is too small: {order.count:,} images for {order.world_size} processes"
+        rule += f" and a batch size of {order.batch_size:,}"
+        remedy = "Use fewer processes (trainer.devices) or a smaller data.batch_size."
+        raise UserError("the data", [Problem(f"the {split} split", rule, remedy=remedy)])
+    return order
+
+
+def draw_balanced(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw as many positions as there are labels, with replacement: a class, then one of its images.
+
+    Args:
+        labels: (N,) int64; classes without an image are never drawn.
+        generator: source of all random numbers.
+    """
+    by_class = labels.argsort(stable=True)
+    counts = torch.bincount(labels)
+    starts, present = counts.cumsum(0) - counts, counts.nonzero()[:, 0]
+    drawn = present[torch.randint(len(present), labels.shape, generator=generator)]
+    within = torch.randint(2**62, labels.shape, generator=generator) % counts[drawn]
+    return by_class[starts[drawn] + within]

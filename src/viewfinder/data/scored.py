@@ -29,7 +29,7 @@ def open_scored(data: ImageData, facts: Mapping[str, Any], split: str, is_moved:
     class_names = facts["class_names"]
     failure: UserError | None = None
     try:
-        data.open((facts["channels"], tuple(facts["picture_size"])))
+        data.open((facts["channels"], tuple(facts["picture_size"])), class_names)
         failure = _find_other_classes(data, class_names, split)
     except UserError as error:
         failure = error

@@ -1,7 +1,7 @@
 """Construction of an experiment's components from its configuration."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -43,13 +43,19 @@ class Components(NamedTuple):
     """`network` in run.json"""
 
 
-def build_components(cfg: DictConfig, has_checkpoint: bool = False, objects: PythonObjects = NO_OBJECTS) -> Components:
+def build_components(
+    cfg: DictConfig,
+    has_checkpoint: bool = False,
+    objects: PythonObjects = NO_OBJECTS,
+    class_order: Sequence[str] | None = None,
+) -> Components:
     """Read the data and build the network and its classifier.
 
     Args:
         cfg: a valid configuration.
         has_checkpoint: whether the weights come from a checkpoint, so that pre-trained weights are not needed.
         objects: network and data to use in place of the configuration's.
+        class_order: class names of an earlier run, as in `ImageData.open`.
 
     Raises:
         UserError: if the data cannot be read, or the network does not fit them.
@@ -58,7 +64,7 @@ def build_components(cfg: DictConfig, has_checkpoint: bool = False, objects: Pyt
     torch.set_num_threads(options.get("threads") or DEFAULT_THREADS)
     set_tf32(False)
     skip_gpu_checks()
-    data = open_data(cfg, given=objects.data)
+    data = open_data(cfg, given=objects.data, class_order=class_order)
     channels, classes = data.in_channels, len(data.class_names)
     seed_everything(cfg.seed, "weights")
     if objects.model is not None:
@@ -77,7 +83,10 @@ def build_components(cfg: DictConfig, has_checkpoint: bool = False, objects: Pyt
 
 
 def open_data(
-    cfg: DictConfig, stored: tuple[int, tuple[int, int]] | None = None, given: ImageData | None = None
+    cfg: DictConfig,
+    stored: tuple[int, tuple[int, int]] | None = None,
+    given: ImageData | None = None,
+    class_order: Sequence[str] | None = None,
 ) -> ImageData:
     """List and split the images of a configuration, without reading them.
 
@@ -85,13 +94,14 @@ def open_data(
         cfg: a valid configuration.
         stored: channels and size of an earlier run's images, as in `ImageData.open`.
         given: data module to copy in place of the configuration's.
+        class_order: class names of an earlier run, as in `ImageData.open`.
 
     Raises:
         UserError: if the data are missing or invalid.
     """
     settings = to_settings(cfg)
     data = make_data(settings, given)
-    data.open(stored)
+    data.open(stored, class_order)
     return data
 
 

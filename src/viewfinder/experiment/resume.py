@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.config.flatten import EXECUTION_KEYS
 from viewfinder.config.instantiate import accepts_argument, list_targets
-from viewfinder.config.paths import INPUT_KEYS
+from viewfinder.config.paths import DATA_KEYS, INPUT_KEYS
 from viewfinder.config.yaml_text import to_settings
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 from viewfinder.experiment.build import NO_OBJECTS, build_components
@@ -32,7 +32,7 @@ from viewfinder.training.callbacks.checkpointing import AfterEpoch
 from viewfinder.training.callbacks.epoch_log import format_metrics
 from viewfinder.training.process_state import restored_process_state
 
-CHANGEABLE = ("trainer.max_epochs", "data.root", *EXECUTION_KEYS)
+CHANGEABLE = ("trainer.max_epochs", *DATA_KEYS, *EXECUTION_KEYS)
 """Keys whose values may change when a run is resumed."""
 
 
@@ -90,8 +90,9 @@ def resume_experiment(
         _check_best_weights(run, checkpoint)
         if run.data.is_file():
             keep_streaming(run, cfg, overrides)
+        class_order = run.read_data()["class_names"] if run.data.is_file() else None
         with explain_working_folder(run), explain_download(cfg), translate_failures():
-            components = build_components(cfg, checkpoint is not None, objects)
+            components = build_components(cfg, checkpoint is not None, objects, class_order)
         _check_data(run, components.data_facts)
         with run:
             if run.is_writer:
@@ -197,7 +198,7 @@ def _apply_overrides(
     stored, is_elsewhere = OmegaConf.create(dict(settings)), run.read_run().get("working_folder") != str(Path.cwd())
     for key in {override.partition("=")[0] for override in overrides} & set(CHANGEABLE):
         value = OmegaConf.select(cfg, key)
-        is_path = key in INPUT_KEYS and isinstance(value, str)
+        is_path = key in INPUT_KEYS and isinstance(value, str) and Path(value).exists()  # else a name on a hub
         OmegaConf.update(stored, key, str(Path(value).absolute()) if is_path and is_elsewhere else value)
     return to_settings(stored)
 

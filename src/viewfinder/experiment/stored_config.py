@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from viewfinder.config.hydra_internals import Override, apply_overrides, quote
 from viewfinder.config.overrides import ALLOW_PREFIX, STAGE, parse_each
-from viewfinder.config.paths import PATH_KEYS, expand_paths, find_started_paths, quote_texts
+from viewfinder.config.paths import DATA_KEYS, PATH_KEYS, expand_paths, find_started_paths, quote_texts
 from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
 from viewfinder.config.yaml_text import resolve
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
@@ -80,11 +80,17 @@ def load_config(
 
 def has_moved_data(folder: RunFolder, cfg: DictConfig) -> bool:
     """Return whether a run's data are read from another place than in the run, however the place is written."""
-    stored, present = folder.read_settings()["data"].get("root"), cfg.data.get("root")
-    if stored == present or not (isinstance(stored, str) and isinstance(present, str)):
-        return stored != present
     started_in = Path(folder.read_run().get("working_folder") or "")
-    return Path(present).expanduser().resolve() != (started_in / Path(stored).expanduser()).resolve()
+    for key in DATA_KEYS:
+        name = key.partition(".")[2]
+        stored, present = folder.read_settings()["data"].get(name), cfg.data.get(name)
+        if stored == present:
+            continue
+        if not (isinstance(stored, str) and isinstance(present, str)):
+            return True
+        if Path(present).expanduser().resolve() != (started_in / Path(stored).expanduser()).resolve():
+            return True
+    return False
 
 
 def keep_streaming(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from viewfinder.config.flatten import NEUTRAL_KEYS, find_varying_keys, flatten
 from viewfinder.config.moved import update_targets
+from viewfinder.config.paths import DATA_KEYS
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.provenance import describe_version_changes, hash_module, read_versions
@@ -17,7 +18,7 @@ from viewfinder.sweeps.executors.local import run_in_subprocess
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
 from viewfinder.sweeps.plan import PlannedJob
 
-NOT_IDENTIFYING = (*NEUTRAL_KEYS, "data.root")
+NOT_IDENTIFYING = (*NEUTRAL_KEYS, *DATA_KEYS)
 """Keys that do not tell jobs apart; images are identified by their fingerprint, not their folder."""
 
 
@@ -46,7 +47,9 @@ def describe_new_values(planned: Sequence[PlannedJob], existing: Sequence[SweepJ
 
 
 def _serialize_fixed(config: Mapping[str, Any], free: set[str]) -> str:
-    return json.dumps({key: value for key, value in config.items() if key not in free}, sort_keys=True)
+    # A key that an earlier version did not have is null by default.
+    fixed = {key: value for key, value in config.items() if key not in free and value is not None}
+    return json.dumps(fixed, sort_keys=True)
 
 
 def _differing_keys(first: Mapping[str, Any], second: Mapping[str, Any], free: set[str]) -> list[str]:
@@ -79,6 +82,8 @@ class DataRequest(NamedTuple):
     """side of the network's input, in pixels"""
     cropped: dict[str, Any]
     """arguments for cropping while decoding"""
+    class_order: Sequence[str]
+    """class names of the job's run"""
 
 
 def find_data_changes(sweep: SweepFolder, started: Sequence[tuple[SweepJob, PlannedJob]]) -> dict[str, list[str]]:
@@ -98,8 +103,9 @@ def find_data_changes(sweep: SweepFolder, started: Sequence[tuple[SweepJob, Plan
         data, facts = dict(planned.config["data"]), stored[job.folder]
         if facts.get("storage") == "stream":  # fingerprints of streamed and stored images differ
             data["storage"] = "stream"
-        request = DataRequest({**planned.config, "data": data}, max(facts["picture_size"]), facts.get("cropped", {}))
-        key = json.dumps([data, request.side, request.cropped], sort_keys=True)
+        cropped, class_order = facts.get("cropped", {}), facts["class_names"]
+        request = DataRequest({**planned.config, "data": data}, max(facts["picture_size"]), cropped, class_order)
+        key = json.dumps([data, *request[1:]], sort_keys=True)
         request_of_job[job.folder] = key
         requests.setdefault(key, request)
     answers, stop_signal = run_in_subprocess(read_data_facts, list(requests.values()))
@@ -118,7 +124,7 @@ def read_data_facts(request: DataRequest) -> dict[str, Any]:
     from viewfinder.experiment.build import open_data
 
     try:
-        data = open_data(OmegaConf.create(request.config))
+        data = open_data(OmegaConf.create(request.config), class_order=request.class_order)
         data.load(Preprocess(request.side, **request.cropped))
     except UserError as error:
         return {"error": error.reason}

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from viewfinder.config.flatten import find_varying_keys
+from viewfinder.config.paths import DATA_KEYS
 from viewfinder.errors import Problem, UserError, join_names
 from viewfinder.sweeps.changes import (
     NOT_IDENTIFYING,
@@ -65,19 +66,18 @@ def match_jobs(planned: Sequence[PlannedJob], existing: Sequence[SweepJob]) -> l
     swept = find_varying_keys(new)
     by_values, by_values_and_root = (
         {_identify(config, keys): job for config, job in zip(reversed(old), reversed(existing), strict=True)}
-        for keys in (swept, {*swept, "data.root"})
+        for keys in (swept, {*swept, *DATA_KEYS})
     )
     return [
-        by_values_and_root.get(_identify(config, {*swept, "data.root"}), by_values.get(_identify(config, swept)))
+        by_values_and_root.get(_identify(config, {*swept, *DATA_KEYS}), by_values.get(_identify(config, swept)))
         for config in new
     ]
 
 
 def _identify(config: Mapping[str, Any], swept: set[str]) -> str:
-    """Return the values of a flat configuration that tell its job from others."""
-    return json.dumps(
-        {key: config[key] for key in config if key not in NOT_IDENTIFYING or key in swept}, sort_keys=True
-    )
+    """Return the values of a flat configuration that tell its job from others; null is as no value."""
+    values = {key: value for key, value in config.items() if key not in NOT_IDENTIFYING or key in swept}
+    return json.dumps({key: value for key, value in values.items() if value is not None}, sort_keys=True)
 
 
 def _find_changes(

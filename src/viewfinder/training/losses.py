@@ -1,13 +1,16 @@
 """Loss functions."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from viewfinder.config.validate import Share
+from viewfinder.config.validate import NotNegative, Share
 from viewfinder.errors import Problem, UserError
+
+ClassWeights = Literal["balanced"] | list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None
 
 
 class CrossEntropy(nn.Module):
@@ -26,33 +29,10 @@ class CrossEntropy(nn.Module):
         UserError: if the number of weights is not K.
     """
 
-    def __init__(
-        self,
-        counts: list[int],
-        label_smoothing: Share = 0.0,
-        class_weights: Literal["balanced"] | list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None,
-    ):
+    def __init__(self, counts: list[int], label_smoothing: Share = 0.0, class_weights: ClassWeights = None):
         super().__init__()
         self.label_smoothing = label_smoothing
-        if class_weights == "balanced":
-            present = sum(count > 0 for count in counts)  # a class without training images gets no weight
-            weights = torch.tensor([sum(counts) / (present * count) if count else 0.0 for count in counts])
-        else:
-            weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
-        if weights is not None and len(weights) != len(counts):
-            rule = f"must have one weight for each of the {len(counts)} classes, not {len(weights)}"
-            raise UserError(
-                "the configuration",
-                [
-                    Problem(
-                        "loss.class_weights",
-                        rule,
-                        str(class_weights),
-                        f"List {len(counts)} weights, or set loss.class_weights=balanced.",
-                    )
-                ],
-            )
-        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("weights", make_class_weights(counts, class_weights), persistent=False)
         self.weights: Tensor | None
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -66,3 +46,69 @@ class CrossEntropy(nn.Module):
     def total_weight(self, labels: Tensor) -> float:
         """Return the sum of the weights of images with these labels, (N,); the loss is divided by it."""
         return float(len(labels)) if self.weights is None else self.weights[labels].double().sum().item()
+
+
+class Focal(nn.Module):
+    """Focal loss of logits (N, K) and labels (N,): the mean of -(1 - p)^gamma log p over the images.
+
+    p is the probability of the true class. With label smoothing, each class k adds its share of the target times
+    -(1 - p_k)^gamma log p_k. Weights are applied as by `CrossEntropy`, which this is for gamma=0. Lin et al. 2017,
+    equations 4 and 5; there, the classes are independent, and the weights are called alpha.
+
+    Args:
+        counts: number of training images of each class, (K,); from the data.
+        gamma: exponent that reduces the loss of images that are classified with confidence.
+        label_smoothing: share of the target that is spread over all classes.
+        class_weights: as for `CrossEntropy`.
+
+    Raises:
+        UserError: if the number of weights is not K.
+    """
+
+    def __init__(
+        self,
+        counts: list[int],
+        gamma: NotNegative = 2.0,
+        label_smoothing: Share = 0.0,
+        class_weights: ClassWeights = None,
+    ):
+        super().__init__()
+        self.gamma, self.label_smoothing = gamma, label_smoothing
+        self.register_buffer("weights", make_class_weights(counts, class_weights), persistent=False)
+        self.weights: Tensor | None
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        log_p = logits.log_softmax(1)
+        # The smallest number keeps the gradient of a power below 1 finite where a probability is 1.
+        terms = -torch.expm1(log_p).clamp(max=-torch.finfo(log_p.dtype).tiny)
+        terms = -(terms**self.gamma) * log_p
+        losses = (1 - self.label_smoothing) * terms.gather(1, labels[:, None])[:, 0]
+        if self.label_smoothing:
+            losses = losses + self.label_smoothing * terms.mean(1)
+        if self.weights is None:
+            return losses.mean()
+        weights = self.weights.to(losses)[labels]
+        return (losses * weights).sum() / weights.sum()
+
+    def total_weight(self, labels: Tensor) -> float:
+        """Return the sum of the weights of images with these labels, (N,); the loss is divided by it."""
+        return float(len(labels)) if self.weights is None else self.weights[labels].double().sum().item()
+
+
+def make_class_weights(counts: Sequence[int], class_weights: ClassWeights) -> Tensor | None:
+    """Return a weight for each class, (K,) float32, or None for equal weights; see `CrossEntropy`.
+
+    Raises:
+        UserError: if the number of weights is not K.
+    """
+    if class_weights is None:
+        return None
+    if class_weights == "balanced":
+        present = sum(count > 0 for count in counts)  # a class without training images gets no weight
+        return torch.tensor([sum(counts) / (present * count) if count else 0.0 for count in counts])
+    if len(class_weights) != len(counts):
+        rule = f"must have one weight for each of the {len(counts)} classes, not {len(class_weights)}"
+        remedy = f"List {len(counts)} weights, or set loss.class_weights=balanced."
+        raise UserError("the configuration", [Problem("loss.class_weights", rule, str(class_weights), remedy)])
+    return torch.tensor(class_weights, dtype=torch.float32)

@@ -2,19 +2,21 @@
 
 import contextlib
 import hashlib
-import http.client
 import os
-import socket
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from viewfinder.data.sources.download import (
+    DOWNLOAD_ERRORS,
+    QUICKSTART,
+    describe_cause,
+    limited_waiting,
+    new_folders_removed_on_error,
+)  # fmt: skip
 from viewfinder.errors import Problem, UserError, join_names
-
-TIMEOUT = 60
-"""Seconds without an answer after which a download fails; torchvision would wait forever."""
 
 
 def read_published_files(root: Path, download: bool) -> dict[str, bytes]:
@@ -34,7 +36,7 @@ def read_published_files(root: Path, download: bool) -> dict[str, bytes]:
     files = _read_verified(root, folder, checksums)
     missing = {name: md5 for name, md5 in checksums.items() if name not in files}
     if missing:
-        with _remove_new_folders_on_error(root):
+        with new_folders_removed_on_error(root):
             archive = root / Archive.filename
             if archive.is_file():
                 _verify_archive(root, archive)
@@ -77,23 +79,19 @@ def _download_archive(root: Path, archive: Path, is_allowed: bool) -> None:
 
     remedy = (
         f"Download {Archive.url} on a machine with internet access and save it as {root.resolve() / archive.name}, "
-        f"or set data.root=PATH to the folder that contains {Archive.base_folder}/. "
-        "To try Viewfinder without a download: python train.py experiment=quickstart"
+        f"or set data.root=PATH to the folder that contains {Archive.base_folder}/. {QUICKSTART}"
     )
     if not is_allowed:
         raise _root_error(root, f"CIFAR-10 is not in {root.resolve()}, and data.download=false", remedy)
     temporary = archive.with_name(f".{archive.name}.{os.getpid()}")
-    default_timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
     try:
-        download_url(Archive.url, root, temporary.name, Archive.tgz_md5)
+        with limited_waiting():
+            download_url(Archive.url, root, temporary.name, Archive.tgz_md5)
         temporary.replace(archive)
-    except (OSError, RuntimeError, EOFError, http.client.HTTPException) as error:
-        cause = getattr(error, "reason", None) or (str(error) or type(error).__name__).splitlines()[0]
-        rule = f"CIFAR-10 is not in {root.resolve()} and cannot be downloaded: {cause}"
+    except DOWNLOAD_ERRORS as error:
+        rule = f"CIFAR-10 is not in {root.resolve()} and cannot be downloaded: {describe_cause(error)}"
         raise _root_error(root, rule, remedy) from error
     finally:
-        socket.setdefaulttimeout(default_timeout)
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
@@ -130,16 +128,3 @@ def _extract_files(root: Path, archive: Path, folder: Path, checksums: Mapping[s
 
 def _root_error(root: Path, rule: str, remedy: str) -> UserError:
     return UserError("the data", [Problem("data.root", rule, str(root), remedy)])
-
-
-@contextlib.contextmanager
-def _remove_new_folders_on_error(root: Path) -> Iterator[None]:
-    """After an error, remove the empty folders that were created for root."""
-    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
-    try:
-        yield
-    except BaseException:
-        for folder in missing:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise

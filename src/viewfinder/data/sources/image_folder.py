@@ -1,12 +1,12 @@
 """Folder of images with a subfolder for each class."""
 
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from viewfinder.config.validate import Count, Text
 from viewfinder.data.class_folders import build_split, check_links, describe_listings, explain_unreadable_folder
+from viewfinder.data.class_names import natural_key
 from viewfinder.data.files import escape_path
 from viewfinder.data.layout import Layout, find_layout, make_root_error, refuse_splits_within_classes
 from viewfinder.data.listing import (
@@ -28,8 +28,8 @@ from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 class ImageFolder(ImageData):
     """Images in <root>/<class>/*, or in <root>/train/<class>/* with optional val/ and test/ beside it.
 
-    Classes are the names of the folders in alphabetical order, which may contain subfolders. Files that are not images
-    are left out, as are links to a folder above them, and folders that Viewfinder wrote.
+    Classes are the names of the folders in natural order (2 before 10), which may contain subfolders. Files that are
+    not images are left out, as are links to a folder above them, and folders that Viewfinder wrote.
 
     Args:
         root: path of the folder.
@@ -96,9 +96,9 @@ def _list_splits(key: str, layout: Layout, selected: Classes | None) -> tuple[li
     if problems:
         raise UserError("the data", problems)
     refuse_splits_within_classes(key, training, [name for name, each in listings["train"].items() if each.nested])
-    class_names = [escape_path(name) for name in names]
+    class_names = sorted((escape_path(name) for name in names), key=natural_key)
     splits = {split: build_split(root, class_names, by_class) for split, by_class in listings.items()}
-    warnings = [*layout.warnings, *describe_listings(all_listings, root), *_describe_similar(names)]
+    warnings = [*layout.warnings, *describe_listings(all_listings, root)]
     return class_names, splits, warnings
 
 
@@ -122,15 +122,3 @@ def _find_unknown_classes(
                 path = escape_path(split_folders[split] / name)
                 problems.append(Problem(path, "is a class that is missing from train/", remedy=remedy))
     return problems
-
-
-def _describe_similar(names: Sequence[str]) -> list[str]:
-    """Return a sentence for each group of class names that look the same, such as cat and Cat; [] for none."""
-    alike: dict[str, list[str]] = {}
-    for name in names:
-        alike.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(escape_path(name))
-    return [
-        f"{join_names(map(repr, group))} are different classes, although their names are alike"
-        for group in alike.values()
-        if len(group) > 1
-    ]

@@ -1,8 +1,9 @@
 """Fixtures of the end-to-end tests: small images, finished runs and the `viewfinder` command."""
 
-import copy
+import contextlib
 import os
 import random
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,16 +17,14 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from omegaconf import DictConfig
 from PIL import Image
+from shortcuts import compose_each_choice_once, draw_charts_once, draw_new_charts, leave_files_in_memory  # noqa: F401
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from viewfinder.cli.main import app
-from viewfinder.config import overrides
-from viewfinder.config.hydra_internals import apply_overrides, list_group_options, parse_override
-from viewfinder.config.overrides import compose_config, find_conf
-from viewfinder.config.own_files import list_own_folders
+from viewfinder.config.overrides import compose_config
+from viewfinder.errors import UserError
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
@@ -73,6 +72,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         dropped.update(random.Random(name).sample(cases, max(len(cases) - SAMPLE, 0)))
     config.hook.pytest_deselected(items=[item for item in items if item in dropped])
     items[:] = [item for item in items if item not in dropped]
+
+
+def on_one_line(message: object) -> str:
+    """Join the lines of a message, which is wrapped elsewhere if a path in it is longer."""
+    return " ".join(str(message).split())
+
+
+@contextlib.contextmanager
+def raises_user_error(pattern: str) -> Iterator[pytest.ExceptionInfo[UserError]]:
+    """Expect a UserError whose message on one line matches a pattern."""
+    with pytest.raises(UserError) as caught:
+        yield caught
+    assert re.search(pattern, on_one_line(caught.value))
 
 
 class Page(HTMLParser):
@@ -148,39 +160,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compose_each_choice_once() -> Iterator[None]:
-    """Cache compositions (65 ms each in Hydra) and lists of options (8 ms each).
-
-    Hydra itself then applies the values to a copy of the composed choices.
-    """
-    groups = {file.parent.name for file in find_conf().glob("*/*.yaml")}
-    compose, composed = overrides.compose, {}
-    options: dict[tuple[str, ...], list[str]] = {}
-
-    def compose_once(name: str, words: list[str], **settings: bool) -> DictConfig:
-        parsed = [parse_override(word) for word in words]
-        choices = [o for o in parsed if o.key_or_group in groups or o.is_hydra_override() or o.is_sweep_override()]
-        chosen = [str(choice.input_line) for choice in choices]
-        known = (name, *map(str, list_own_folders()), *chosen, *settings.items())
-        if known not in composed:
-            composed[known] = compose(name, chosen, **settings)
-        cfg = copy.deepcopy(composed[known])
-        apply_overrides(cfg, [override for override in parsed if override not in choices])
-        return cfg
-
-    def list_options_once(group: str, searchpath: list[str]) -> list[str]:
-        known = (group, *map(str, list_own_folders()), *searchpath)
-        if known not in options:
-            options[known] = list_group_options(group, searchpath)
-        return options[known]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(overrides, "compose", compose_once)
-        patch.setattr(overrides, "list_group_options", list_options_once)
-        yield
-
-
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a folder for each split, in three classes with awkward names."""
@@ -233,7 +212,8 @@ def train(tiny: list[str]) -> Train:
 @pytest.fixture(scope="session")
 def finished(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A finished run of simple_cnn; read only."""
-    return train_into(tmp_path_factory.mktemp("finished") / "run", *tiny, "augment=basic", "trainer.max_epochs=3")
+    with draw_new_charts():
+        return train_into(tmp_path_factory.mktemp("finished") / "run", *tiny, "augment=basic", "trainer.max_epochs=3")
 
 
 @pytest.fixture
@@ -319,7 +299,8 @@ def seeds(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     for rate in ("0.01", "0.0001"):
         for seed in ("0", "1", "2"):
             settings = [f"optimizer.lr={rate}", f"seed={seed}", "trainer.max_epochs=2"]
-            train_into(folder / f"{rate}_{seed}", *tiny, "model=mlp", "model.widths=[8]", *settings)
+            with draw_new_charts():
+                train_into(folder / f"{rate}_{seed}", *tiny, "model=mlp", "model.widths=[8]", *settings)
     return folder
 
 

@@ -52,7 +52,7 @@ def test_a_pipe_receives_the_table(viewfinder: Type, finished: RunFolder, photo:
     )
     reader.start()
     answer = viewfinder("predict", finished.path, photo, "--csv", tmp_path / "pipe")
-    reader.join(timeout=60)
+    reader.join(timeout=600)
     assert answer.code == 0
     assert not reader.is_alive()
     assert received[0].splitlines()[0] == ",".join(["picture", "predicted", *_quoted_columns()])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from new_process import Ended, run_scripts
 
 SCRIPT = Path(sys.executable).with_name("viewfinder")
 HELPS = {
@@ -18,59 +19,58 @@ HELPS = {
 }
 
 
-@pytest.mark.parametrize("words", HELPS.values(), ids=HELPS)
-def test_help_answers_without_importing_torch(words: list[str | Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-X", "importtime", *map(str, words), "--help"]
-    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert process.returncode == 0
-    assert len(process.stdout.splitlines()) > 3
-    imported = {line.rpartition("|")[2].strip() for line in process.stderr.splitlines()}
-    assert "viewfinder" in imported
-    assert {"torch", "pytorch_lightning", "pandas", "matplotlib", "tensorboard"}.isdisjoint(imported)
+@pytest.fixture(scope="module")
+def helps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    """The answer of each command to --help, which leaves no file."""
+    folder = tmp_path_factory.mktemp("working_folder")
+    answers = run_scripts([[*words, "--help"] for words in HELPS.values()], folder)
+    assert list(folder.iterdir()) == []
+    return dict(zip(HELPS, answers, strict=True))
+
+
+@pytest.mark.parametrize("name", HELPS)
+def test_help_answers_without_importing_torch(name: str, helps: dict[str, Ended]) -> None:
+    assert helps[name].code == 0
+    assert len(helps[name].out.splitlines()) > 3
+    assert "viewfinder" in helps[name].modules
+    assert {"torch", "pytorch_lightning", "pandas", "matplotlib", "tensorboard"}.isdisjoint(helps[name].modules)
+
+
+def test_a_misspelt_key_is_answered_without_importing_torch_and_leaves_no_file(tmp_path: Path) -> None:
+    (answer,) = run_scripts([[ROOT / "train.py", "optimizer.lrr=0.1", "modle=mlp"]], tmp_path)
+    assert answer.code == 2
+    assert "    Did you mean optimizer.lr?" in answer.err.splitlines()
+    assert "    Did you mean model?" in answer.err.splitlines()
+    assert "hydra" in answer.modules
+    assert "torch" not in answer.modules
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", ["torch", "no_such_module"])
-def test_garbage_is_collected_again_after_the_imports(module: str) -> None:
-    script = f"""
-import atexit, contextlib, gc
+IMPORTS = """
+import atexit, contextlib, gc, sys
 atexit.register(lambda: print(gc.get_freeze_count() > after))  # the first function registered is called last
 from viewfinder.training.runtime import fast_imports
 with contextlib.suppress(ImportError), fast_imports():
     print(gc.isenabled())
-    import {module}
+    {statement}
 after, objects = gc.get_freeze_count(), [[] for _ in range(100_000)]
 print(gc.isenabled(), after > 1000)
-"""
-    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert process.stdout.split() == ["False", "True", "True", "True"]
-
-
-@pytest.mark.parametrize("within", ["import torchmetrics", "from scipy.signal import lfilter", "import scipy.signal"])
-def test_scipy_signal_is_imported_on_first_use(within: str) -> None:
-    script = f"""
-import sys
-from viewfinder.training.runtime import fast_imports
-with fast_imports():
-    {within}
-    print("scipy.signal._filter_design" in sys.modules)
+print("scipy.signal._filter_design" in sys.modules)
 import scipy
 print(scipy.signal.lfilter([1], [1], [2.0]), scipy.signal is sys.modules["scipy.signal"])
 from scipy.signal import windows
 print(hasattr(windows, "hamming"))
 """
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import torchmetrics", "from scipy.signal import lfilter", "import scipy.signal", "import no_such_module"],
+)
+def test_garbage_is_collected_again_after_the_imports_and_scipy_signal_is_imported_on_first_use(statement: str) -> None:
+    script = IMPORTS.format(statement=statement)
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert process.stdout.split() == [str(within.startswith("from")), "[2.]", "True", "True"]
-
-
-def test_a_misspelt_key_is_answered_without_importing_torch_and_leaves_no_file(tmp_path: Path) -> None:
-    command = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), "optimizer.lrr=0.1", "modle=mlp"]
-    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert process.returncode == 2
-    error = [line for line in process.stderr.splitlines() if not line.startswith("import time:")]
-    assert "    Did you mean optimizer.lr?" in error
-    assert "    Did you mean model?" in error
-    imported = {line.rpartition("|")[2].strip() for line in process.stderr.splitlines()}
-    assert "hydra" in imported
-    assert "torch" not in imported
-    assert list(tmp_path.iterdir()) == []
+    enabled_within, enabled_after, is_frozen, is_imported, *used, is_frozen_at_exit = process.stdout.split()
+    assert (enabled_within, enabled_after, is_frozen, is_frozen_at_exit) == ("False", "True", "True", "True")
+    assert is_imported == str(statement.startswith("from"))
+    assert used == ["[2.]", "True", "True"]

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Type
+from conftest import Type, raises_user_error
 from untrusted_runs import TOUCH, Payload, assert_rejected, list_files, update_config
 
 from viewfinder.config.overrides import compose_config
-from viewfinder.errors import UserError
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
 
@@ -43,7 +42,7 @@ def test_a_payload_in_a_checkpoint_is_not_executed(
 def test_a_payload_in_a_file_of_weights_is_not_executed(tiny: list[str], canary: Path, tmp_path: Path) -> None:
     torch.save(Payload(canary), tmp_path / "resnet.pth")
     overrides = [*(word for word in tiny if "image_size" not in word), "model=resnet50", "data.channels=3"]
-    with pytest.raises(UserError, match="cannot be read as weights"):
+    with raises_user_error("cannot be read as weights"):
         run_experiment(compose_config([*overrides, f"model.weights={tmp_path / 'resnet.pth'}"]))
     assert not canary.exists()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QUICK, Train, Type
+from conftest import QUICK, Train, Type, raises_user_error
 from untrusted_runs import assert_rejected
 
 from viewfinder.config.instantiate import instantiate, validate_node
@@ -68,12 +68,12 @@ def test_an_installed_package_is_imported_only_if_it_is_allowed(
     monkeypatch.syspath_prepend(tmp_path / "site-packages")
     for name in ("elsewhere", "elsewhere.sub"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    with pytest.raises(UserError, match="allow=elsewhere"):
+    with raises_user_error("allow=elsewhere"):
         TrustPolicy(own_files=True).import_trusted(target, "model")
     assert "elsewhere" not in sys.modules
     module = target.rpartition(".")[0]
     assert TrustPolicy((module,)).import_trusted(target, "model").__module__ == module
-    with pytest.raises(UserError, match=r"allow=\[elsew,elsewhere.s,elsewhere\]"):
+    with raises_user_error(r"allow=\[elsew,elsewhere.s,elsewhere\]"):
         TrustPolicy(("elsew", "elsewhere.s")).import_trusted(target, "model")
 
 
@@ -125,7 +125,7 @@ def test_a_group_accepts_only_the_types_that_it_requires(target: str, group: str
 
 @pytest.mark.parametrize("target", [*LPIPS, "pytorch_lightning.core.module.Metric"])
 def test_torchmetrics_is_imported_for_an_untrusted_run_only_if_it_is_allowed(target: str) -> None:
-    with pytest.raises(UserError, match="allow=torchmetrics"):
+    with raises_user_error("allow=torchmetrics"):
         TrustPolicy().import_trusted(target, "model")
     assert TrustPolicy((target,)).import_trusted(target, "model").__module__.startswith("torchmetrics")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cifar10_archive import CLASSES, Server, make_batch, python2_pickle, tar_of
-from conftest import QUICK, train_into
+from conftest import QUICK, raises_user_error, train_into
 from image_data import flatten, names_by_split, open_data
 from image_files import assert_equal
 from omegaconf import OmegaConf
@@ -179,7 +179,7 @@ def test_a_cifar10_download_that_breaks_off_is_an_error_and_leaves_nothing(
     tmp_path: Path, archive: bytes, server: Server
 ) -> None:
     server.content = archive[: len(archive) // 2]
-    with pytest.raises(UserError, match="cannot be downloaded"):
+    with raises_user_error("cannot be downloaded"):
         open_data(CIFAR10(root=str(tmp_path / "data")))
     assert list(tmp_path.rglob("*")) == []
 
@@ -270,9 +270,7 @@ def test_an_archive_whose_files_are_not_those_published_leaves_no_folder(
     packed = b"no tar" if harm == "no tar" else packed
     monkeypatch.setattr(Archive, "tgz_md5", hashlib.md5(packed).hexdigest())
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(packed)
-    with pytest.raises(
-        UserError, match="cannot be extracted" if harm == "no tar" else "its member data_batch_3 is missing"
-    ):
+    with raises_user_error("cannot be extracted" if harm == "no tar" else "its member data_batch_3 is missing"):
         open_data(CIFAR10(root=str(tmp_path)))
     assert [path.name for path in tmp_path.iterdir()] == ["cifar-10-python.tar.gz"]
 
@@ -308,7 +306,7 @@ def test_a_download_that_is_interrupted_leaves_nothing(
 
 
 def test_cifar10_that_must_not_be_downloaded_is_one_error_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.download=false"):
+    with raises_user_error(r"data\.download=false"):
         open_data(CIFAR10(root=str(tmp_path / "data"), download=False))
     assert list(tmp_path.iterdir()) == []
 

@@ -14,13 +14,13 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from conftest import raises_user_error
 from image_data import open_stored
 from image_files import noise, save_image, write_album, write_folder
 
 from viewfinder.data import decoder, disk_cache
 from viewfinder.data.disk_cache import ImageCache
 from viewfinder.data.resize import Resize
-from viewfinder.errors import UserError
 from viewfinder.runs.cache_dir import cache_folder
 
 
@@ -196,7 +196,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_removed_or_written(
     read(cache, write_bmps(tmp_path / "few")[0])
     before = sorted(cache.iterdir())
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
-    with pytest.raises(UserError, match=r"cannot be written: No space left"):
+    with raises_user_error(r"cannot be written: No space left"):
         read(cache, write_bmps(tmp_path / "many", count=20)[0])
     assert sorted(cache.iterdir()) == before
 
@@ -231,7 +231,7 @@ def test_room_that_another_process_has_taken_is_refused_and_one_that_cannot_be_r
     if not is_refused:
         assert np.array_equal(read(cache, paths), pixels)
         return
-    with pytest.raises(UserError, match=r"cannot be written: No space left"):
+    with raises_user_error(r"cannot be written: No space left"):
         read(cache, paths)
     assert list(cache.iterdir()) == []
 

@@ -9,12 +9,12 @@ from typing import Literal
 import psutil
 import pytest
 import torch
+from conftest import raises_user_error
 from image_data import Coloured, Listed, collect_batches, open_data, open_stored
 from image_files import noise, save_image, write_album, write_mixed_folder
 
 from viewfinder.data.resize import Resize
 from viewfinder.data.storage import store_images
-from viewfinder.errors import UserError
 
 
 @pytest.mark.parametrize("storage", ["disk", "stream"])
@@ -73,7 +73,7 @@ def test_a_broken_image_leaves_nothing_half_made_in_the_cache(tmp_path: Path, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     whole = (album / "cat" / "03.png").read_bytes()
     (album / "cat" / "03.png").write_bytes(whole[: len(whole) * 2 // 3])
-    with pytest.raises(UserError, match=r"03\.png"):
+    with raises_user_error(r"03\.png"):
         open_stored(album, "disk")
     assert list((tmp_path / "cache").rglob(".*.npy")) == []
 

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import raises_user_error
 from image_data import collect_batches, open_stored
 from image_files import write_album
 
 from viewfinder.data import stream
-from viewfinder.errors import UserError
 
 
 def test_an_image_that_breaks_is_named_when_a_stream_comes_to_it(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_an_image_that_breaks_is_named_when_a_stream_comes_to_it(tmp_path: Path)
     data = open_stored(album, "stream", workers=1, val_fraction=0.1, test_fraction=0.1)
     for path in album.rglob("*.png"):
         path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(UserError, match=r"\.png\n +cannot be read|\.png\n +unsupported or corrupt"):
+    with raises_user_error(r"\.png cannot be read|\.png unsupported or corrupt"):
         collect_batches(data, "train", 0)
 
 
@@ -68,7 +68,7 @@ def test_a_machine_without_room_for_workers_is_refused_before_one_starts(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(multiprocessing, "Queue", fail)
-    with pytest.raises(UserError, match=rule):
+    with raises_user_error(rule):
         open_stored(write_album(tmp_path / "album"), "stream", workers=1)
 
 
@@ -79,7 +79,7 @@ def test_the_limit_of_open_files_is_named_and_many_workers_fit_below_it(tmp_path
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (lower, limits[1]))
         open_stored(album, "stream", workers=5)  # 3 x (5 + 2) queues, of 2 files each
-        with pytest.raises(UserError, match=rf"(?s)needs 132 open files.*the limit, which is {lower} files"):
+        with raises_user_error(rf"(?s)needs 132 open files.*the limit, which is {lower} files"):
             open_stored(album, "stream", workers=20)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)

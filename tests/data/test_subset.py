@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Type, train_into
+from conftest import Type, raises_user_error, train_into
 from image_data import Coloured, flatten, names_by_split, open_data
 from image_files import assert_equal, chw, noise, write_folder
 from omegaconf import OmegaConf
@@ -101,7 +101,7 @@ def test_all_classes_that_are_not_there_are_named_with_what_was_meant(tmp_path: 
 def test_classes_that_are_too_few_or_named_twice_are_refused_before_the_data_are_opened(
     classes: list[str | int], message: str
 ) -> None:
-    with pytest.raises(UserError, match=message):
+    with raises_user_error(message):
         ImageFolder(root="nowhere", classes=classes)
 
 

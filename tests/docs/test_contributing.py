@@ -37,7 +37,7 @@ def test_the_examples_of_contributing_pass_their_tests_and_train_together(tmp_pa
     for folder in ("src", "conf"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / "tests").mkdir()
-    for file in ("pyproject.toml", "tests/conftest.py"):
+    for file in ("pyproject.toml", "tests/conftest.py", "tests/shortcuts.py"):
         shutil.copy(ROOT / file, tmp_path / file)
     write_files("CONTRIBUTING.md", tmp_path)
     (tmp_path / "tests" / "test_together.py").write_text(TOGETHER, encoding="utf-8")

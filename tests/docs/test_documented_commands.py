@@ -14,6 +14,7 @@ import pytest
 import torch
 import torchvision
 from conftest import ROOT
+from new_process import run_scripts
 from omegaconf import DictConfig, OmegaConf
 from pages import PAGES, Command, list_commands, own_words, read_blocks
 from PIL import Image
@@ -120,13 +121,17 @@ def test_each_training_command_trains(command: Command, tmp_path: Path) -> None:
     assert OmegaConf.load(tmp_path / "run" / "config.yaml") == cfg
 
 
-@pytest.mark.parametrize("option", ["--help", "--cfg"])
-def test_each_command_that_only_prints_does(option: str) -> None:
-    (command,) = [command for command in list_commands("python train.py") if option in words_of(command)]
-    typed = shlex.split(command.line)[1:]
-    ended = subprocess.run([sys.executable, *typed], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "custom_cnn" in ended.stdout
+def test_each_command_that_only_prints_does_and_a_mistake_is_answered_as_shown() -> None:
+    lines = [
+        shlex.split(command.line)[1:]
+        for option in ("--help", "--cfg")
+        for command in list_commands("python train.py")
+        if option in words_of(command)
+    ]
+    *printed, refused = run_scripts([*lines, ["train.py", "optimizer.lrr=0.1"]], ROOT)
+    assert [(answer.code, answer.err, "custom_cnn" in answer.out) for answer in printed] == [(0, "", True)] * 2
+    (shown,) = [block for page in PAGES for block in read_blocks(page, "") if "optimizer.lrr" in block]
+    assert (refused.code, refused.err) == (2, shown)
 
 
 @pytest.mark.slow
@@ -210,10 +215,3 @@ def test_tensorboard_reads_the_folder_of_runs(finished: RunFolder, tmp_path: Pat
     ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "val/accuracy" in ended.stdout
-
-
-def test_a_mistake_is_answered_as_shown() -> None:
-    (shown,) = [block for page in PAGES for block in read_blocks(page, "") if "optimizer.lrr" in block]
-    script = [sys.executable, "train.py", "optimizer.lrr=0.1"]
-    ended = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stderr) == (2, shown)

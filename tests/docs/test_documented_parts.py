@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, noise, write_images
+from conftest import Type, noise, raises_user_error, write_images
 from omegaconf import OmegaConf
 from pages import FILE, PAGES, Command, list_commands, own_words, read_blocks, write_files
 from PIL import Image
@@ -18,7 +18,6 @@ from typer.main import get_command
 import viewfinder
 from viewfinder.cli.main import cli
 from viewfinder.config.overrides import compose_config
-from viewfinder.errors import UserError
 from viewfinder.experiment.export import export_run
 from viewfinder.experiment.load import open_run
 from viewfinder.experiment.run import run_experiment
@@ -31,13 +30,13 @@ PARTS = [
 ]  # fmt: skip
 
 
-def test_a_network_of_ones_own_is_one_file(tmp_path: Path) -> None:
+def test_a_network_of_ones_own_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, viewfinder: Type) -> None:
     (command,) = [command for command in PARTS if command.page == "README.md"]
     write_files("README.md", tmp_path)
-    typed = [*shlex.split(command.line)[2:], *SMALL, "data=digits", "run_dir=run"]
-    script = [sys.executable, str(ROOT / "train.py"), *typed]
-    ended = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+    monkeypatch.chdir(tmp_path)
+    answer = viewfinder("train", *shlex.split(command.line)[2:], *SMALL, "data=digits", "run_dir=run")
+    del sys.modules["tiny"]
+    assert answer.code == 0, answer.err
     assert OmegaConf.load(tmp_path / "run" / "config.yaml").model == {"_target_": "tiny.Tiny", "width": 32}
 
 
@@ -95,7 +94,7 @@ def test_a_run_is_trained_and_loaded_from_python_as_by_the_commands(tmp_path: Pa
     table = pd.read_csv(tmp_path / "run" / "predictions.csv")
     probabilities = run.model(pixels).softmax(1)
     np.testing.assert_allclose(probabilities, table.filter(like="p_").head(3), atol=1e-5)
-    with pytest.raises(UserError, match=r"optimizer\.lrr"):
+    with raises_user_error(r"optimizer\.lrr"):
         viewfinder.train("optimizer.lrr=1")
 
 

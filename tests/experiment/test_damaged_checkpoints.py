@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Type, assert_same_run
+from conftest import Type, assert_same_run, raises_user_error
 from hypothesis import given, settings, strategies
 from interruptions import send_signal, start_run
 
@@ -37,7 +37,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before_and_says_so(
         else:
             content[rng.randrange(size // 4, size // 2)] ^= 1
         run.last.write_bytes(content)
-        with pytest.raises(UserError, match="cannot be read"):
+        with raises_user_error("cannot be read"):
             read_checkpoint(run.last)
         if number not in (0, 4):  # a cut one and a changed one show how a run goes on
             continue
@@ -59,7 +59,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_says_so_and_is_left_as_it_is(
     for path in (run.last, run.previous, run.best):
         path.write_bytes(path.read_bytes()[:1000])
     before = {path.name: path.read_bytes() for path in run.path.iterdir()}
-    with pytest.raises(UserError, match="none of the checkpoints can be read"):
+    with raises_user_error("none of the checkpoints can be read"):
         resume_experiment(run)
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
 
@@ -87,7 +87,7 @@ def test_a_bit_that_has_flipped_in_a_checkpoint_is_noticed(whole: RunFolder) -> 
     content = bytearray(whole.best.read_bytes())
     content[len(content) // 2] ^= 4
     whole.best.write_bytes(content)
-    with pytest.raises(UserError, match="cannot be read"):
+    with raises_user_error("cannot be read"):
         read_checkpoint(whole.best)
 
 

@@ -11,13 +11,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import CLASSES, Type, noise
+from conftest import CLASSES, Type, noise, raises_user_error
 from PIL import Image
 from torch import Tensor, nn
 
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.data.resize import Resize
-from viewfinder.errors import UserError
 from viewfinder.experiment import export as export_module
 from viewfinder.experiment.export import Export, check_installation, export_run
 from viewfinder.experiment.export_check import BATCH_SIZES
@@ -147,7 +146,7 @@ def test_a_torch_file_contains_the_same_facts(exported: dict[str, Export]) -> No
 
 def test_a_network_with_a_branch_is_refused_by_name_and_nothing_is_written(opened: OpenedRun, tmp_path: Path) -> None:
     use_network(opened, Branching())
-    with pytest.raises(UserError, match=r"(?s)Branching.*cannot be exported") as caught:
+    with raises_user_error(r"(?s)Branching.*cannot be exported") as caught:
         export_run(opened, tmp_path / "model.onnx", "onnx", "best")
     assert len(str(caught.value).splitlines()) < 15
     assert list(tmp_path.iterdir()) == []
@@ -158,7 +157,7 @@ def test_a_file_that_answers_differently_is_refused_and_the_earlier_file_stays(
 ) -> None:
     use_network(opened, Drawing())
     (tmp_path / "model.pt2").write_text("earlier")
-    with pytest.raises(UserError, match="differently"):
+    with raises_user_error("differently"):
         export_run(opened, tmp_path / "model.pt2", "torch", "best")
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
     assert (tmp_path / "model.pt2").read_text() == "earlier"
@@ -206,6 +205,6 @@ def test_an_unwritable_place_is_one_error(finished: RunFolder, viewfinder: Type,
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_module, "find_spec", lambda name: None if name == "onnxscript" else object())
-    with pytest.raises(UserError, match=r"(?s)needs onnxscript.*pip install 'viewfinder\[export\]'"):
+    with raises_user_error(r"(?s)needs onnxscript.*pip install 'viewfinder\[export\]'"):
         check_installation("onnx")
     check_installation("torch")

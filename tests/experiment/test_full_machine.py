@@ -3,7 +3,6 @@
 import errno
 import resource
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from conftest import ROOT, THREE_EPOCHS, assert_same_run
+from conftest import THREE_EPOCHS, Type, assert_same_run, on_one_line, raises_user_error
 from interruptions import read_steps, start_run
 
 from viewfinder.errors import UserError
@@ -21,17 +20,20 @@ from viewfinder.runs.folder import RunFolder
 from viewfinder.training.classifier import Classifier
 
 
-def test_a_file_that_may_not_grow_is_one_message_and_the_run_goes_on_later(tiny: list[str], tmp_path: Path) -> None:
+def test_a_file_that_may_not_grow_is_one_message_and_the_run_goes_on_later(
+    tiny: list[str], tmp_path: Path, viewfinder: Type
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     # As on a full disk: no file of this process may pass 60,000 bytes, which every checkpoint does.
-    typed = [*tiny, *THREE_EPOCHS, f"run_dir={tmp_path / 'run'}"]
-    completed = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *typed], capture_output=True, text=True, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000)),
-    )  # fmt: skip
-    assert completed.returncode == 2, completed.stderr
-    assert "Traceback" not in completed.stderr
-    assert "cannot be written: File too large" in completed.stderr
-    assert f"viewfinder resume {tmp_path / 'run'}" in " ".join(completed.stderr.split())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
+    try:
+        answer = viewfinder("train", *tiny, *THREE_EPOCHS, f"run_dir={tmp_path / 'run'}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert answer.code == 2, answer.err
+    assert "Traceback" not in answer.err
+    assert "cannot be written: File too large" in on_one_line(answer.err)
+    assert f"viewfinder resume {tmp_path / 'run'}" in on_one_line(answer.err)
     run = RunFolder.open(tmp_path / "run")
     assert run.status in ("failed", "killed")
     resume_experiment(run)
@@ -108,7 +110,7 @@ def test_a_limit_of_the_system_is_one_message_even_if_another_error_follows(
             raise RuntimeError("Please call `iter(combined_loader)` first.")  # noqa: B904
 
     at_step(3, fail)
-    with pytest.raises(UserError, match=rule) as failed:
+    with raises_user_error(rule) as failed:
         start_run(small(tmp_path / "run"))
     assert f"viewfinder resume {tmp_path / 'run'}" in failed.value.problems[0].remedy
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import QUICK, Answer, Type
+from conftest import QUICK, Answer, Type, raises_user_error
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -21,7 +21,6 @@ from viewfinder.data.batches import Batch, Chunk
 from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything
-from viewfinder.errors import UserError
 from viewfinder.evaluation.lr_curve import Curve, is_diverged, propose_rate, smooth_losses
 from viewfinder.experiment.build import build_network, open_data
 from viewfinder.runs.find import find_runs
@@ -134,7 +133,7 @@ def test_the_same_command_gives_the_same_curve_and_a_folder_that_is_no_run(
     assert one == two
     kept = OmegaConf.load(tmp_path / "one" / "config.yaml")
     assert kept == compose_config([*words, f"run_dir={tmp_path / 'one'}"])
-    with pytest.raises(UserError, match="contains no run"):
+    with raises_user_error("contains no run"):
         find_runs(tmp_path)
 
 

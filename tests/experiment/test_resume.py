@@ -31,7 +31,7 @@ from viewfinder.runs.folder import RunFolder
 )
 def test_runs_that_are_killed_at_random_moments_end_bit_identical(how: list[str]) -> None:
     script = [sys.executable, str(ROOT / "tests" / "stress" / "crashes.py"), *how]
-    completed = subprocess.run(script, capture_output=True, text=True, check=False, timeout=300)
+    completed = subprocess.run(script, capture_output=True, text=True, check=False, timeout=1800)
     assert completed.returncode == 0, completed.stdout + completed.stderr
     assert f"{how[1]} of {how[1]} bit-identical after " in completed.stdout
 

@@ -166,14 +166,14 @@ def test_killing_the_first_of_two_processes_ends_both(tiny: list[str], tmp_path:
     with start_two_processes(tiny, tmp_path, subprocess.DEVNULL) as process:
         (helper,) = psutil.Process(process.pid).children()
         process.kill()
-        helper.wait(timeout=60)
+        helper.wait(timeout=600)
     assert RunFolder.open(tmp_path / "run").status == "killed"
 
 
 def test_a_signal_to_one_of_two_processes_stops_both(tiny: list[str], tmp_path: Path) -> None:
     with start_two_processes(tiny, tmp_path, subprocess.PIPE) as process:
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (143, "")
     epochs = len(pd.read_csv(tmp_path / "run" / "metrics.csv"))
     assert f"of 500; saved up to the end of epoch {epochs}" in out or f"after epoch {epochs} of 500" in out

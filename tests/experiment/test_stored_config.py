@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import raises_user_error
 from omegaconf import OmegaConf
 
 from viewfinder.config.overrides import compose_config
@@ -79,7 +80,7 @@ def test_a_run_with_more_threads_than_this_machine_can_start_opens_but_no_run_is
     run_copy.write_settings({**settings, "trainer": {**settings["trainer"], "threads": many}})
     open_run(run_copy.path, [], "best")
     assert torch.get_num_threads() <= many - 44
-    with pytest.raises(UserError, match=f"must be at most {many - 44}"):
+    with raises_user_error(f"must be at most {many - 44}"):
         open_run(run_copy.path, [f"trainer.threads={many}"], "best")
     assert run_copy.read_settings()["trainer"]["threads"] == many
 
@@ -139,5 +140,5 @@ def test_the_latest_run_is_looked_for_in_the_given_output_folder(
     finished: RunFolder, working_folder: Path, seeds: Path
 ) -> None:
     assert find_run("latest", str(finished.path.parent)).path == finished.path
-    with pytest.raises(UserError, match="below outputs/"):
+    with raises_user_error("below outputs/"):
         find_run("latest")

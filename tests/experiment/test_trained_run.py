@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import QUICK, Type, assert_same_run
+from conftest import QUICK, Type, assert_same_run, raises_user_error
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 from torch import nn
@@ -110,7 +110,7 @@ def test_an_unreadable_file_or_an_empty_folder_is_a_user_error(run: TrainedRun, 
         with pytest.raises(UserError):
             run.predict(nothing)
     (tmp_path / "half.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(UserError, match=r"half\.png"):
+    with raises_user_error(r"half\.png"):
         run.predict(tmp_path)
 
 
@@ -166,7 +166,7 @@ def test_objects_and_overrides_that_contradict_are_refused_before_anything_is_cr
     with pytest.raises(UserError) as error:
         vf.train("model=mlp", "data.batch_size=3", f"run_dir={tmp_path / 'run'}", model=Linear(), data=Digits())
     assert [problem.key for problem in error.value.problems] == ["model=mlp", "data.batch_size=3"]
-    with pytest.raises(UserError, match="must be a torch"):
+    with raises_user_error("must be a torch"):
         vf.train(f"run_dir={tmp_path / 'run'}", model="resnet18")  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
 

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import noise
+from conftest import noise, raises_user_error
 from torch import Tensor, nn
 
-from viewfinder.errors import UserError
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.mlp import MLP
 from viewfinder.models.simple_cnn import SimpleCNN
@@ -112,6 +111,6 @@ def test_mlp_is_linear_layers_with_relu_between_them() -> None:
 
 
 def test_custom_cnn_refuses_pictures_that_its_blocks_would_halve_to_nothing() -> None:
-    with pytest.raises(UserError, match=r"model\.image_size = 15\n *must be at least 16"):
+    with raises_user_error(r"model\.image_size = 15 must be at least 16"):
         CustomCNN(3, 10, image_size=15)
     assert CustomCNN(3, 10, image_size=16).eval()(torch.rand(1, 3, 16, 16)).shape == (1, 10)

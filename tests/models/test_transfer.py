@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Train
+from conftest import Train, raises_user_error
 from torch import Tensor, nn
 from weight_files import read_error, train_and_list_changed
 
 from viewfinder.data.preprocess import Preprocess
-from viewfinder.errors import UserError
 from viewfinder.experiment.load import open_run
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.mlp import MLP
@@ -63,13 +62,13 @@ class Convolutions(Transferable):
 
 
 def test_a_network_without_a_linear_layer_has_no_head_to_transfer() -> None:
-    with pytest.raises(UserError, match=r"Convolutions has no torch\.nn\.Linear layer to use as its head"):
+    with raises_user_error(r"Convolutions has no torch\.nn\.Linear layer to use as its head"):
         Convolutions(3, 4, has_head=True)
 
 
 def test_a_network_that_names_no_head_is_not_taken_for_a_frozen_one_and_has_no_phases() -> None:
     assert not has_frozen_backbone(Convolutions(3, 4))
-    with pytest.raises(UserError, match=r"network\s+that\s+names\s+its\s+head;\s+Convolutions\s+does\s+not"):
+    with raises_user_error(r"network that names its head; Convolutions does not"):
         Phases({"only": {"train": "head"}}, Convolutions(3, 4), 1, 1e-2)
 
 

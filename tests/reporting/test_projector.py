@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
-from conftest import CLASSES, QUICK, Train, Type, train_into
+from conftest import CLASSES, QUICK, Train, Type, raises_user_error, train_into
 from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
@@ -24,7 +24,6 @@ from werkzeug.test import Client
 
 from viewfinder.config.overrides import compose_config
 from viewfinder.data.preprocess import Preprocess
-from viewfinder.errors import UserError
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.experiment.resume import resume_experiment
 from viewfinder.experiment.run import run_experiment
@@ -287,7 +286,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing_half_shown(
     whole = train(tmp_path / "whole", *MLP)
     with monkeypatch.context() as patch:
         patch.setattr("viewfinder.reporting.tensorboard.projector.save_image", full)
-        with pytest.raises(UserError, match="No space left on device"):
+        with raises_user_error("No space left on device"):
             train(tmp_path / "run", *MLP)
     run = RunFolder.open(tmp_path / "run")
     assert run.status == "failed"

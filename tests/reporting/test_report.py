@@ -8,6 +8,7 @@ import pandas as pd
 from conftest import Page, some_predictions
 from PIL import Image
 from scipy.stats import binomtest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from viewfinder.evaluation.score import score_predictions
 from viewfinder.reporting.pages.run import write_report
@@ -67,3 +68,12 @@ def test_the_report_is_one_file_that_asks_nothing_of_the_network(tmp_path: Path)
     for path in (run.curves, run.confusion):
         with Image.open(path) as picture:
             picture.verify()
+
+
+def test_tensorboard_shows_the_confusion_matrix_of_the_report(finished: RunFolder) -> None:
+    events = EventAccumulator(str(finished.path))
+    events.Reload()
+    (shown,) = events.Images("test/confusion")
+    assert shown.encoded_image_string == finished.confusion.read_bytes()
+    with Image.open(finished.confusion) as picture:
+        assert (shown.width, shown.height) == picture.size

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from conftest import raises_user_error
 
-from viewfinder.errors import UserError
 from viewfinder.runs.cache_dir import cache_folder
 
 
@@ -38,7 +38,7 @@ def test_a_link_to_a_folder_of_this_user_is_refused(temporary: Path, tmp_path: P
     (tmp_path / "other").mkdir(mode=0o700)
     for target in ("other", "missing"):
         temporary.symlink_to(tmp_path / target)
-        with pytest.raises(UserError, match="is a link or a file"):
+        with raises_user_error("is a link or a file"):
             cache_folder()
         temporary.unlink()
     assert not (tmp_path / "missing").exists()
@@ -48,7 +48,7 @@ def test_a_link_to_a_folder_of_this_user_is_refused(temporary: Path, tmp_path: P
 def test_a_folder_that_others_may_write_to_is_refused(temporary: Path, mode: int) -> None:
     temporary.mkdir()
     temporary.chmod(mode)
-    with pytest.raises(UserError, match="may be written by other users"):
+    with raises_user_error("may be written by other users"):
         cache_folder()
     temporary.chmod(0o755)
     assert cache_folder() == temporary
@@ -59,5 +59,5 @@ def test_a_folder_of_another_user_is_refused(temporary: Path, monkeypatch: pytes
     other = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: other)
     temporary.rename(temporary.with_name(f"viewfinder-{other}"))
-    with pytest.raises(UserError, match="belongs to another user"):
+    with raises_user_error("belongs to another user"):
         cache_folder()

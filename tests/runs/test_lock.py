@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import raises_user_error
 
-from viewfinder.errors import UserError
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.lock import LOCK_FILE
 
@@ -67,6 +67,6 @@ def test_a_lock_that_is_no_regular_file_is_refused_before_it_is_opened(
     secret.write_text("content")
     lock.unlink()
     {"link": lambda: lock.symlink_to(secret), "pipe": lambda: os.mkfifo(lock), "folder": lock.mkdir}[kind]()
-    with pytest.raises(UserError, match=r"contains \.lock, which is not a regular file"):
+    with raises_user_error(r"contains \.lock, which is not a regular file"):
         _ = killed.status
     assert secret.read_text() == "content"

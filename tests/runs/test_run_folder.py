@@ -20,12 +20,11 @@ import pandas as pd
 import pytest
 import sklearn.metrics
 import torch
-from conftest import CLASSES, QUICK, ROOT, SIZES, Train, train_into
+from conftest import CLASSES, QUICK, ROOT, SIZES, Train, raises_user_error, train_into
 from omegaconf import OmegaConf
 from PIL import Image
 
 from viewfinder.config.overrides import compose_config
-from viewfinder.errors import UserError
 from viewfinder.experiment.run import run_experiment
 from viewfinder.models.simple_cnn import SimpleCNN
 from viewfinder.runs.create import create_run
@@ -337,6 +336,6 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
 
 def test_a_run_folder_is_never_overwritten(finished: RunFolder, train: Train) -> None:
     before = {path.name: path.read_bytes() for path in finished.path.iterdir()}
-    with pytest.raises(UserError, match="already exists"):
+    with raises_user_error("already exists"):
         train(finished.path)
     assert {path.name: path.read_bytes() for path in finished.path.iterdir()} == before

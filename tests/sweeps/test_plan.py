@@ -1,11 +1,8 @@
 """Jobs that a sweep's command line stands for, and command lines that are no sweep."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from sweep_command import Sweep, sweep_command
 
@@ -78,11 +75,3 @@ def test_an_unsupported_line_is_refused_before_any_file_is_created(
     assert message in answer.err
     assert answer.out == ""
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("word", ["sweep.name=lr", "seed=1,2", "optimizer.lr=interval(0,1)"])
-def test_a_single_run_refuses_settings_of_a_sweep(word: str) -> None:
-    script = [sys.executable, str(ROOT / "train.py"), "trainer=debug", word]
-    completed = subprocess.run(script, capture_output=True, text=True, check=False)
-    assert (completed.returncode, completed.stdout) == (2, "")
-    assert "Add -m" in completed.stderr

@@ -4,11 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import paint
+from conftest import paint, raises_user_error
 from sweep_command import Sweep, plan_line, score_times, sweep_command, sweep_jobs
 
 from viewfinder.config.moved import MOVED
-from viewfinder.errors import UserError
 from viewfinder.runs.find import find_runs
 from viewfinder.sweeps.changes import describe_new_values
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
@@ -70,7 +69,7 @@ def test_a_replaced_job_is_no_run_of_the_sweep_until_its_line_is_typed_again(tmp
     again = SweepFolder(tmp_path, "lr")
     again.read()
     assert [job.folder for job in again.jobs] == ["2", "3"]
-    with pytest.raises(UserError, match=r"data\.batch_size\s+was\s+64,\s+is\s+32"):
+    with raises_user_error(r"data\.batch_size was 64, is 32"):
         reconcile_jobs(again, plan_line("seed=1,2"))
     assert [job.folder for job in reconcile_jobs(again, plan_line("seed=1,2", "sweep.rerun=true"))] == ["0", "1"]
     assert [job.folder for job in again.earlier] == ["2", "3"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Type
+from conftest import ROOT, Type, raises_user_error
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
@@ -43,7 +43,7 @@ def test_a_different_space_or_fixed_value_under_the_same_name_is_refused(tmp_pat
     assert problems["trainer.max_epochs"] == ("was 3 when this search started", "4")
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "notes.txt").touch()
-    with pytest.raises(UserError, match="not a search"):
+    with raises_user_error("not a search"):
         SearchFolder(tmp_path / "two").create_or_continue(parse_search_spec(["model.width=1,2"]))
 
 
@@ -82,7 +82,7 @@ def test_a_lock_that_another_process_keeps_is_named(
 ) -> None:
     monkeypatch.setattr("viewfinder.sweeps.search.folder.LOCK_TIMEOUT", 0.1)
     folder, spec = SearchFolder(tmp_path / "search"), parse_search_spec(["optimizer.lr=interval(1e-4,1e-1)"])
-    with folder.lock("study"), pytest.raises(UserError, match="is locked by another process of this search"):
+    with folder.lock("study"), raises_user_error("is locked by another process of this search"):
         folder.create_or_continue(spec)
     assert f"to release {folder.locks / 'study'}" in capsys.readouterr().err
     folder.create_or_continue(spec)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Type
+from conftest import Type, raises_user_error
 
 from viewfinder.config.overrides import compose_config
 from viewfinder.config.phases import validate_phases
@@ -73,9 +73,9 @@ def test_a_phase_of_ones_own_takes_what_its_file_leaves_out(tmp_path: Path, monk
         cfg = compose_config(["phases=mine", typed])
         assert cfg.phases == {"rest": {"train": "all", "lr": 1e-4}}
         check_config(cfg)
-    with pytest.raises(UserError, match=r"Add it with \+phases.rest.lr=1e-4"):
+    with raises_user_error(r"Add it with \+phases.rest.lr=1e-4"):
         compose_config(["phases=mine", "phases.rest.lr=1e-4"])
-    with pytest.raises(UserError, match='Quote it: "1"'):
+    with raises_user_error('Quote it: "1"'):
         check_config(compose_config(["phases=numbers"]))
 
 
@@ -100,7 +100,7 @@ def test_a_trainer_of_ones_own_that_says_no_number_of_epochs_will_do_without_pha
         cfg = compose_config([*tiny, *words])
         del cfg.trainer["max_epochs"]
         if words:
-            with pytest.raises(UserError, match=r"trainer.max_epochs\n +is required"):
+            with raises_user_error(r"trainer.max_epochs is required"):
                 check_config(cfg)
         else:
             check_config(cfg)
@@ -134,7 +134,7 @@ def test_a_network_that_does_not_say_what_its_head_is_is_named(
     monkeypatch.syspath_prepend(tmp_path)
     cfg = compose_config([*tiny, *TWO])
     cfg.model = {"_target_": "plain.Plain"}
-    with pytest.raises(UserError, match=r"network that names\s+its\s+head;\s+Plain\s+does\s+not"):
+    with raises_user_error(r"network that names its head; Plain does not"):
         run_experiment(cfg)
 
 

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import softmax, train_into
+from conftest import raises_user_error, softmax, train_into
 from sklearn.utils.class_weight import compute_class_weight
 from torchvision.ops import sigmoid_focal_loss
 
 from viewfinder.config.overrides import compose_config
-from viewfinder.errors import UserError
 from viewfinder.training.losses import CrossEntropy, Focal
 
 
@@ -60,7 +59,7 @@ def test_a_class_without_training_images_has_no_balanced_weight_and_the_others_h
 
 
 def test_as_many_class_weights_as_classes_are_wanted() -> None:
-    with pytest.raises(UserError, match=r"one weight for each of the 3 classes, not 2"):
+    with raises_user_error(r"one weight for each of the 3 classes, not 2"):
         CrossEntropy([1, 2, 3], class_weights=[1.0, 2.0])
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import socket
@@ -20,6 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import QUICK, ROOT, Train, Type, train_into
+from new_process import run_scripts
 
 from viewfinder.config.overrides import compose_config, find_conf
 from viewfinder.experiment.load import open_run
@@ -114,12 +114,6 @@ def test_a_picture_has_the_same_logits_in_the_validation_and_the_test_split(
 # What is typed
 
 
-def typed(*words: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    script = [sys.executable, str(ROOT / "train.py"), *words]
-    env = {**os.environ, **environment}
-    return subprocess.run(script, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-
-
 def test_a_loss_that_is_no_number_fails_the_run(tiny: list[str], tmp_path: Path, viewfinder: Type) -> None:
     answer = viewfinder("train", "model=mlp", *tiny, "optimizer.lr=1e30", f"run_dir={tmp_path / 'run'}")
     assert answer.code == 2
@@ -134,11 +128,11 @@ def test_a_loss_that_is_no_number_fails_the_run(tiny: list[str], tmp_path: Path,
 def test_overrides_and_options_come_in_any_order(tiny: list[str], tmp_path: Path) -> None:
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "mine.yaml").write_text((find_conf() / "model" / "mlp.yaml").read_text())
-    for words in (["--cfg", "job", "model=mine", "seed=3"], ["model=mine", "--cfg", "job", "seed=3", "name=a b"]):
-        done = typed(*words, cwd=tmp_path)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert "seed: 3" in done.stdout
-        assert "viewfinder.models.mlp.MLP" in done.stdout
+    lines = ["--cfg", "job", "model=mine", "seed=3"], ["model=mine", "--cfg", "job", "seed=3", "name=a b"]
+    for answer in run_scripts([[ROOT / "train.py", *words] for words in lines], tmp_path):
+        assert (answer.code, answer.err) == (0, "")
+        assert "seed: 3" in answer.out
+        assert "viewfinder.models.mlp.MLP" in answer.out
 
 
 # Two processes
@@ -164,10 +158,10 @@ def test_two_processes_train_as_one_does_with_their_batches_together(
     epochs = 2 + bool(phases)
     settings = [f"trainer.max_epochs={epochs}", "optimizer=sgd", "optimizer.lr=0.01", "data.limit=24", *phases]
     one = train(tmp_path / "one", "data.batch_size=8", *settings)
-    done = typed(
-        "model.image_size=8", "data=image_folder", f"data.root={pictures}", "data.batch_size=4", *settings,
-        "trainer=ddp", "trainer.accelerator=cpu", f"run_dir={tmp_path / 'two'}",
-    )  # fmt: skip
+    typed = ["model.image_size=8", "data=image_folder", f"data.root={pictures}", "data.batch_size=4", *settings]
+    script = [sys.executable, ROOT / "train.py", *typed, "trainer=ddp", "trainer.accelerator=cpu"]
+    script.append(f"run_dir={tmp_path / 'two'}")
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert len([line for line in done.stdout.splitlines() if line.startswith("epoch ")]) == epochs
     two = RunFolder.open(tmp_path / "two")

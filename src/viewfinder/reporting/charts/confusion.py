@@ -1,7 +1,11 @@
 """Confusion matrix as a heat map, and the most confused pairs of classes."""
 
+import functools
+from typing import NamedTuple
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -65,16 +69,7 @@ class ConfusionFrames:
 
     def __init__(self, class_names: list[str], split: str):
         self.classes = len(class_names)
-        figure = draw_confusion(np.zeros((self.classes, self.classes)), class_names, split, numbers=False)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        self.background = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-        axes = figure.axes[0]
-        self.colours = axes.images[0].cmap
-        (left, bottom), (right, top) = axes.get_window_extent().get_points().round().astype(int)
-        height = len(self.background)
-        # Leave one pixel on each side for the frame.
-        self.inside = (slice(height - top + 1, height - bottom - 1), slice(left + 1, right - 1))
+        self.background, self.inside, self.colours = _draw_background(tuple(class_names), split)
 
     def draw(self, counts: np.ndarray) -> Image.Image:
         """Draw the heat map of counts, (K, K)."""
@@ -85,6 +80,28 @@ class ConfusionFrames:
         cells = self.colours(normalise_rows(counts), bytes=True)[..., :3]
         frame[self.inside] = cells[:, columns][rows]
         return Image.fromarray(frame)
+
+
+class _Background(NamedTuple):
+    """Heat map without counts: its pixels, (H, W, 3) uint8, the rows and columns of its cells, and their colours."""
+
+    pixels: np.ndarray
+    inside: tuple[slice, slice]
+    colours: Colormap
+
+
+@functools.lru_cache(maxsize=2)  # for the runs of one process
+def _draw_background(class_names: tuple[str, ...], split: str) -> _Background:
+    classes = len(class_names)
+    figure = draw_confusion(np.zeros((classes, classes)), [*class_names], split, numbers=False)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    axes = figure.axes[0]
+    (left, bottom), (right, top) = axes.get_window_extent().get_points().round().astype(int)
+    # Leave one pixel on each side for the frame.
+    inside = slice(len(pixels) - top + 1, len(pixels) - bottom - 1), slice(left + 1, right - 1)
+    return _Background(pixels, inside, axes.images[0].cmap)
 
 
 def find_most_confused(

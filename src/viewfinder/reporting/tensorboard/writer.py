@@ -16,7 +16,7 @@ from viewfinder.data.batches import SplitImages
 from viewfinder.data.preprocess import get_preprocess
 from viewfinder.evaluation.metrics import Predictions, count_confusion
 from viewfinder.evaluation.tally import SAMPLES, Evaluated
-from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion
+from viewfinder.reporting.charts.confusion import ConfusionFrames
 from viewfinder.reporting.charts.images import draw_images
 from viewfinder.reporting.tensorboard.events import PREFIX, truncate_events
 from viewfinder.reporting.tensorboard.hparams import summarise_session_end, summarise_session_start
@@ -115,12 +115,12 @@ class TensorBoard:
         self.writer.add_text("phases", description, epoch)
 
     def write_scores(self, best: Mapping[str, Any]) -> None:
-        """Write the scores of the best weights, as in scores.json, and the confusion matrix of the test split."""
+        """Write the scores of the best weights, as in scores.json, and confusion.png, of the test split."""
         for split in ("test", "val"):
             for name in ("accuracy", "loss", "f1"):
                 self.writer.add_scalar(f"best/{split}_{name}", best[split][name], best["epoch"])
-        figure = draw_confusion(torch.tensor(best["test"]["confusion"]).numpy(), self.class_names, "test")
-        self.writer.add_figure(FINAL_CONFUSION, figure, best["epoch"], close=False)
+        with Image.open(self.folder.confusion) as image:
+            self._write_png(FINAL_CONFUSION, image, self.folder.confusion.read_bytes(), best["epoch"])
 
     def __enter__(self) -> "TensorBoard":
         return self
@@ -139,8 +139,12 @@ class TensorBoard:
         # SummaryWriter.add_image converts to float and compresses as far as possible, which is slow.
         file = io.BytesIO()
         image.save(file, "PNG", compress_level=1)
+        self._write_png(tag, image, file.getvalue(), epoch)
+
+    def _write_png(self, tag: str, image: Image.Image, content: bytes, epoch: int) -> None:
+        channels = len(image.getbands())
         encoded = Summary.Image(
-            height=image.height, width=image.width, colorspace=3, encoded_image_string=file.getvalue()
+            height=image.height, width=image.width, colorspace=channels, encoded_image_string=content
         )
         self.events.add_summary(Summary(value=[Summary.Value(tag=tag, image=encoded)]), epoch)
 

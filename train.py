@@ -5,7 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from viewfinder.cli.train import main
+from viewfinder.cli.exit import exit_with_message
 
 if __name__ == "__main__":
-    main()
+    with exit_with_message():
+        from viewfinder.cli.train import main
+
+        main()

@@ -17,7 +17,7 @@ import onnxruntime
 import torch
 
 from viewfinder.data.resize import Resize
-from viewfinder.experiment.export import export_run
+from viewfinder.experiment.export.run import export_run
 from viewfinder.experiment.load import open_run
 
 ROUNDS = 9

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -335,6 +336,7 @@ def viewfinder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     """The `viewfinder` command in this process: viewfinder("evaluate", run)."""
 
     def run_command(*words: str | Path) -> Answer:
+        interrupt_handler = signal.getsignal(signal.SIGINT)
         monkeypatch.setattr(sys, "argv", ["viewfinder", *map(str, words)])
         monkeypatch.setattr(sys, "path", list(sys.path))
         capsys.readouterr()
@@ -343,6 +345,8 @@ def viewfinder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
             app()
         except SystemExit as end:
             code = end.code
+        finally:
+            signal.signal(signal.SIGINT, interrupt_handler)
         out, err = capsys.readouterr()
         assert isinstance(code, int | None)
         return Answer(code or 0, out, err)

@@ -64,7 +64,7 @@ def load_run(
     """Load the network of a run folder, ready to score and predict.
 
     Args:
-        path: a run folder, or FOLDER/latest for the run in FOLDER that was written last.
+        path: a run folder; FOLDER/latest, the run in FOLDER that was written last; or latest, the last in outputs/.
         overrides: key=value for keys in the run's config.yaml, such as data.root=/new/place. allow=NAME also trusts the
             classes of the package or module NAME.
         model: a network like the one that `train` was given, for its weights; a copy is used.
@@ -73,16 +73,19 @@ def load_run(
     Raises:
         UserError: if the folder is not a run, has no weights, or names a class that is not allowed.
         TypeError: if an override is not a string.
+        ValueError: if `weights` is neither "best" nor "last".
     """
     _check_types((), overrides)
     from viewfinder.runs.launcher import own_launcher
 
+    if weights not in ("best", "last"):
+        raise ValueError(f"weights must be 'best' or 'last', not {weights!r}")
     with own_launcher(devices=None):  # before Lightning is imported
         from viewfinder.experiment.load import open_run
         from viewfinder.experiment.python_objects import PythonObjects
         from viewfinder.experiment.trained_run import TrainedRun
 
-        return TrainedRun(open_run(Path(path), overrides, weights, objects=PythonObjects(model, data)), weights)
+        return TrainedRun(open_run(path, overrides, weights, objects=PythonObjects(model, data)), weights)
 
 
 def resume(
@@ -108,11 +111,12 @@ def resume(
 
     with own_launcher(devices=None):  # before Lightning is imported
         from viewfinder.experiment.failures import format_allow_override
+        from viewfinder.experiment.find_run import find_run
         from viewfinder.experiment.python_objects import PythonObjects
         from viewfinder.experiment.resume import resume_experiment
-        from viewfinder.runs.find import open_run_folder
 
-        run = resume_experiment(open_run_folder(Path(path)), overrides, objects=PythonObjects(model, data))
+        folder, remaining = find_run(path, overrides)
+        run = resume_experiment(folder, remaining, objects=PythonObjects(model, data))
         allowed = format_allow_override(run.read_settings())
     return load_run(run.path, "best", allowed, model, data)
 

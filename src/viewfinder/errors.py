@@ -71,7 +71,7 @@ class Stopped(SystemExit):
         super().__init__(128 + number)
         self.name = signal.Signals(number).name
         self.is_logged = False
-        """True once the log says how much of the run is saved"""
+        """True once a message says that the run has stopped"""
 
     def __str__(self) -> str:
         return f"stopped by {self.name}"
@@ -99,11 +99,17 @@ def _escape(letter: str) -> str:
     return letter if letter in JOINERS else letter.encode("unicode_escape").decode()
 
 
-def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """Return 'Did you mean x?' with the closest candidate or an anagram; '' if none is close."""
+def find_closest(word: str, candidates: Iterable[str]) -> str | None:
+    """Return the closest candidate or an anagram; None if none is close."""
     names = list(candidates)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.65) or [n for n in names if sorted(n) == sorted(word)]
-    return f"Did you mean {near[0]}?" if near else ""
+    return near[0] if near else None
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Return 'Did you mean x?' with the closest candidate; '' if none is close."""
+    near = find_closest(word, candidates)
+    return "" if near is None else f"Did you mean {near}?"
 
 
 def join_names(names: Iterable[str]) -> str:

@@ -107,6 +107,21 @@ def test_evaluate_reports_that_the_images_differ(finished: RunFolder, viewfinder
     assert len(pd.read_csv(table_file)) == len(list(others.glob("test/*/*")))
 
 
+@pytest.mark.parametrize("same_images", [True, False])
+def test_equal_scores_are_said_to_be_equal(run_copy: RunFolder, viewfinder: Type, same_images: bool) -> None:
+    scores = run_copy.read_scores()
+    scores["best"]["test"]["mcc"] = 0.5  # of another version
+    for values in scores["best"]["test"]["per_class"].values():
+        values["mcc"] = 0.5
+    run_copy.scores.write_text(json.dumps(scores), encoding="utf-8")
+    if not same_images:
+        facts = run_copy.read_data()
+        run_copy.write_data({**facts, "fingerprint": dict.fromkeys(facts["fingerprint"], "0")})
+    out = viewfinder("evaluate", ".").out
+    other = "These are not the images of the run, although its scores.json has the same scores."
+    assert out.splitlines()[-1] == ("Equal to scores.json." if same_images else other)
+
+
 def test_evaluate_rejects_an_unknown_override_with_a_suggestion(finished: RunFolder, viewfinder: Type) -> None:
     answer = viewfinder("evaluate", finished.path, "data.rot=elsewhere", "nonsense")
     assert (answer.code, answer.out) == (2, "")

@@ -10,7 +10,7 @@ import pytest
 from conftest import Type, noise
 from PIL import Image
 
-from viewfinder.experiment.export import export_run
+from viewfinder.experiment.export.run import export_run
 from viewfinder.experiment.load import open_run
 from viewfinder.runs.folder import RunFolder
 

@@ -93,6 +93,34 @@ def test_folders_whose_names_look_like_splits_are_not_taken_for_classes(tmp_path
     assert "look like splits" in message
 
 
+@pytest.mark.parametrize(
+    ("folders", "misspelt"),
+    [
+        ({"train": 6, "tset": 3}, "tset/, which looks like a misspelt test/"),
+        ({"train": 6, "test": 3, "Vaildation": 3}, "Vaildation/, which looks like a misspelt val/"),
+        ({"trian": 6, "test": 3}, "test/ but no train/, and images in trian Rename"),
+        ({"trian": 6, "tset": 3}, "trian/ and tset/, which look like splits and would be taken for classes"),
+    ],
+)
+def test_a_split_folder_with_a_misspelt_name_is_refused(tmp_path: Path, folders: dict[str, int], misspelt: str) -> None:
+    for name, count in folders.items():
+        write_folder(tmp_path / name, dict.fromkeys(CLASSES, count))
+    message = refusal(tmp_path).replace("If trian/ contains the training images, rename", "Rename")
+    assert f"contains {misspelt}" in message
+
+
+def test_only_folders_of_the_same_classes_with_the_name_of_a_missing_split_are_misspelt(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train", CLASSES)
+    write_folder(tmp_path / "test", CLASSES)
+    write_folder(tmp_path / "tset", CLASSES)  # the split has a folder
+    write_folder(tmp_path / "vale", {"hill": 2})  # other classes
+    write_folder(tmp_path / "vase", {".": 2})
+    (warning,) = [line for line in open_folder(tmp_path).warnings if "beside" in line]
+    assert warning.startswith("16 images of tset, vale, vase beside the split folders are not used")
+    write_folder(tmp_path / "places", {"rain": 6, "vest/a": 6, "rain/b": 2})
+    assert open_folder(tmp_path / "places").class_names == ["rain", "vest"]
+
+
 def test_classes_with_the_words_of_splits_in_their_names_are_classes(tmp_path: Path) -> None:
     names = ["bullet train", "contestant", "invalid", "test tube", "trainer"]
     write_folder(tmp_path, dict.fromkeys(names, 6))

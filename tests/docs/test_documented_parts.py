@@ -18,7 +18,7 @@ from typer.main import get_command
 import viewfinder
 from viewfinder.cli.main import cli
 from viewfinder.config.overrides import compose_config
-from viewfinder.experiment.export import export_run
+from viewfinder.experiment.export.run import export_run
 from viewfinder.experiment.load import open_run
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.data.resize import Resize
 from viewfinder.experiment import export as export_module
-from viewfinder.experiment.export import Export, check_installation, export_run
-from viewfinder.experiment.export_check import BATCH_SIZES
+from viewfinder.experiment.export.check import BATCH_SIZES
+from viewfinder.experiment.export.run import Export, check_installation, export_run
 from viewfinder.experiment.load import OpenedRun, open_run
 from viewfinder.runs.folder import RunFolder
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import raises_user_error
+from conftest import Type, raises_user_error
 from omegaconf import OmegaConf
 
 from viewfinder.config.overrides import compose_config
 from viewfinder.data.resources import count_cores
 from viewfinder.errors import UserError
+from viewfinder.experiment.find_run import find_run
 from viewfinder.experiment.load import open_run
-from viewfinder.experiment.resume import find_run
 from viewfinder.experiment.stored_config import load_config
 from viewfinder.runs.folder import RunFolder
 
@@ -139,6 +139,44 @@ def test_a_path_in_the_working_folder_comes_before_the_one_where_the_run_was_sta
 def test_the_latest_run_is_looked_for_in_the_given_output_folder(
     finished: RunFolder, working_folder: Path, seeds: Path
 ) -> None:
-    assert find_run("latest", str(finished.path.parent)).path == finished.path
+    run, overrides = find_run("latest", ["seed=3", f"output_dir={finished.path.parent}"])
+    assert (run.path, overrides) == (finished.path, ["seed=3"])
     with raises_user_error("below outputs/"):
         find_run("latest")
+    with raises_user_error("below seeds/"):
+        find_run("latest", ["output_dir=seeds/"])
+
+
+def test_every_command_takes_the_latest_run_of_a_folder_and_the_home_folder(
+    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, viewfinder: Type
+) -> None:
+    run = shutil.copytree(finished.path, tmp_path / "outputs" / "net" / "run")
+    photo = run / "curves.png"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in ("latest", "outputs/latest", "outputs/net/latest", "~/outputs/net/run", "~/outputs/latest"):
+        for command in (["evaluate", name], ["predict", name, photo], ["compare", name], ["report", name]):
+            answer = viewfinder(*command)
+            assert (command, answer.code, answer.err) == (command, 0, "")
+        refused = viewfinder("resume", name)
+        assert "has finished all 3 epochs" in refused.err
+    monkeypatch.chdir(run)
+    assert find_run("latest")[0].path.resolve() == run
+
+
+def test_a_path_that_is_not_a_run_is_refused_as_what_it_is(
+    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished.path, tmp_path / "net" / "run")
+    monkeypatch.chdir(tmp_path)
+    for name, rule, remedy in (
+        ("net/rum", "does not exist", "Did you mean run?"),
+        ("net/run/best.ckpt", "is a file", "Pass its folder: net/run"),
+        ("net", "is not a run folder", "or net/latest for the last one"),
+        ("~nobody/run", "does not exist", ""),
+    ):
+        with pytest.raises(UserError) as error:
+            find_run(name)
+        (problem,) = error.value.problems
+        assert rule in problem.rule
+        assert remedy in problem.remedy

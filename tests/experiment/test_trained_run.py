@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,8 @@ def test_predictions_of_files_folders_images_and_tensors_are_those_of_the_run(
     table = pd.read_csv(finished.predictions)
     paths = [pictures / name for name in table["picture"]]
     expected = table.filter(like="p_").to_numpy()
-    for images in (paths, [str(path) for path in paths], [Image.open(path) for path in paths]):
+    arrays = [np.array(Image.open(path).convert("RGBA")) for path in paths]
+    for images in (paths, [str(path) for path in paths], [Image.open(path) for path in paths], arrays):
         found = run.predict(images)
         np.testing.assert_allclose(found.filter(like="p_"), expected, atol=1e-6)
         assert list(found["predicted"]) == list(table["predicted"])
@@ -79,7 +81,10 @@ def test_predictions_of_files_folders_images_and_tensors_are_those_of_the_run(
     pixels, labels = (torch.cat(column) for column in zip(*batches, strict=True))
     assert (pixels.dtype, tuple(pixels.shape[1:])) == (torch.uint8, run.image_shape)
     assert [run.class_names[label] for label in labels] == list(table["true"])
-    np.testing.assert_allclose(run.predict(pixels).filter(like="p_"), expected, atol=1e-6)
+    levels = pixels.permute(0, 2, 3, 1).numpy()
+    for several, first in ((pixels, pixels[0]), (list(pixels), pixels[0]), (levels, levels[0])):
+        np.testing.assert_allclose(run.predict(several).filter(like="p_"), expected, atol=1e-6)
+        np.testing.assert_allclose(run.predict(first).filter(like="p_"), expected[:1], atol=1e-6)
     np.testing.assert_allclose(run.model(pixels).softmax(1), expected, atol=1e-6)
 
 
@@ -103,6 +108,22 @@ def test_the_model_is_a_frozen_module_in_evaluation_mode_that_refuses_other_tens
     for images in (torch.zeros(2, 3, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.uint8)):
         with pytest.raises(ValueError, match=r"must be \(N, 3, H, W\) uint8, not \(2, ., 8, 8\)"):
             run.model(images)
+
+
+def test_arguments_of_another_kind_are_refused_by_name(run: TrainedRun, finished: RunFolder) -> None:
+    anything: Any = run
+    for call, error in (
+        (lambda: anything.confusion("train"), "split must be one of 'val', 'test', not 'train'"),
+        (lambda: anything.dataloader("foo"), "split must be one of 'train', 'val', 'test', not 'foo'"),
+        (lambda: vf.load_run(finished.path, "middle"), "weights must be 'best' or 'last', not 'middle'"),  # type: ignore[arg-type]
+        (lambda: anything.predict(np.zeros((3, 8, 8), np.uint8)), r"not \(3, 8, 8\) uint8"),
+        (lambda: anything.predict(np.zeros((8, 8, 3))), r"not \(8, 8, 3\) float64"),
+        (lambda: anything.predict([np.zeros((8, 8), np.uint8), "a.png"]), "all of one kind, not ndarray, str"),
+        (lambda: anything.predict([torch.zeros(3, 8, 8), torch.zeros(3, 9, 9)]), r"one shape, not \(3, 8, 8\), \(3, 9"),
+        (lambda: anything.predict(3), "must be paths, Pillow images, arrays or tensors, .* not int"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=error):
+            call()
 
 
 def test_an_unreadable_file_or_an_empty_folder_is_a_user_error(run: TrainedRun, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def scored_run(folder: Path, names: list[str]) -> tuple[RunFolder, dict[str, Any
         status="finished",
         device="cpu",
         network={"name": "Net", "parameters": 12_345, "trained": 345, "multiply_adds": 6789},
-        epoch_seconds=[30.0, 60.0],
+        epoch_seconds=[30.0, 120.0],
     )
     columns = ["epoch", "train/loss", "train/accuracy", "val/loss", "val/accuracy"]
     pd.DataFrame([[1, 2.0, 0.1, 1.9, 0.2], [2, 1.0, 0.5, 1.2, 0.4]], columns=columns).to_csv(run.metrics, index=False)
@@ -51,7 +51,7 @@ def test_class_names_that_look_like_html_are_text_in_the_report(tmp_path: Path) 
     assert "<b>name</b>" in text
     assert f"{split['accuracy']:.4f}" in text
     assert "12,345 parameters" in text
-    assert "training took 1.5 minutes" in " ".join(text.split())
+    assert "training took 2.5 minutes" in " ".join(text.split())
     interval = binomtest(round(split["accuracy"] * 60), 60).proportion_ci(method="wilson")
     assert f"accuracy {interval.low:.1%} to {interval.high:.1%} (Wilson)" in " ".join(text.split())
     assert 'viewfinder.load_run("PATH/run")' in text

@@ -157,7 +157,7 @@ def test_code_that_this_user_has_not_trained_with_is_not_executed(
 def test_installed_packages_are_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     settings = {"loss": {"_target_": "torchmetrics.Accuracy"}, "model": {"_target_": "optuna.create_study"}}
-    remember_own_code(settings)
+    remember_own_code(settings, {"torchmetrics": "0", "optuna": "0"})
     assert find_own_code(settings) == ()
 
 
@@ -183,9 +183,9 @@ def test_a_network_in_a_folder_without_init_is_trained_in_python_and_opened_agai
 def test_without_a_home_or_a_writable_record_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    remember_own_code({"model": {"_target_": TARGET}})
+    remember_own_code({"model": {"_target_": TARGET}}, {"trained_network": "0"})
     assert find_own_code({"model": {"_target_": TARGET}}) == ()
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    remember_own_code({"model": {"_target_": TARGET}})
+    remember_own_code({"model": {"_target_": TARGET}}, {"trained_network": "0"})
     assert find_own_code({"model": {"_target_": TARGET}}) == ()

@@ -23,7 +23,7 @@ def compare(
     """
     from viewfinder.errors import printable
     from viewfinder.evaluation.comparison import describe_best, read_runs, require_finished, summarise_settings
-    from viewfinder.reporting.tables import LEGEND, open_console, print_comparison
+    from viewfinder.reporting.tables import LEGEND, open_console, print_comparison, print_wrapped
     from viewfinder.runs.find import find_runs
 
     compared = read_runs([run for path in runs for run in find_runs(path)])
@@ -37,9 +37,9 @@ def compare(
             f"{repeats} of {len(table)} runs repeat the setting and seed of another; the last of them counts."
         )
     for note in compared.notes:
-        console.print(printable(note), soft_wrap=True)
+        print_wrapped(console, printable(note), indent="")
     for path, reason in compared.skipped:
-        console.print(printable(f"left out: {path}: {reason}"), soft_wrap=True)
+        print_wrapped(console, printable(f"left out: {path}: {reason}"), indent="  ")
     if not markdown:
         best = describe_best(compared, summary)
         for number, line in enumerate(best.lead):

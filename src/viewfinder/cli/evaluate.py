@@ -21,7 +21,7 @@ class Weights(StrEnum):
     last = "last"
 
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or latest or FOLDER/latest.")]
 OverridesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="For example data.root=/new/place, or allow=NAME."),
@@ -50,7 +50,7 @@ def evaluate(
     from viewfinder.evaluation.classified import FLOAT_FORMAT
     from viewfinder.evaluation.predictions import build_prediction_table
     from viewfinder.reporting.console import describe_skipped
-    from viewfinder.reporting.tables import build_score_table, open_console
+    from viewfinder.reporting.tables import build_score_table, open_console, print_wrapped
     from viewfinder.runs.atomic import format_json
     from viewfinder.training.scoring import score_splits
 
@@ -62,9 +62,9 @@ def evaluate(
     absent = find_absent_classes({split.value: data.splits[split.value]}, data.class_names)
     warnings = [*data.warnings, *describe_absent_classes(absent)]
     for line in (*(f"warning  {printable(sentence)}" for sentence in warnings), *describe_skipped(data)):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        print_wrapped(console, line)
     console.print(build_score_table(scores, f"{opened.folder.path}, {weights.value} weights, {split.value} split"))
-    console.print(opened.compare_with_stored(data, split.value, weights.value, scores), soft_wrap=True)
+    print_wrapped(console, opened.compare_with_stored(data, split.value, weights.value, scores), indent="")
     if json is not None:
         write_output(json, format_json(scores))
     if csv is not None:

@@ -46,7 +46,7 @@ def export(
         from viewfinder.experiment.load import open_run
     from viewfinder.data.listing import find_images
     from viewfinder.errors import printable
-    from viewfinder.experiment.export import check_installation, export_run
+    from viewfinder.experiment.export.run import check_installation, export_run
 
     check_installation(file_format.value)
     files = find_images(images).images if images else []

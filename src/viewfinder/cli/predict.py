@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from viewfinder.cli.output_file import check_output_file, open_stream
+from viewfinder.errors import Stopped
 from viewfinder.training.runtime import fast_imports
 
 if TYPE_CHECKING:  # heavy, and not needed by --help
@@ -33,7 +34,8 @@ class FileFormat(StrEnum):
 
 def predict(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run folder, or an ONNX file that `viewfinder export` wrote.")
+        Path,
+        typer.Argument(metavar="RUN", help="A run folder or FOLDER/latest, or an ONNX file of `viewfinder export`."),
     ],
     images: Annotated[
         list[Path],
@@ -99,9 +101,12 @@ def _open_model(
     run: Path, allowed: list[str]
 ) -> "tuple[Callable[[Sequence[Path]], Iterator[Classified]], tuple[Path, list[str]]]":
     """Return a function that classifies image files, and the file and the classes of the model."""
+    from viewfinder.runs.find import expand_home
+
+    run = expand_home(run)
     if run.is_file() or (run.suffix == ".onnx" and not run.is_dir()):
-        from viewfinder.experiment.classify_exported import classify_exported
-        from viewfinder.models.onnx_model import OnnxModel
+        from viewfinder.experiment.export.classify import classify_exported
+        from viewfinder.experiment.export.onnx_model import OnnxModel
 
         model = OnnxModel(run)
         return lambda files: classify_exported(model, files), (run, model.class_names)
@@ -128,36 +133,27 @@ def _write_predictions(
     """
     from tqdm import tqdm
 
-    from viewfinder.evaluation.prediction_file import PredictionFile, identify_model
+    from viewfinder.evaluation.prediction_file import PredictionFile, PredictionStream, identify_model
 
     stream = open_stream(path) if path else None
-    target = None
     if path and not stream:
         target = PredictionFile(path, itertools.chain(identify_model(*model), map(str, files)))
         if target.count:
             typer.echo(f"continue after {target.count:,} of {len(files):,} images", err=True)
-    printer, start = _Printer(top, path), target.count if target else 0
+    else:
+        target = PredictionStream(stream)
+    printer, start = _Printer(top, path), target.count
     bar = tqdm(total=len(files), initial=start, unit=" images", leave=False, disable=None, delay=1)
-    done, problems = start, list(target.problems) if target else []
     try:
         for classified in classify(files[start:]):
-            covered = len(classified.names) + len(classified.problems)
-            if target:
-                target.append(classified, covered)
-            if stream:
-                stream.write(classified.to_csv(header=done == 0))
-                stream.flush()
+            target.append(classified)
             printer.add(classified)
-            done += covered
-            problems += classified.problems
-            bar.update(covered)
-    except KeyboardInterrupt:
+            bar.update(classified.file_count)
+    except (KeyboardInterrupt, Stopped):
         bar.close()
-        again = "; the same command continues" if target else ""
-        if target:
-            target.save()
-            done = target.count
-        typer.echo(f"stopped after {done:,} of {len(files):,} images{again}", err=True)
+        target.save()
+        again = "; the same command continues" if isinstance(target, PredictionFile) else ""
+        typer.echo(f"stopped after {target.count:,} of {len(files):,} images{again}", err=True)
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
         pass  # the reader has enough
@@ -166,13 +162,13 @@ def _write_predictions(
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
     bar.close()
-    readable = done - len(problems)
-    if target and readable:
+    readable = target.count - len(target.problems)
+    if readable:
         target.finish(as_parquet)
-    elif target:
+    else:
         target.discard()
     printer.close(readable - printer.printed)
-    return problems, readable
+    return target.problems, readable
 
 
 class _Printer:

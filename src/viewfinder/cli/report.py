@@ -18,9 +18,10 @@ def report(
     from viewfinder.errors import Problem, UserError
     from viewfinder.reporting.pages.run import write_report
     from viewfinder.reporting.pages.sweep import rewrite_sweep_report
-    from viewfinder.runs.find import find_runs
+    from viewfinder.runs.find import expand_home, find_runs
     from viewfinder.runs.naming import RUN_FILE, SWEEP_FILE
 
+    runs = [expand_home(path) for path in runs]
     sweeps = [path for path in runs if (path / SWEEP_FILE).is_file()]
     # A sweep has a report even if none of its jobs has a run folder.
     folders = [run for path in runs if path not in sweeps or any(path.rglob(RUN_FILE)) for run in find_runs(path)]

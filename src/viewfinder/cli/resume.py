@@ -1,23 +1,29 @@
 """`viewfinder resume`: continue a run."""
 
+import os
 from typing import Annotated
 
 import typer
 
-from viewfinder.config.overrides import read_path
+from viewfinder.cli.evaluate import RunArgument
 from viewfinder.training.runtime import fast_imports
 
 
 def resume(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or latest for the last one in output_dir.")],
+    run: RunArgument,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="For example trainer.max_epochs=20.")
     ] = None,
 ) -> None:
     """Continue a stopped or killed run as if without interruption, or train a finished run for more epochs."""
     with fast_imports():
-        from viewfinder.experiment.resume import find_run, resume_experiment
+        from viewfinder.experiment.find_run import find_run
+        from viewfinder.experiment.resume import resume_experiment
+    from viewfinder.runs.folder import RunFolder
+    from viewfinder.runs.launcher import is_helper
+    from viewfinder.runs.naming import RUN_VARIABLE, share_path
 
-    output_dirs = [word for word in overrides or [] if run == "latest" and word.startswith("output_dir=")]
-    remaining = [word for word in overrides or [] if word not in output_dirs]
-    resume_experiment(find_run(run, *map(read_path, output_dirs[-1:])), remaining)
+    folder, remaining = find_run(run, overrides or [])
+    if is_helper() and RUN_VARIABLE in os.environ:  # in the meantime, another run may be the latest
+        folder = RunFolder.open(share_path(None))
+    resume_experiment(folder, remaining)

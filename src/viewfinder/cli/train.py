@@ -4,7 +4,6 @@ Heavy imports wait until the command line is valid.
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,11 +40,8 @@ def main(command: list[str] | None = None) -> None:
     ignore_other_launchers()
     args = parse_command_line()
     sys.path.insert(0, str(Path.cwd()))
-    try:
-        with exit_with_message():
-            _run_or_sweep(args, command)
-    except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGINT) from None
+    with exit_with_message():
+        _run_or_sweep(args, command)
 
 
 def _run_or_sweep(args: argparse.Namespace, command: list[str] | None) -> None:

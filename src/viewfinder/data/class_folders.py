@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from viewfinder.data.files import describe_broken_link, escape_path
-from viewfinder.data.layout import make_root_error
 from viewfinder.data.listing import Listing, describe_left_out, name_paths
 from viewfinder.data.split import Split
 from viewfinder.data.subset import Classes, is_selected
 from viewfinder.errors import Problem, UserError
+
+
+def make_root_error(root: str, rule: str, remedy: str) -> UserError:
+    """Return a UserError about data.root."""
+    return UserError("the data", [Problem("data.root", rule, root, remedy)])
 
 
 @contextlib.contextmanager

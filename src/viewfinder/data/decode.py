@@ -53,6 +53,19 @@ def to_pil_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(levels[..., 0] if len(pixels) == 1 else levels)
 
 
+def array_to_image(levels: np.ndarray) -> Image.Image:
+    """Convert (H, W), or (H, W, C) of 1, 3 or 4 channels, uint8, to a Pillow image.
+
+    Raises:
+        ValueError: for an array of another type or shape.
+    """
+    is_image = levels.ndim == 2 or (levels.ndim == 3 and levels.shape[2] in (1, 3, 4))
+    if not is_image or levels.dtype != np.uint8 or not levels.size:
+        rule = "an image as an array must be (H, W) or (H, W, C) uint8, with 1, 3 (RGB) or 4 (RGBA) channels"
+        raise ValueError(f"{rule}, not {levels.shape} {levels.dtype}")
+    return Image.fromarray(levels[..., 0] if levels.shape[2:] == (1,) else levels)
+
+
 def decode_images(paths: Sequence[Path], channels: int, size: Size) -> Iterator[Tensor | Problem]:
     """Yield each image as `decode_image` returns it, or the problem that makes it unreadable."""
     for start in range(0, len(paths), FILES_PER_CALL):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from viewfinder.data.batches import Chunk, SplitImages
+from viewfinder.data.batches import PREFETCHED_CHUNKS, Chunk, SplitImages
 from viewfinder.data.decode import decode_images
 from viewfinder.data.image_file import silence_warnings
 from viewfinder.data.jpeg import load_jpeg_decoder
@@ -134,15 +134,17 @@ def check_workers(count: int) -> None:
         UserError: if the system has no room for their semaphores, or for the files that connect them.
     """
     queues = len(SPLITS) * (count + 2)  # one to each process, one from them, and an event, which is larger
+    pipes = (len(SPLITS) + PREFETCHED_CHUNKS // 2) * count  # one to each process, and a file for each chunk on its way
     try:
-        _ = [multiprocessing.Queue() for _ in range(queues)]
+        _ = [multiprocessing.Queue() for _ in range(queues)], [multiprocessing.Pipe(False) for _ in range(pipes)]
     except OSError as error:
         rule = f"needs semaphores for worker processes, which cannot be created in {SHARED_MEMORY}: {error.strerror}"
         remedy = "Make room there, or set data.storage=disk, or memory."
         if error.errno == errno.EMFILE:
             import resource  # missing on Windows
 
+            files = 2 * (queues + pipes)
             limit, workers = resource.getrlimit(resource.RLIMIT_NOFILE)[0], f"{count} process{'es' * (count > 1)}"
-            rule = f"needs {2 * queues:,} open files for its {workers} in each split, more than this process may open"
+            rule = f"needs {files:,} open files for its {workers} in each split, more than this process may open"
             remedy = f"Use fewer data.workers, or raise the limit, which is {limit:,} files (ulimit -n)."
         raise UserError("the machine", [Problem("data.storage", rule, "stream", remedy)]) from error

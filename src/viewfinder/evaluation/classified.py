@@ -32,6 +32,15 @@ class Classified(NamedTuple):
     class_names: list[str]
     problems: list[Problem]
 
+    @property
+    def file_count(self) -> int:
+        """Number of image files, readable or not."""
+        return len(self.names) + len(self.problems)
+
+    def tabulate(self) -> pd.DataFrame:
+        """Return a table with a row for each image."""
+        return tabulate(self.names, self.probabilities, self.predicted, self.class_names)
+
     def to_csv(self, header: bool = True) -> str:
         """Return CSV text with a row for each image."""
         text = io.StringIO()

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
 from viewfinder.errors import Problem
 from viewfinder.evaluation.classified import Classified
@@ -52,11 +53,11 @@ class PredictionFile:
                 return
         self.partial.write_bytes(b"")
 
-    def append(self, classified: Classified, file_count: int) -> None:
-        """Add the predictions of the next `file_count` image files."""
+    def append(self, classified: Classified) -> None:
+        """Add the predictions of the next image files."""
         with self.partial.open("ab") as file:
             file.write(classified.to_csv(header=not self.count).encode("utf-8", "surrogateescape"))
-        self.count += file_count
+        self.count += classified.file_count
         self.problems += classified.problems
         if time.monotonic() - self.saved_at >= SAVE_SECONDS:
             self.save()
@@ -84,6 +85,34 @@ class PredictionFile:
             _convert_to_parquet(self.partial)
         self.partial.replace(self.path)
         self.state.unlink(missing_ok=True)
+
+
+class PredictionStream:
+    """Predictions that a pipe or a device receives, or that are printed alone; with the methods of PredictionFile.
+
+    Args:
+        stream: the pipe or device; None for none.
+    """
+
+    def __init__(self, stream: IO[str] | None):
+        self.stream, self.count = stream, 0
+        self.problems: list[Problem] = []
+
+    def append(self, classified: Classified) -> None:
+        if self.stream:
+            self.stream.write(classified.to_csv(header=not self.count))
+            self.stream.flush()
+        self.count += classified.file_count
+        self.problems += classified.problems
+
+    def save(self) -> None:
+        """Do nothing: rows that were sent cannot be continued."""
+
+    def discard(self) -> None:
+        """Do nothing, as `save`."""
+
+    def finish(self, as_parquet: bool) -> None:
+        """Do nothing, as `save`."""
 
 
 def _convert_to_parquet(path: Path) -> None:

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from viewfinder.data.ahead import load_batches
 from viewfinder.data.decode import FILES_PER_CALL, decode_images
 from viewfinder.data.jpeg import load_jpeg_decoder
+from viewfinder.errors import Problem
 from viewfinder.evaluation.classified import Classified
 from viewfinder.experiment.load import OpenedRun
 
@@ -21,4 +23,11 @@ def classify(opened: OpenedRun, files: Sequence[Path]) -> Iterator[Classified]:
     batches = load_batches(lambda part: decode_images(part, channels, size), files, BATCH_SIZE, FILES_PER_CALL)
     for names, images, problems in batches:
         rows = opened.logits(torch.stack(images)) if images else torch.empty(0, len(opened.class_names)).double()
-        yield Classified(names, rows.softmax(1).numpy(), rows.argmax(1).numpy(), opened.class_names, problems)
+        yield describe_logits(names, rows, opened.class_names, problems)
+
+
+def describe_logits(
+    names: list[str], logits: Tensor, class_names: list[str], problems: Sequence[Problem] = ()
+) -> Classified:
+    """Return the classes of images with the given logits, (N, K) float64."""
+    return Classified(names, logits.softmax(1).numpy(), logits.argmax(1).numpy(), class_names, list(problems))

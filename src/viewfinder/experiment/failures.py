@@ -65,6 +65,7 @@ def translate_failures(run: RunFolder | None = None) -> Iterator[None]:
                     f"{stopped}; {'the last checkpoint is complete' if run.last.exists() else 'nothing is saved yet'}"
                 )
             log.info(f"Resume with: {format_resume_command(run)}")
+            stopped.is_logged = True
         raise
     except (MemoryError, RuntimeError, OSError) as error:
         if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):

@@ -16,6 +16,7 @@ from viewfinder.data.module import ImageData
 from viewfinder.data.scored import open_scored
 from viewfinder.errors import Problem, UserError, format_exception
 from viewfinder.experiment.build import NO_OBJECTS, build_classifier, find_cache_blocker, make_data, rebuild_network
+from viewfinder.experiment.find_run import find_run
 from viewfinder.experiment.python_objects import PythonObjects
 from viewfinder.experiment.stored_config import (
     explain_download,
@@ -26,7 +27,6 @@ from viewfinder.experiment.stored_config import (
 )  # fmt: skip
 from viewfinder.models.summary import summarise_network
 from viewfinder.runs.config_file import check_types
-from viewfinder.runs.find import open_run_folder
 from viewfinder.runs.folder import RunFolder
 from viewfinder.training.features.cache import has_frozen_backbone, use_features
 from viewfinder.training.hardware import DEFAULT_THREADS, MAX_THREADS
@@ -116,16 +116,25 @@ class OpenedRun:
         stored = self.folder.read_scores()[weights].get(split) if self.folder.scores.is_file() else None
         if stored is None:
             return f"scores.json has no scores of the {split} split to compare with."
+        is_equal = _agree(stored, scores)
         is_streamed, was_streamed = data.stored.storage == "stream", self.facts.get("storage") == "stream"
         if is_streamed == was_streamed and data.fingerprints()[split] != self.facts["fingerprint"].get(split):
-            return "These are not the images of the run, so its scores.json differs."
-        if stored == scores:
+            result = "although its scores.json has the same scores" if is_equal else "so its scores.json differs"
+            return f"These are not the images of the run, {result}."
+        if is_equal:
             return "Equal to scores.json."
         largest = max(abs(stored[name] - scores[name]) for name in ("accuracy", "f1", "precision", "recall", "loss"))
         causes = "another device, thread count or library version"
         if is_streamed or was_streamed:  # fingerprints cover the sizes of the files, or cannot be compared
             causes += ", or other images"
         return f"Differs from scores.json by up to {largest:.2g}: {causes}."
+
+
+def _agree(stored: Any, scores: Any) -> bool:
+    """Return whether scores are equal, NaN included, apart from those that only one of two versions computes."""
+    if isinstance(stored, dict):
+        return all(_agree(stored[name], scores[name]) for name in stored.keys() & scores.keys())
+    return stored == scores or (stored != stored and scores != scores)
 
 
 def check_loss(loss: nn.Module, classes: int) -> None:
@@ -140,7 +149,7 @@ def check_loss(loss: nn.Module, classes: int) -> None:
 
 
 def open_run(
-    path: Path,
+    path: str | Path,
     overrides: Sequence[str],
     weights: str,
     accelerator: str = "auto",
@@ -149,7 +158,7 @@ def open_run(
     """Open a run from its config.yaml and a checkpoint.
 
     Args:
-        path: run folder, or FOLDER/latest.
+        path: as for `find_run`.
         overrides: key=value for keys in config.yaml; allow=NAME trusts the classes of the package or module NAME.
         weights: "best" or "last".
         accelerator: "auto" for a GPU if there is one, or "cpu".
@@ -158,14 +167,14 @@ def open_run(
     Raises:
         UserError: if a key is unknown, or the run is invalid or has no weights.
     """
-    folder = open_run_folder(path)
+    folder, overrides = find_run(path, overrides)
     # A precision of training has no effect here, and 16-mixed needs a GPU.
     trainer = {"accelerator": accelerator, "devices": 1, "early_stopping_patience": None, "precision": "32-true"}
     cfg = load_config(folder, overrides, trainer, {"workers": None})
     if not folder.data.is_file() or not folder.best.is_file():
         rule = f"has no weights; its status is '{folder.read_run().get('status', 'unknown')}'"
         remedy = "Pass a run that has finished an epoch, or continue this one with viewfinder resume."
-        raise UserError("the run folder", [Problem("RUN", rule, str(path), remedy)])
+        raise UserError("the run folder", [Problem("RUN", rule, str(folder.path), remedy)])
     keep_streaming(folder, cfg, overrides)
     with explain_working_folder(folder):
         return OpenedRun(folder, cfg, weights, objects)

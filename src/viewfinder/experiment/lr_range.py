@@ -78,6 +78,7 @@ def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] 
                 trainer.fit(components.classifier, datamodule=components.data)
             except Stopped as stopped:
                 log.info(f"{stopped} after {len(recorder.losses)} of {len(rates)} steps; nothing is saved")
+                stopped.is_logged = True
                 raise
             curve = recorder.compute_curve()
             finding = propose_rate(curve)

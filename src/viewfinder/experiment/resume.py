@@ -1,6 +1,5 @@
 """Resumption of a run: to its end, or to more epochs."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,8 @@ from viewfinder.experiment.stored_config import explain_download, explain_workin
 from viewfinder.runs.atomic import copy_file, replace_text
 from viewfinder.runs.checkpoints import CheckpointInfo, find_newest_checkpoint, read_checkpoint
 from viewfinder.runs.config_file import check_types
-from viewfinder.runs.find import find_latest, find_runs
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.launcher import is_helper, own_launcher
-from viewfinder.runs.naming import RUN_VARIABLE, share_path
+from viewfinder.runs.launcher import own_launcher
 from viewfinder.runs.own_code import remember_own_code
 from viewfinder.runs.provenance import describe_process, hash_code, now, read_versions
 from viewfinder.runs.read import find_changed_splits
@@ -34,25 +31,6 @@ from viewfinder.training.process_state import restored_process_state
 
 CHANGEABLE = ("trainer.max_epochs", *DATA_KEYS, *EXECUTION_KEYS)
 """Keys whose values may change when a run is resumed."""
-
-
-def find_run(run: str, output_dir: str = "outputs") -> RunFolder:
-    """Return a run by its folder, or for 'latest' the run below `output_dir` that was written last.
-
-    Raises:
-        UserError: if there is none.
-    """
-    if is_helper() and RUN_VARIABLE in os.environ:
-        return RunFolder.open(share_path(None))
-    if run != "latest" or Path(run).exists():
-        return RunFolder.open(Path(run))
-    try:
-        runs = find_runs(Path(output_dir))
-    except UserError as error:
-        rule = f"no run found below {output_dir.rstrip('/')}/ in this folder"
-        remedy = "Pass a run folder, or the folder of its runs as output_dir=PATH."
-        raise UserError("the run folder", [Problem("RUN", rule, run, remedy)]) from error
-    return find_latest(runs)
 
 
 def resume_experiment(
@@ -102,7 +80,7 @@ def resume_experiment(
                     run.update_run(status="running", error=None, ended=None, **describe_process(), **facts)
                     changed = _apply_overrides(run, settings, cfg, overrides)
                     run.write_settings(changed)
-                    remember_own_code(changed)
+                    remember_own_code(changed, facts["resumed"][-1]["code"])
             train_and_score(to_settings(cfg), components, run, state, after_epoch)
     return run
 

@@ -136,25 +136,20 @@ def _parse_overrides(cfg: DictConfig, overrides: Sequence[str]) -> list[Override
         elif isinstance(value, DictConfig):
             keys = join_names(f"{key}.{name}" for name in value)
             problems.append(Problem(override, "is a group of keys; set one of them", remedy=f"Keys: {keys}."))
-    quoted = [_quote_string(cfg, override) for override in quote_texts(overrides)] if not problems else []
-    parsed, unreadable = parse_each(quoted)
-    problems += unreadable
-    for override in parsed:
-        if override.is_sweep_override():
+    parsed = []
+    for override in quote_texts(overrides) if not problems else ():
+        key, _, value = override.partition("=")
+        results, unreadable = parse_each([override])
+        is_text = key in PATH_KEYS or isinstance(_select(cfg, key), str)
+        if is_text and (unreadable or results[0].is_sweep_override()):  # an existing run has no sweeps
+            results, unreadable = parse_each([f"{key}={quote(value)}"])
+        if any(result.is_sweep_override() for result in results):
             remedy = "Give it one, or put text with a comma in quotes: 'key=\"a,b\"'."
-            problems.append(Problem(str(override.input_line), "has several values", remedy=remedy))
+            problems.append(Problem(override, "has several values", remedy=remedy))
+        parsed, problems = parsed + results, problems + unreadable
     if problems:
         raise UserError(STAGE, problems)
     return parsed
-
-
-def _quote_string(cfg: DictConfig, override: str) -> str:
-    """Return an override with quotes around text that the grammar refuses or splits: an existing run has no sweeps."""
-    key, _, value = override.partition("=")
-    if key not in PATH_KEYS and not isinstance(_select(cfg, key), str):
-        return override
-    parsed, problems = parse_each([override])
-    return f"{key}={quote(value)}" if problems or parsed[0].is_sweep_override() else override
 
 
 def _select(cfg: DictConfig, key: str) -> Any:

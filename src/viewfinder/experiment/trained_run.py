@@ -2,11 +2,12 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
@@ -15,16 +16,18 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 
 from viewfinder.data.batches import SplitImages
 from viewfinder.data.listing import describe_left_out, find_images
+from viewfinder.data.split import SPLITS
 from viewfinder.data.unreadable import MAX_NAMED
-from viewfinder.errors import Problem, UserError, printable
-from viewfinder.evaluation.classified import join_classified, tabulate
-from viewfinder.experiment.classify import BATCH_SIZE, classify
+from viewfinder.errors import Problem, UserError, join_names, printable
+from viewfinder.evaluation.classified import Classified, join_classified
+from viewfinder.experiment.classify import BATCH_SIZE, classify, describe_logits
 from viewfinder.experiment.load import OpenedRun
-from viewfinder.models.image_classifier import ImageClassifier
+from viewfinder.models.image_classifier import Decoded, ImageClassifier
 
 log = logging.getLogger("viewfinder")
 SplitName = Literal["train", "val", "test"]
-Images = str | Path | Image.Image | Tensor | Sequence[str | Path] | Sequence[Image.Image]
+Images = str | Path | Decoded | Tensor | Sequence[str | Path] | Sequence[Decoded] | Sequence[Tensor]
+PATHS = (str, Path)
 
 
 class TrainedRun:
@@ -71,7 +74,9 @@ class TrainedRun:
 
         Raises:
             UserError: if the run has not finished.
+            ValueError: if there is no such split.
         """
+        _check_split(split, ("val", "test"))
         counts = self.scores[self.weights][split]["confusion"]
         names = pd.Index(self.class_names)
         return pd.DataFrame(counts, index=names.rename("true"), columns=names.rename("predicted"))
@@ -90,46 +95,73 @@ class TrainedRun:
         """Classify images, as `viewfinder predict` does.
 
         Args:
-            images: path of a file or of a folder of images, a Pillow image, or a list of such paths or images; or
-                uint8 (N, C, H, W).
+            images: path of a file or of a folder of images, a Pillow image, or an array (H, W, C) or (H, W) uint8; a
+                list of one of these; or a tensor or an array of several images, uint8 (N, C, H, W) or (N, H, W, C).
 
         Returns:
             A row for each image: picture (path, or position in `images`), predicted, and p_<class> for each class.
 
         Raises:
             UserError: if a file is unreadable, or there are none.
+            TypeError, ValueError: for anything else than these images.
         """
-        listed = [images] if isinstance(images, str | Path | Image.Image) else list(images)
-        if listed and isinstance(listed[0], str | Path):
-            found = find_images([Path(path) for path in listed if isinstance(path, str | Path)])
-            for sentence in describe_left_out([found], Path()):
-                log.info(f"warning  {printable(sentence)}")
-            classified = join_classified(list(classify(self.opened, found.images)))
-            if classified.problems:
-                raise UserError("the images", classified.problems, max_listed=MAX_NAMED)
-            return tabulate(classified.names, classified.probabilities, classified.predicted, self.class_names)
+        listed, kind = _list_images(images)
         if not listed:
             raise UserError("the images", [Problem("images", "is empty", remedy="Pass at least one image.")])
-        rows = []
+        classified = self._classify_files(listed) if kind is PATHS else self._classify_decoded(listed)
+        return classified.tabulate()
+
+    def _classify_files(self, paths: Sequence[str | Path]) -> Classified:
+        found = find_images([Path(path) for path in paths])
+        for sentence in describe_left_out([found], Path()):
+            log.info(f"warning  {printable(sentence)}")
+        classified = join_classified(list(classify(self.opened, found.images)))
+        if classified.problems:
+            raise UserError("the images", classified.problems, max_listed=MAX_NAMED)
+        return classified
+
+    def _classify_decoded(self, images: list[Any]) -> Classified:
+        if isinstance(images[0], Tensor) and len(shapes := {tuple(image.shape) for image in images}) > 1:
+            raise ValueError(f"tensors must have one shape, not {join_names(map(str, sorted(shapes)))}")
+        parts = [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]
         with torch.inference_mode():
-            for start in range(0, len(listed), BATCH_SIZE):
-                part: list[Any] = listed[start : start + BATCH_SIZE]
-                rows.append(self.model(torch.stack(part) if isinstance(images, Tensor) else part).double().cpu())
-        logits = torch.cat(rows)
-        names = [str(index) for index in range(len(listed))]
-        return tabulate(names, logits.softmax(1).numpy(), logits.argmax(1).numpy(), self.class_names)
+            logits = [self.model(torch.stack(part) if isinstance(part[0], Tensor) else part) for part in parts]
+        names = [str(index) for index in range(len(images))]
+        return describe_logits(names, torch.cat(logits).double().cpu(), self.class_names)
 
     def dataloader(self, split: SplitName = "test", batch_size: int = BATCH_SIZE) -> DataLoader[tuple[Tensor, Tensor]]:
         """Return a DataLoader of a split in the order of predictions.csv: uint8 (N, C, H, W) and int64 (N,).
 
         Raises:
             UserError: if the run's data are missing.
+            ValueError: if there is no such split.
         """
+        _check_split(split, SPLITS)
         data = self.opened.list_data(split)
         data.load(copy.copy(self.opened.classifier.preprocess), (split,))
         images = data.images[split]
         batches = BatchSampler(SequentialSampler(range(len(images))), batch_size, drop_last=False)
         return DataLoader(_Gathered(images), sampler=batches, batch_size=None)
+
+
+def _check_split(split: str, available: Sequence[str]) -> None:
+    if split not in available:
+        raise ValueError(f"split must be one of {join_names(map(repr, available))}, not {split!r}")
+
+
+def _list_images(images: Any) -> tuple[list[Any], tuple[type, ...]]:
+    """Return single images, all of one kind, and the types of that kind."""
+    if isinstance(images, np.ndarray | Tensor):
+        listed = list(images) if images.ndim == 4 else [images]
+    elif isinstance(images, (*PATHS, Image.Image)) or not isinstance(images, Iterable):
+        listed = [images]
+    else:
+        listed = list(images)
+    for kind in (PATHS, (Image.Image, np.ndarray), (Tensor,)):
+        if all(isinstance(image, kind) for image in listed):
+            return listed, kind
+    found = join_names(sorted({type(image).__name__ for image in listed}))
+    raise TypeError(f"images must be paths, Pillow images, arrays or tensors, and all of one kind, not {found}")
 
 
 class _Gathered(Dataset[tuple[Tensor, Tensor]]):

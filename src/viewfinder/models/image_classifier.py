@@ -1,19 +1,24 @@
 """Trained network with its preprocessing, for images from any source."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from viewfinder.data.decode import to_tensor
+from viewfinder.data.decode import array_to_image, to_tensor
 from viewfinder.data.image_file import convert_image
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.data.resize import Size
 
+Decoded = Image.Image | NDArray[np.uint8]
+
 
 class ImageClassifier(nn.Module):
-    """Module that maps uint8 or Pillow images to logits, with the preprocessing of the run.
+    """Module that maps images in memory to logits, with the preprocessing of the run.
 
     Args:
         network: maps float images (N, C, H, W) to logits (N, K).
@@ -30,15 +35,15 @@ class ImageClassifier(nn.Module):
         self.network, self.channels, self.size = network, channels, size
         self.preprocess, self.file_preprocess = preprocess, file_preprocess
 
-    def forward(self, images: Tensor | Image.Image | Sequence[Image.Image]) -> Tensor:
+    def forward(self, images: Tensor | Decoded | Sequence[Decoded]) -> Tensor:
         """Compute the logits, (N, K) float32, on the network's device.
 
         Args:
-            images: uint8 (N, C, H, W) or (C, H, W); or one or several Pillow images of any size and mode, which are
-                converted as files are.
+            images: uint8 (N, C, H, W) or (C, H, W); or one or several Pillow images of any size and mode, or arrays
+                (H, W, C) or (H, W) uint8, which are converted as files are.
 
         Raises:
-            ValueError: if a tensor has another type or shape.
+            ValueError: if a tensor or an array has another type or shape.
         """
         preprocess = self.preprocess if isinstance(images, Tensor) else self.file_preprocess
         pixels = images if isinstance(images, Tensor) else self._stack(images)
@@ -49,6 +54,8 @@ class ImageClassifier(nn.Module):
         device = next(self.network.parameters()).device
         return self.network(preprocess(pixels.to(device)))
 
-    def _stack(self, images: Image.Image | Sequence[Image.Image]) -> Tensor:
-        listed = [images] if isinstance(images, Image.Image) else list(images)
-        return torch.stack([to_tensor(convert_image(image.copy(), self.channels, self.size)) for image in listed])
+    def _stack(self, images: Decoded | Sequence[Decoded]) -> Tensor:
+        is_single = isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4)
+        listed: list[Any] = [images] if is_single else [*cast(Sequence[Decoded], images)]
+        opened = [array_to_image(image) if isinstance(image, np.ndarray) else image.copy() for image in listed]
+        return torch.stack([to_tensor(convert_image(image, self.channels, self.size)) for image in opened])

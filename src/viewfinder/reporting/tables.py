@@ -2,6 +2,7 @@
 
 import math
 import sys
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ Accuracy and macro F1 in percent, mean and standard deviation over seeds. val, t
 and test F1 are scores of the epoch with the best validation accuracy; epoch is its
 mean. last is the test accuracy of the last epoch."""
 SCORE_NAMES = ("accuracy", "f1", "precision", "recall", "loss")
+MIN_WIDTH = 20
+"""Columns of the narrowest terminal to whose width lines are wrapped."""
 UNLIMITED_WIDTH = 10_000
 """Columns of output to a file or a pipe."""
 
@@ -24,6 +27,17 @@ UNLIMITED_WIDTH = 10_000
 def open_console() -> Console:
     """Return a console on standard output; lines are wrapped on a terminal, but not in a file or a pipe."""
     return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else UNLIMITED_WIDTH)
+
+
+def print_wrapped(console: Console, text: str, indent: str = 9 * " ") -> None:
+    """Print a line, wrapped between words to the width of a terminal.
+
+    Args:
+        indent: beginning of the lines after the first.
+    """
+    width = max(console.width, MIN_WIDTH)
+    lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    print("\n".join(lines), file=console.file)
 
 
 def build_score_table(scores: Mapping[str, Any], title: str) -> Table:
@@ -75,6 +89,16 @@ def _build_comparison(summary: pd.DataFrame, markdown: bool) -> Table:
 def format_spread(mean: float, deviation: float) -> str:
     """Format shares such as 0.6120 and 0.0031 as '61.20 ±0.31', without the deviation for a single seed."""
     return f"{100 * mean:.2f}" if math.isnan(deviation) else f"{100 * mean:.2f} ±{100 * deviation:.2f}"
+
+
+def format_duration(seconds: float) -> str:
+    """Format a duration in the largest unit of which there are two, such as '1.5 minutes' and '0.8 seconds'."""
+    for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {name}"
+    if seconds < 0.1:
+        return "less than 0.1 seconds"
+    return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.1f} seconds"
 
 
 def format_epoch(mean: float) -> str:

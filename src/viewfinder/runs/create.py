@@ -34,7 +34,7 @@ def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides:
     """
     if is_helper():
         return RunFolder(share_path(None))
-    targets = list_targets(settings)
+    code = hash_code(list_targets(settings))
     run = RunFolder(make_folder(path, "run_dir") if path else make_configured_folder(settings))
     try:
         run.lock.acquire()
@@ -47,11 +47,11 @@ def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides:
             started=now(),
             git=read_git_state(),
             versions=read_versions(),
-            code=hash_code(targets),
+            code=code,
             overrides=list(overrides),
             **describe_process(),
         )
-        remember_own_code(settings)
+        remember_own_code(settings, code)
     except OSError as error:
         run.lock.release()
         run.clear()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from viewfinder.config.yaml_text import format_settings
-from viewfinder.errors import Problem, Pruned, UserError
+from viewfinder.errors import Problem, Pruned, UserError, did_you_mean
 from viewfinder.runs.atomic import TEMP_NAME, read_json, replace_text, write_json
 from viewfinder.runs.launcher import is_helper
 from viewfinder.runs.lock import RunLock, is_free, refuse_links
@@ -61,13 +61,7 @@ class RunFolder:
         """
         folder = cls(path)
         if not (folder.config.is_file() and folder.run.is_file()):
-            rule = f"is not a run folder: config.yaml or {RUN_FILE} is missing"
-            remedy = "A run folder looks like outputs/simple_cnn/2026-01-31_12-00-00."
-            if (path / SWEEP_FILE).is_file():
-                remedy = (
-                    f"It is a sweep; its jobs are runs, such as {path / '0'}. Run its command again to continue it."
-                )
-            raise UserError("the run folder", [Problem("RUN", rule, str(path), remedy)])
+            raise UserError("the run folder", [_describe_other_folder(path)])
         return folder
 
     def has_started(self) -> bool:
@@ -183,6 +177,24 @@ class RunFolder:
             # Otherwise `error`, such as a full disk, is the cause; a run without an end counts as killed.
         finally:
             self.lock.release()
+
+
+def _describe_other_folder(path: Path) -> Problem:
+    """Return the problem of a path that is not a run folder."""
+    rule = f"is not a run folder: config.yaml or {RUN_FILE} is missing"
+    remedy = "A run folder looks like outputs/simple_cnn/2026-01-31_12-00-00."
+    if not path.exists():
+        rule = "does not exist"
+        siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
+        remedy = did_you_mean(path.name, siblings) or remedy
+    elif path.is_file():
+        rule = "is a file, not a run folder"
+        remedy = f"Pass its folder: {path.parent}" if (path.parent / RUN_FILE).is_file() else remedy
+    elif (path / SWEEP_FILE).is_file():
+        remedy = f"It is a sweep; its jobs are runs, such as {path / '0'}. Run its command again to continue it."
+    elif any(path.glob(f"*/{RUN_FILE}")) or any(path.glob(f"*/*/{RUN_FILE}")):
+        remedy = f"Pass one of the runs in it, or {path / 'latest'} for the last one."
+    return Problem("RUN", rule, str(path), remedy)
 
 
 def _describe_end(error: BaseException | None) -> dict[str, str | None]:

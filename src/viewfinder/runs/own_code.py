@@ -24,13 +24,14 @@ Record = dict[str, dict[str, Any]]
 """Path of a module's file or folder -> its name, its hash and the hashes of nodes that runs had."""
 
 
-def remember_own_code(settings: Mapping[str, Any]) -> None:
+def remember_own_code(settings: Mapping[str, Any], code: Mapping[str, str]) -> None:
     """Add the user's own modules of a training run's configuration to the record.
 
     Without a home folder, or if it cannot be written, nothing is recorded.
 
     Args:
         settings: resolved configuration as plain values.
+        code: hashes of the modules, from `hash_code`.
     """
     from viewfinder.config.trust import is_own_file  # imports torch
 
@@ -40,8 +41,8 @@ def remember_own_code(settings: Mapping[str, Any]) -> None:
         before = json.dumps(record)
         for target, digests in nodes.items():
             name = target.partition(".")[0]
-            if is_own_file(name) and (file := _locate(name)):
-                digest, entry = hash_module(name), record.get(file, {})
+            if is_own_file(name) and (digest := code.get(name)) and (file := _locate(name)):
+                entry = record.get(file, {})
                 known = entry.get("nodes", []) if entry.get("hash") == digest else []
                 record[file] = {"module": name, "hash": digest, "nodes": sorted({*known, *digests})}
         if json.dumps(record) != before:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from viewfinder.reporting.tables import format_duration
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
 
 
@@ -41,10 +42,8 @@ def describe_remaining_time(sweep: SweepFolder, jobs: Sequence[SweepJob], max_pa
         overhead = statistics.median(durations.overhead for durations in similar)
         seconds += epoch * max(0, job.config["trainer"]["max_epochs"] - trained) + overhead
     count = f"{len(unfinished)} job{'s' * (len(unfinished) > 1)}"
-    parallel = (
-        f", or {_format_duration(seconds / max_parallel)} with {max_parallel} at once" if max_parallel > 1 else ""
-    )
-    return f"{count} left: about {_format_duration(seconds)} one at a time{parallel}, judging by the finished jobs."
+    parallel = f", or {format_duration(seconds / max_parallel)} with {max_parallel} at once" if max_parallel > 1 else ""
+    return f"{count} left: about {format_duration(seconds)} one at a time{parallel}, judging by the finished jobs."
 
 
 def _read_durations(sweep: SweepFolder, job: SweepJob) -> Durations:
@@ -58,10 +57,3 @@ def _read_durations(sweep: SweepFolder, job: SweepJob) -> Durations:
         started, ended = (datetime.fromisoformat(facts[name]) for name in ("started", "ended"))
         total = (ended - started).total_seconds()
     return Durations(job.config["model"], statistics.mean(epochs), max(0.0, total - sum(epochs)))
-
-
-def _format_duration(seconds: float) -> str:
-    for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {name}"
-    return f"{seconds:.0f} seconds"

@@ -5,10 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from viewfinder.config.validate import Count, Text
-from viewfinder.data.class_folders import build_split, check_links, describe_listings, explain_unreadable_folder
+from viewfinder.data.class_folders import (
+    build_split,
+    check_links,
+    describe_listings,
+    explain_unreadable_folder,
+    make_root_error,
+)  # fmt: skip
 from viewfinder.data.class_names import natural_key
 from viewfinder.data.files import escape_path
-from viewfinder.data.layout import Layout, find_layout, make_root_error, refuse_splits_within_classes
+from viewfinder.data.layout import Layout, find_layout
 from viewfinder.data.listing import (
     SUPPORTED,
     describe_left_out,
@@ -18,6 +24,7 @@ from viewfinder.data.listing import (
 from viewfinder.data.module import ImageData
 from viewfinder.data.sources.scored_folder import list_scored_folder
 from viewfinder.data.split import Split
+from viewfinder.data.split_folders import refuse_splits_within_classes
 from viewfinder.data.storage import Storage
 from viewfinder.data.subset import Classes, is_selected, select_names
 from viewfinder.data.unreadable import OnError

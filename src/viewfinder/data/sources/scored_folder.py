@@ -5,11 +5,18 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from viewfinder.data.class_folders import build_split, check_links, describe_listings, explain_unreadable_folder
+from viewfinder.data.class_folders import (
+    build_split,
+    check_links,
+    describe_listings,
+    explain_unreadable_folder,
+    make_root_error,
+)  # fmt: skip
 from viewfinder.data.files import escape_path
-from viewfinder.data.layout import find_layout, make_root_error, refuse_splits_within_classes
+from viewfinder.data.layout import find_layout
 from viewfinder.data.listing import Listing, list_images
 from viewfinder.data.split import Split
+from viewfinder.data.split_folders import refuse_splits_within_classes
 from viewfinder.data.subset import Classes, is_selected, name_classes
 from viewfinder.errors import Problem, UserError, did_you_mean
 

@@ -9,7 +9,7 @@ from viewfinder.reporting.charts.confusion import draw_confusion, find_most_conf
 from viewfinder.reporting.charts.curves import draw_curves
 from viewfinder.reporting.charts.files import encode_data_url, save_figure
 from viewfinder.reporting.pages.render import render_page
-from viewfinder.reporting.tables import SCORE_NAMES
+from viewfinder.reporting.tables import SCORE_NAMES, format_duration
 from viewfinder.runs.atomic import replace_text
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.read import make_file_error, read_text
@@ -61,6 +61,6 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
         images={
             path.stem: encode_data_url(path) for path in (run.curves, run.confusion, run.mistakes) if path.is_file()
         },
-        minutes=sum(facts.get("epoch_seconds", [])) / 60,
+        duration=format_duration(sum(facts.get("epoch_seconds", []))),
     )
     replace_text(run.report, page)

@@ -16,8 +16,8 @@ from viewfinder.data.image_file import catch_problem
 from viewfinder.data.resize import Resize
 from viewfinder.data.split import ImageRows
 from viewfinder.errors import Problem, UserError
+from viewfinder.experiment.export.files import Predict
 from viewfinder.experiment.load import OpenedRun
-from viewfinder.models.exported import Predict
 
 MAX_DIFFERENCE = 1e-4
 """Largest difference of a probability that is accepted by default."""

@@ -9,7 +9,7 @@ from viewfinder.data.ahead import load_batches
 from viewfinder.data.files import open_stable
 from viewfinder.data.image_file import catch_problem, load_image
 from viewfinder.evaluation.classified import Classified
-from viewfinder.models.onnx_model import OnnxModel
+from viewfinder.experiment.export.onnx_model import OnnxModel
 
 BATCH_SIZE = 64
 

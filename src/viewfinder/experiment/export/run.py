@@ -10,9 +10,9 @@ import PIL
 
 from viewfinder.data.resize import Resize
 from viewfinder.errors import Problem, UserError
-from viewfinder.experiment.export_check import MAX_DIFFERENCE, Comparison, compare, select_samples
+from viewfinder.experiment.export.check import MAX_DIFFERENCE, Comparison, compare, select_samples
+from viewfinder.experiment.export.files import INPUT, OUTPUTS, load_onnx, load_torch, trace, write_onnx, write_torch
 from viewfinder.experiment.load import OpenedRun
-from viewfinder.models.exported import INPUT, OUTPUTS, load_onnx, load_torch, trace, write_onnx, write_torch
 from viewfinder.models.inference import InferenceNetwork
 from viewfinder.models.summary import get_architecture
 from viewfinder.runs.atomic import make_write_error, replace_file, write_json

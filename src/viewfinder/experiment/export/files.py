@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from viewfinder.errors import Problem, UserError
-from viewfinder.models.onnx_model import OnnxModel
+from viewfinder.experiment.export.onnx_model import OnnxModel
 
 INPUT = "images"
 OUTPUTS = ("probabilities", "logits")

@@ -1,0 +1,1 @@
+"""Exported networks: files for other programs, compared with their run, and read again."""

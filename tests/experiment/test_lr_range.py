@@ -251,9 +251,9 @@ def refused(answer: Answer, tmp_path: Path, said: str) -> None:
     [
         ("--steps 10", "at least 40"),
         ("--from 0", "above 0"),
-        ("--from 1e-2 --to 1e-3", "increasing learning rates"),
-        ("--to inf", "increasing learning rates"),
-        ("--to nan", "increasing learning rates"),
+        ("--from 1e-2 --to 1e-3", "two learning rates above 0"),
+        ("--to inf", "two learning rates above 0"),
+        ("--to nan", "two learning rates above 0"),
         ("seed=1,2", "takes one value"),
         ("optimizer.lrr=1", "Did you mean optimizer.lr?"),
         ("optimizer.lr=0", "a number above 0"),

@@ -122,7 +122,9 @@ def test_changed_code_needs_a_decision_and_reruns_only_the_jobs_it_made(
     network.write_text(network.read_text() + "\n# another\n", encoding="utf-8")
     answer = sweep(*line, "seed=1,2")
     assert answer.code == 2
-    assert "1 job of this command started before these changed: the code of own_network" in " ".join(answer.err.split())
+    assert "1 job of this command started before the following changed: the code of own_network" in " ".join(
+        answer.err.split()
+    )
     assert not (tmp_path / "lr" / "1").exists()
     assert sweep(*line, "seed=1,2", "sweep.rerun=false").code == 0
     assert sorted(score_times(tmp_path / "lr")) == ["0", "1"]
@@ -141,7 +143,9 @@ def test_changed_or_missing_images_need_a_decision(sweep: Sweep, tmp_path: Path)
     shutil.copy(next((root / "val").rglob("00.png")), next((root / "val").rglob("01.png")))
     answer = sweep(*line)
     assert answer.code == 2
-    assert "2 jobs of this command started before these changed: the images (val)" in " ".join(answer.err.split())
+    assert "2 jobs of this command started before the following changed: the images (val)" in " ".join(
+        answer.err.split()
+    )
     shutil.rmtree(root)
     answer = sweep(*line)
     assert answer.code == 2

@@ -163,7 +163,7 @@ def test_a_second_run_finds_the_features_and_ends_with_the_same_bits(run: Run, t
     second = run("second", "trainer.max_epochs=2")
     assert through == []
     assert (features_of(second)["computed"], features_of(second)["found"]) == (0, ALL)
-    assert f"24 per image: {ALL} cached; " in said(second)
+    assert f"24 per image: {ALL} images cached; in " in said(second)
     assert_same(second, first)
 
 

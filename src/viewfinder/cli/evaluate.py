@@ -48,7 +48,7 @@ def evaluate(
     from viewfinder.data.absent import describe_absent_classes, find_absent_classes
     from viewfinder.errors import printable
     from viewfinder.evaluation.classified import FLOAT_FORMAT
-    from viewfinder.evaluation.predictions import build_prediction_table
+    from viewfinder.evaluation.predictions_csv import build_prediction_table
     from viewfinder.reporting.console import describe_skipped
     from viewfinder.reporting.tables import build_score_table, open_console, print_wrapped
     from viewfinder.runs.atomic import format_json

@@ -42,7 +42,7 @@ def lr_range(
             Problem("--steps", f"must be at least {MIN_STEPS}, because fewer show mostly noise", str(steps))
         )
     if not 0 < first < last <= MAX_LR:
-        rule = f"must be increasing learning rates above 0, up to {MAX_LR:.0e}"
+        rule = f"must be two learning rates above 0 and up to {MAX_LR:.0e}, the smaller one first"
         remedy = "For example --from 1e-7 --to 10."
         problems.append(Problem("--from, --to", rule, f"{first:g}, {last:g}", remedy))
     if problems:

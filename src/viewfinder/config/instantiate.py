@@ -20,7 +20,7 @@ from viewfinder.errors import Problem, UserError, did_you_mean, format_exception
 ImportTarget = Callable[[Any, str], Callable[..., Any]]
 
 STAGE = "the configuration"
-TARGET_REMEDY = "_target_ is a dotted path, for example viewfinder.models.simple_cnn.SimpleCNN or my_file.MyClass."
+TARGET_REMEDY = "It must be a dotted path, for example viewfinder.models.simple_cnn.SimpleCNN or my_file.MyClass."
 
 
 def instantiate(node: DictConfig | Mapping[str, Any], key: str, **supplied: Any) -> Any:
@@ -61,7 +61,7 @@ def validate_node(group: str, node: Any, supplied: Set[str], import_by_group: Im
     """
     plain = _to_plain(node)
     if plain and not (isinstance(plain, dict) and "_target_" in plain):
-        return [Problem(group, "must contain _target_ and arguments", format_value(plain), TARGET_REMEDY)]
+        return [Problem(group, "must contain the key _target_ and arguments", format_value(plain), TARGET_REMEDY)]
     return [
         problem
         for key, inner in iterate_nodes(group, plain)

@@ -1,4 +1,4 @@
-"""Resizing in operations that torch.export and ONNX support, with the same result as Pillow and torch bit for bit.
+"""Resizing by operations that torch.export and ONNX support, bit-identical to Pillow or to torch.
 
 Pillow does not document the arithmetic of its Resample.c, which this repeats; checked with Pillow 11 to 13.
 """
@@ -31,8 +31,8 @@ class Axis(NamedTuple):
 class PillowResize(nn.Module):
     """`Resize.resize_image` for batches of images of any size.
 
-    Pillow multiplies levels by integer weights and rounds to whole levels in one direction, then in the other. Here
-    each direction is a matrix product in float64, which represents all these integers.
+    Pillow resizes along one axis, then along the other. Each time it multiplies levels by integer weights and rounds
+    to whole levels. Here each axis is a matrix product in float64, which represents all these integers.
     """
 
     def __init__(self, resize: Resize):
@@ -73,7 +73,7 @@ class PillowResize(nn.Module):
         )
 
     def _weights(self, positions: Tensor, axis: Axis, count: int) -> Tensor:
-        """Return Pillow's integer weights of pixels, (L,), for each of `count` pixels of the result, (L, count)."""
+        """Return the integer weights, (L, count), that Pillow gives L pixels in each of `count` results."""
         centres = axis.origin + (axis.offset + torch.arange(count, dtype=torch.float64) + 0.5) * axis.scale
         distances = (positions[:, None] - centres + 0.5) * (1 / axis.scale.clamp(min=1))
         weights = FILTERS[self.resize.interpolation](distances.abs())
@@ -127,7 +127,7 @@ def _axis(length: Tensor, resized_length: Tensor, count: int, is_cropped_first: 
 
 
 def _resize_width(levels: Tensor, weights: Tensor) -> Tensor:
-    """Map (N, C, H, W) to (N, C, H, w) with weights (W, w); with two dimensions, because more fail in torch 2.6."""
+    """Map (N, C, H, W) to (N, C, H, w) by weights (W, w), as a product of matrices: others fail in torch 2.6."""
     return (levels.flatten(0, 2) @ weights).unflatten(0, levels.shape[:3])
 
 

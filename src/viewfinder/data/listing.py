@@ -149,7 +149,7 @@ def list_subfolders(folder: Path) -> list[str]:
 
 
 def list_loose_images(folder: Path) -> list[Path]:
-    """Return the images directly in a folder, by their suffixes."""
+    """Return the images directly in a folder, recognised by suffix alone."""
     files = [Path(entry) for entry in os.scandir(folder) if not is_system_name(entry.name) and entry.is_file()]
     return sorted(path for path in files if path.suffix.lower() in IMAGE_EXTENSIONS)
 
@@ -180,7 +180,7 @@ def is_output_tree(folder: Path) -> bool:
 
 
 def describe_left_out(listings: Sequence[Listing], root: Path) -> list[str]:
-    """Return a sentence for the files, and one for the folders of Viewfinder, that are left out; [] for none."""
+    """Return a sentence about files that are left out, and one about folders that Viewfinder wrote; [] for none."""
     left_out = [path for listing in listings for path in listing.left_out]
     outputs = [path for listing in listings for path in listing.outputs]
     lines = []

@@ -96,12 +96,12 @@ def limit_splits(
     seed: int,
     stratify: bool,
 ) -> dict[str, Split]:
-    """Return splits with fewer images; those for training keep an image of each class, as far as they have room.
+    """Return splits with fewer images; the training split keeps an image of each class, as far as its size allows.
 
     Args:
         train_fraction: share of the training images to keep.
         per_class: maximum number of training images per class, applied after `train_fraction`.
-        limit: maximum number of images per split; with `per_class`, the same number of training images of each class.
+        limit: maximum number of images per split; with `per_class`, training images are spread evenly over the classes.
 
     Raises:
         UserError: if `train_fraction` leaves no training images.

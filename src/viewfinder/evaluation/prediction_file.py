@@ -1,4 +1,4 @@
-"""File of predictions that grows batch by batch, and continues after a kill."""
+"""File that `viewfinder predict` writes: it grows batch by batch, and continues after a kill."""
 
 import contextlib
 import hashlib

@@ -174,8 +174,8 @@ def build_classifier(cfg: DictConfig, network: nn.Module, class_counts: list[int
         class_counts: training images of each class.
 
     Raises:
-        UserError: if the loss cannot be constructed, phases name missing parts of the network, or the schedule rejects
-            the learning rate of a phase.
+        UserError: if the loss cannot be constructed, a phase names a part that the network lacks, or the schedule
+            rejects the learning rate of a phase.
     """
     settings = to_settings(cfg)
     optimizer, phases = settings["optimizer"], None

@@ -42,7 +42,7 @@ def record_objects(cfg: DictConfig, objects: PythonObjects, overrides: Sequence[
         name = type(value).__name__
         if not isinstance(value, required):
             rule = f"must be a {required.__module__}.{required.__qualname__}"
-            problems.append(Problem(group, rule, name, f"Pass an object of such a class as {group}=."))
+            problems.append(Problem(group, rule, name, f"Pass an object of that class as {group}=."))
             continue
         for override in overrides:
             if override.lstrip("+~").startswith((f"{group}=", f"{group}.")):

@@ -14,7 +14,7 @@ from viewfinder.data.module import EVALUATION_BATCH_FACTOR, ImageData
 from viewfinder.errors import printable
 from viewfinder.evaluation.classified import FLOAT_FORMAT
 from viewfinder.evaluation.metrics import Predictions
-from viewfinder.evaluation.predictions import build_prediction_table
+from viewfinder.evaluation.predictions_csv import build_prediction_table
 from viewfinder.experiment.build import NO_OBJECTS, Components, build_components
 from viewfinder.experiment.check import check_config
 from viewfinder.experiment.configure_hardware import configure_hardware, use_cached_features

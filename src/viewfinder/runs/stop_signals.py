@@ -1,4 +1,4 @@
-"""Signals that stop a run."""
+"""Numbers of the signals that stop a run; `training.callbacks.signals` handles them."""
 
 import signal
 

@@ -134,6 +134,6 @@ def read_data_facts(request: DataRequest) -> dict[str, Any]:
 def _require_data(answer: Mapping[str, Any], sweep: SweepFolder) -> None:
     if "error" in answer:
         rule = f"cannot be read: {answer['error']}"
-        remedy = "They are needed to check that finished jobs are still valid. Restore them, or add sweep.rerun=false."
+        remedy = "The data is needed to check that finished jobs are still valid. Restore it, or add sweep.rerun=false."
         remedy += f"\nTo see the results so far: viewfinder compare {sweep.path}"
         raise UserError("the sweep", [Problem("the data", rule, remedy=remedy)])

@@ -78,7 +78,9 @@ def plan_jobs(parsed: Sequence[Override]) -> Plan:
             count = math.prod(map(len, values.values()))
             if count > settings.max_jobs:
                 rule = f"exceed sweep.max_jobs, which is {settings.max_jobs:,}"
-                counts = " x ".join(f"{len(choices):,} of {key}" for key, choices in values.items() if len(choices) > 1)
+                counts = " x ".join(
+                    f"{len(choices):,} values of {key}" for key, choices in values.items() if len(choices) > 1
+                )
                 remedy = f"{counts}. Use fewer values, or add sweep.max_jobs={count}."
                 raise UserError(STAGE, [Problem(f"{count:,} jobs", rule, remedy=remedy)])
             combinations = itertools.product(*values.values())

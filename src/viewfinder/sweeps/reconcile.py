@@ -121,7 +121,7 @@ def _describe_conflicts(sweep: SweepFolder, new_values: list[str], changes: dict
     if changes:
         reasons = join_names(dict.fromkeys(reason for reasons in changes.values() for reason in reasons))
         count = f"{len(changes)} job{'s' * (len(changes) > 1)}"
-        rule = f"{count} of this command started before these changed: {reasons}"
+        rule = f"{count} of this command started before the following changed: {reasons}"
         remedy = (
             "sweep.rerun=true runs them again, in new folders.\n"
             "sweep.rerun=false keeps finished jobs as they are, and runs the rest."

@@ -117,7 +117,7 @@ class Classifier(pl.LightningModule):
             self._tally(split)
 
     def _exceeds_memory(self, split: str) -> bool:
-        """Return whether a split's logits take too much memory, are not needed, and have a loss that can be tallied."""
+        """Return whether to tally a split: its logits are too large and not needed, and its loss can be tallied."""
         outputs = self.outputs[split]
         if split in self.keep_logits or self.trainer.world_size > 1 or not hasattr(self.loss, "total_weight"):
             return False

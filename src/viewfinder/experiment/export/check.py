@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 
     Args:
         images: description of the images.
-        image_count: number of images, each size counted.
+        image_count: number of images compared; an image in two sizes counts twice.
         largest_difference: of a probability.
         changed_predictions: images with another most likely class.
     """

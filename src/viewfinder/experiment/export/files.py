@@ -68,7 +68,7 @@ def write_onnx(program: ExportedProgram, facts: Mapping[str, Any], path: Path, n
     """
     size = sum(tensor.nbytes for tensor in program.state_dict.values())
     if size > MAX_ONNX_BYTES:
-        rule = f"has {size / 2**30:.1f} GiB of weights; an ONNX file holds 2 GiB"
+        rule = f"has {size / 2**30:.1f} GiB of weights; an ONNX file holds at most 2 GiB"
         raise UserError("the export", [Problem(name, rule, remedy="Use --format torch.")])
     try:
         with _silence():

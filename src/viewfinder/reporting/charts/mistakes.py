@@ -5,7 +5,7 @@ from PIL import Image
 
 from viewfinder.data.batches import SplitImages
 from viewfinder.evaluation.metrics import Predictions
-from viewfinder.evaluation.predictions import find_worst_mistakes
+from viewfinder.evaluation.predictions_csv import find_worst_mistakes
 from viewfinder.reporting.charts.images import draw_images
 
 COLUMNS = 6

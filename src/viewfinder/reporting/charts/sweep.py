@@ -15,7 +15,7 @@ MIN_FILLED = 0.5
 
 
 def draw_sweep(comparison: Comparison, summary: pd.DataFrame) -> Figure:
-    """Draw a line for one numeric setting, a heat map for two settings, or else a point for each setting.
+    """Draw a line for one numeric key, a heat map for two keys, or else a point for each combination of values.
 
     Args:
         comparison: at least one finished run.

@@ -34,7 +34,7 @@ def check_losses(trainer: pl.Trainer, losses: Tensor, first: int = 0) -> None:
     names = [str(name) for name in data.splits["train"].names[positions.numpy()]]
     step = module.loop.steps_per_epoch(trainer) * epoch + index // module.loop.accumulate_grad_batches + 1
     rule = f"is {losses[index - first].item()} at step {step:,}, batch {index + 1:,} of epoch {epoch + 1}"
-    images = f"Images of the batch ({len(names)}): {join_names(names[:4])}{', ...' * (len(names) > 4)}."
+    images = f"Images of the batch ({len(names)}): {join_names(names[:4])}{', ...' if len(names) > 4 else '.'}"
     raise UserError("the training", [Problem("train/loss", rule, remedy=f"{images}\n{REMEDY}")])
 
 

@@ -146,10 +146,11 @@ def _log_no_cache(reason: str) -> None:
 
 def _log_features(facts: dict[str, Any]) -> dict[str, Any]:
     computed, cached = facts["computed"], facts["found"]
-    counts = [f"{cached:,} cached"] * (cached > 0)
+    counts = [f"{cached:,} images cached"] * (cached > 0)
     if computed:
         counts.append(f"{computed:,} computed in {facts['seconds']:.1f} s, {facts['pictures_per_second']:.1f} images/s")
-    summary = f"{facts['width']:,} per image: {join_names(counts)}; {facts['where']}"
+    place = f"{'' if facts['where'].startswith('in memory') else 'in '}{facts['where']}"
+    summary = f"{facts['width']:,} per image: {join_names(counts)}; {place}"
     log_wrapped(f"features {summary}; used while only the head trains")
     return facts
 

@@ -10,7 +10,7 @@ from conftest import softmax, some_predictions
 
 from viewfinder.evaluation.classified import FLOAT_FORMAT
 from viewfinder.evaluation.metrics import Predictions
-from viewfinder.evaluation.predictions import build_prediction_table, find_worst_mistakes
+from viewfinder.evaluation.predictions_csv import build_prediction_table, find_worst_mistakes
 from viewfinder.reporting.charts.mistakes import draw_mistakes
 from viewfinder.runs.atomic import replace_text
 

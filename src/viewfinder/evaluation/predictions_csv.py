@@ -1,4 +1,4 @@
-"""Table of predictions, one row per image."""
+"""Content of predictions.csv: one row per test image."""
 
 from collections.abc import Sequence
 

@@ -28,6 +28,7 @@ REQUIRED = {
     "data=torchvision": ("data.name=FashionMNIST", "data.download=false"),
     "data=huggingface": (f"data.path={IMAGES}",),
     "experiment=transfer": ("data=digits", "model.weights=null"),
+    "model=timm": ("model.name=resnet10t", "model.weights=null"),
 } | {
     f"model={path.stem}": ("data.channels=3",)
     for path in find_conf().glob("model/*.yaml")

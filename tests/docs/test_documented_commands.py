@@ -109,6 +109,8 @@ def test_each_training_command_trains(command: Command, tmp_path: Path) -> None:
         torch.save(network.state_dict(), tmp_path / "weights.pth")
         small += [f"model.weights={tmp_path / 'weights.pth'}", "data.batch_size=2", "model.image_size=64"]
         small += ["trainer.precision=32-true"]  # untried: bfloat16 is no promise of theirs
+    elif model.get("name"):
+        small += ["model.weights=null", "model.image_size=32"]
     if compose_config(typed).phases:
         small += ["phases.head.epochs=1", "trainer.max_epochs=2"]
     if model.get("weights") == "RUN":

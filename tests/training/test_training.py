@@ -43,6 +43,7 @@ WITH = {
     "model=custom_cnn": PICTURES,
     "model=resnet50": f"{PICTURES} model.weights=WEIGHTS model.image_size=32",
     **{f"model={name}": f"{PICTURES} {RANDOM} model.image_size={side}" for name, side in SIDES.items()},
+    "model=timm": f"{PICTURES} {RANDOM} model.name=resnet10t model.image_size=32",
     "data=image_folder": PICTURES,
     "data=digits": "data.limit=64",
     "experiment=quickstart": "data.limit=64",

@@ -212,7 +212,7 @@ def _validate_structure(override: Override, default: Any) -> list[Problem]:
         if not isinstance(value, dict):
             example = next((name for name in names if name != "_target_"), "KEY")
             return [Problem(key, "is a group of keys", text, f"Set one of them, for example {key}.{example}=...")]
-        remedy = f"Keys of {key}: {join_names(names)}."
+        remedy = f"Keys of {key}: {join_names(names)}." if names else f"Add it with a plus: +{key}.NAME=VALUE."
         return [
             Problem(f"{key}.{name}", did_you_mean(name, names) or "unknown key", remedy=remedy)
             for name in map(str, value)

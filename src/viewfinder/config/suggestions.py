@@ -61,6 +61,8 @@ def describe_unknown_key(
         rule = "unknown key"
     if parent in existing_keys and siblings:
         remedy = f"Keys of {parent}: {join_names(sibling for sibling in siblings if sibling != '_target_')}."
+    elif isinstance(node, DictConfig) and not len(node):
+        remedy = f"Add it with a plus: +{text}."
     else:
         remedy = f"Groups: {join_names(groups)}. For all keys, run python train.py --cfg job."
     return [Problem(text, rule, remedy=remedy)]

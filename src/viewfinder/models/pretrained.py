@@ -1,10 +1,9 @@
 """torchvision's classification networks with published weights under a new head."""
 
-import itertools
 from typing import Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from viewfinder.config.validate import Count, Share, Text
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
@@ -18,7 +17,7 @@ from viewfinder.models.torchvision_backbone import (
     published_weights,
     remove_head,
 )  # fmt: skip
-from viewfinder.models.transfer import Transferable
+from viewfinder.models.transfer import Transferable, build_head
 from viewfinder.models.weights import read_weights
 
 
@@ -78,9 +77,7 @@ class Pretrained(Transferable):
             self.check_architecture(weights, loaded.model)
             remedy = f"Pass a state_dict of torchvision.models.{variant}, a run of it, or model.weights=DEFAULT."
             load_into(self.backbone, convert_state_dict(loaded.state, self.backbone, old_head), weights, remedy)
-        sizes = [features, *hidden, classes]
-        layers = [(nn.Dropout(dropout), nn.Linear(a, b), nn.ReLU()) for a, b in itertools.pairwise(sizes)]
-        self.head = nn.Sequential(*itertools.chain(*layers))[:-1]
+        self.head = build_head(features, hidden, classes, dropout)
         self.head_name = "head"
         self.freeze_except([self.head_name] if freeze else [""])
 

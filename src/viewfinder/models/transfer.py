@@ -1,6 +1,7 @@
 """Transfer learning: weights of an earlier training under a new head, and frozen layers."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,13 @@ REMEDY = (
 def find_head(network: nn.Module) -> str:
     """Return the name of the last linear layer, which computes the logits; '' if the network has no linear layer."""
     return next((name for name, module in reversed([*network.named_modules()]) if isinstance(module, nn.Linear)), "")
+
+
+def build_head(features: int, hidden: Sequence[int], classes: int, dropout: float) -> nn.Sequential:
+    """Build linear layers with ReLU between them and a dropout before each: (N, features) -> (N, classes)."""
+    sizes = [features, *hidden, classes]
+    layers = [(nn.Dropout(dropout), nn.Linear(a, b), nn.ReLU()) for a, b in itertools.pairwise(sizes)]
+    return nn.Sequential(*itertools.chain(*layers))[:-1]
 
 
 def is_within(name: str, parts: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ import torch
 
 from viewfinder.errors import UserError, did_you_mean, join_names
 from viewfinder.models.state_dict import invalid_weights, strip_prefix
-from viewfinder.runs.checkpoints import DamagedError, read_checkpoint, read_tensors
+from viewfinder.runs.checkpoints import SAFETENSORS, DamagedError, read_checkpoint, read_safetensors, read_tensors
 from viewfinder.runs.find import find_latest, find_runs
 from viewfinder.runs.folder import RunFolder
 
@@ -43,7 +43,7 @@ def read_weights(weights: str, published: "type[WeightsEnum] | None" = None) -> 
     """
     path = Path(weights)
     if published is not None and weights in published.__members__:
-        path = _download(weights, published[weights])
+        path = download(weights, published[weights].url)
     elif path.is_dir():
         if RunFolder(path).config.is_file():
             return _read_run(path)
@@ -51,7 +51,7 @@ def read_weights(weights: str, published: "type[WeightsEnum] | None" = None) -> 
     elif not path.is_file():
         raise _missing(weights, list(published.__members__) if published else [])
     try:
-        state = read_tensors(path)
+        state = read_safetensors(path) if path.suffix == SAFETENSORS else read_tensors(path)
     except (OSError, ValueError) as error:
         location = "" if str(path) == weights else f"{path} "
         remedy = "Download or copy it again." if isinstance(error, DamagedError) else SAVE_REMEDY
@@ -93,23 +93,31 @@ def suggest_overrides(weights: str, model: Mapping[str, Any], channels: int) -> 
     return f"To match that run, add {shlex.join(overrides)}" if overrides else ""
 
 
-def _download(weights: str, member: "WeightsEnum") -> Path:
-    """Return torchvision's file, from TORCH_HOME or downloaded into it."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(member.url).name
+def download(weights: str, url: str) -> Path:
+    """Return a published file, from TORCH_HOME or downloaded into it.
+
+    Args:
+        weights: published name, for errors.
+        url: address of the file; its name ends in the beginning of its hash.
+
+    Raises:
+        UserError: if it cannot be downloaded.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     if path.parts[0].startswith("~"):  # torch would create a folder of this name
         rule = "cannot be downloaded, because this user has no home folder"
         raise invalid_weights(weights, rule, "Set TORCH_HOME to a folder for downloads, or pass a file of weights.")
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(member.url, str(path), path.stem.rpartition("-")[2])
+            torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2])
         except (URLError, OSError, RuntimeError) as error:
             for folder in (path.parent, path.parents[1]):
                 with contextlib.suppress(OSError):  # not empty
                     folder.rmdir()
             rule = f"cannot be downloaded: {getattr(error, 'reason', error)}"
             remedy = (
-                f"Download {member.url} on a machine with network access and save it as {path}, or pass any file with "
+                f"Download {url} on a machine with network access and save it as {path}, or pass any file with "
                 "these weights as model.weights=PATH."
             )
             raise invalid_weights(weights, rule, remedy) from error

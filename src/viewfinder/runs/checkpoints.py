@@ -166,6 +166,29 @@ def read_tensors(path: Path) -> Any:
         raise DamagedError("it is cut off or damaged") from error
 
 
+SAFETENSORS = ".safetensors"
+"""Suffix of files of Hugging Face's safetensors."""
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Load a safetensors file onto the CPU.
+
+    Raises:
+        DamagedError: if the file is damaged.
+        ValueError: if the package safetensors is not installed.
+        OSError: if the file cannot be opened.
+    """
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError as error:
+        raise ValueError("it needs safetensors, which is not installed here: pip install safetensors") from error
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DamagedError(f"it is damaged, or not a safetensors file ({error})") from error
+
+
 def find_newest_checkpoint(candidates: tuple[Path, ...]) -> CheckpointInfo | None:
     """Return the valid checkpoint with the most training; None if there are no files.
 

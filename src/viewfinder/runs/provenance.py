@@ -16,7 +16,7 @@ from typing import Any
 
 PACKAGES = (
     "viewfinder", "torch", "torchvision", "torchcodec", "pytorch-lightning", "torchmetrics", "hydra-core",
-    "tensorboard", "numpy", "pillow", "pillow-heif",
+    "tensorboard", "numpy", "pillow", "pillow-heif", "timm",
 )  # fmt: skip
 
 

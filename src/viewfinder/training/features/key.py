@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from viewfinder.data.decoder import describe_decoder
 from viewfinder.data.fingerprint import hash_files
@@ -50,6 +50,7 @@ def collect_network_facts(
     chip = f"{platform.processor() or platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     if device.type == "cuda":
         chip = torch.cuda.get_device_name(device)
+    packages = ["torch", "torchvision", *(["timm"] if _uses(network, "timm") else [])]
     return {
         "structure": _hash([structure.encode()]),
         "weights": _hash(_iter_bytes(weights)),
@@ -58,7 +59,7 @@ def collect_network_facts(
         "code": _hash_code([preprocess, *network.modules()]),
         "device": f"{device.type}, {chip}, {torch.get_num_threads()} threads",
         "pass": ("float32", batch, torch.backends.cudnn.deterministic),
-        "versions": tuple(read_versions()[name] for name in ("torch", "torchvision")),
+        "versions": tuple(read_versions().get(name) for name in packages),
     }
 
 
@@ -70,6 +71,11 @@ def collect_image_facts(data: ImageData, split: str, fingerprint: str) -> dict[s
         digests = hash_files(images.paths, f"identifying {split} images")
         facts["files"], facts["decoding"] = _hash(digest.encode() for digest in digests), describe_decoder()
     return facts
+
+
+def _uses(network: nn.Module, package: str) -> bool:
+    """Return whether a network has a module of a package."""
+    return any(type(module).__module__.partition(".")[0] == package for module in network.modules())
 
 
 def _iter_bytes(tensors: dict[str, Tensor]) -> Iterable[Any]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: pytest's workers share the cores
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
@@ -165,6 +166,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a folder for each split, in three classes with awkward names."""
     return paint(tmp_path_factory.mktemp("pictures"), seed=1)
+
+
+@pytest.fixture(scope="session")
+def manifest(pictures: Path) -> Path:
+    """A manifest of these images, beside their folder; read only."""
+    rows = [path.relative_to(pictures).parts for path in sorted(pictures.rglob("*.*"), reverse=True)]
+    images = ["/".join((pictures.name, *row)) for row in rows]
+    table = pd.DataFrame({"image": images, "label": [row[1] for row in rows], "split": [row[0] for row in rows]})
+    table.to_csv(path := pictures.with_name(f"{pictures.name}.csv"), index=False)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ REQUIRED = {
     "data=image_folder": (f"data.root={IMAGES}",),
     "data=torchvision": ("data.name=FashionMNIST", "data.download=false"),
     "data=huggingface": (f"data.path={IMAGES}",),
+    "data=csv": (f"data.path={IMAGES}",),
     "experiment=transfer": ("data=digits", "model.weights=null"),
     "model=timm": ("model.name=resnet10t", "model.weights=null"),
 } | {
@@ -38,6 +39,7 @@ REQUIRED = {
 KINDS = {
     "limit": "whole number",
     "per_class": "whole number",
+    "folds": "whole number",
     "classes": "names of classes",
     "channels": "whole number",
     "gradient_clip_val": "number",
@@ -69,6 +71,9 @@ KINDS = {
     "output_dir": "path",
     "root": "path",
     "path": "path",
+    "split_column": "text",
+    "fold_column": "text",
+    "group_column": "text",
     "_target_": "class",
     "allow": "packages",
     "rerun": "bool",
@@ -116,12 +121,14 @@ SHARES = (
 )  # fmt: skip
 TOO_LARGE = dict.fromkeys(SHARES, "2") | {"channels": "2", "betas": "[2,2]"}
 NEVER_ZERO = (
-    "image_size", "width", "every", "batch_size", "limit", "per_class", "max_epochs", "devices",
+    "image_size", "width", "every", "batch_size", "limit", "per_class", "folds", "max_epochs", "devices",
     "accumulate_grad_batches", "early_stopping_patience", "limit_batches", "gradient_clip_val", "start_divisor",
     "end_divisor", "val_fraction", "train_fraction", "factor", "threads", "workers", "max_failures", "max_jobs",
 )  # fmt: skip
 TOO_SMALL = dict.fromkeys(NEVER_ZERO, "0") | {"widths": "[0]", "hidden": "[0]"}
-NULL_IS_LEGAL = {"weights", "fused", "checkpoint_every", "phases.fine_tune.lr"}
+NULL_IS_LEGAL = {
+    "weights", "fused", "checkpoint_every", "phases.fine_tune.lr", "split_column", "fold_column", "group_column",
+}  # fmt: skip
 """Keys that YAML does not set to null, but may."""
 
 

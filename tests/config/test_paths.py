@@ -14,7 +14,7 @@ from viewfinder.config.validate import validate_arguments
 from viewfinder.errors import UserError
 from viewfinder.sweeps.plan import plan_jobs
 
-FOLDER = ["data=image_folder", "data.root=x", "model=mlp"]
+FOLDER = ["data=csv", "data.path=x", "data.root=x", "model=mlp"]
 PATHS = [
     "2024", "1e3", "-5", "true", "0123", "2024-01-01", "/data/grün", "/data/set #1", "a b", " a ", "it's", 'a"b',
     "a(1)", "a=b", "a&b;c!<d>", "a{b}", "a]b", "a\nb", "a\tb", "$HOME/x", "a/", "./a//b", "日本", "a\\b", "nul", "100%",

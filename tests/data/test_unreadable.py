@@ -69,7 +69,7 @@ def test_without_skipping_the_unread_images_of_all_splits_are_named_in_one_list(
         open_stored(tmp_path, "memory")
     *named, conclusion = caught.value.problems
     assert [problem.key for problem in named] == [str(tmp_path / name) for name in broken]
-    assert str(caught.value).startswith("12 unreadable images in data.root:\n")
+    assert str(caught.value).startswith("12 unreadable images:\n")
     assert conclusion.rule == "12 of 36 images are unreadable"
     assert "data.on_error=skip" in conclusion.remedy
     assert all(str(tmp_path / name) in str(caught.value) for name in broken)

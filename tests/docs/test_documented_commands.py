@@ -100,7 +100,7 @@ def test_each_sweep_is_a_plan_of_valid_jobs(command: Command) -> None:
 @pytest.mark.parametrize("command", TRAININGS, ids=lambda command: command.line)
 def test_each_training_command_trains(command: Command, tmp_path: Path) -> None:
     own = ("data.root=", "data.name=", "data.arguments=", "data.path=", "data.image_column=", "data.label_column=")
-    replaced = ("data=", *own, "trainer=gpu", "run_dir=")
+    replaced = ("data=", *own, "data.group_column=", "data.split_column=", "trainer=gpu", "run_dir=")
     typed = [word for word in words_of(command) if not word.startswith(replaced)]
     small = [*SMALL, "data=image_folder", f"data.root={paint_classes(tmp_path / 'in')}", f"run_dir={tmp_path / 'run'}"]
     typed = [*small[-3:-1], *typed]  # data first, whose keys some of the commands set
@@ -182,6 +182,9 @@ def test_each_later_command_does_its_work(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "holiday" / "cat" / "0.png").rename(tmp_path / "photo.jpg")
     (tmp_path / "tiny.py").touch()
     data = ["data=image_folder", f"data.root={paint_classes(tmp_path / 'in')}"]
+    for fold in range(2):
+        folds = ["data.folds=2", f"data.fold={fold}", f"run_dir=outputs/folds/{fold}"]
+        run_experiment(compose_config([*SMALL, *data, *folds]))
     run_experiment(compose_config([*SMALL, *data, "run_dir=outputs/quickstart/one"]))
     for command in list_commands("viewfinder"):
         if command.line.startswith(("viewfinder search", "viewfinder train")):

@@ -106,6 +106,16 @@ def test_an_earlier_path_of_a_class_on_the_command_line_is_no_new_value() -> Non
     assert describe_new_values(plan.jobs, jobs) == []
 
 
+def test_jobs_of_a_version_without_folds_are_found_again() -> None:
+    jobs, plan = sweep_jobs("seed=1,2"), plan_line("seed=1,2")
+    for job in jobs:
+        del job.config["data"]["folds"], job.config["data"]["fold"]
+    assert match_folders(plan, jobs) == ["0", "1"]
+    assert describe_new_values(plan.jobs, jobs) == []
+    folds = plan_line("seed=1,2", "data.folds=2", "data.fold=0,1")
+    assert match_folders(folds, jobs) == [None] * 4
+
+
 def test_changed_code_needs_a_decision_and_reruns_only_the_jobs_it_made(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ WITH = {
     **{f"model={name}": f"{PICTURES} {RANDOM} model.image_size={side}" for name, side in SIDES.items()},
     "model=timm": f"{PICTURES} {RANDOM} model.name=resnet10t model.image_size=32",
     "data=image_folder": PICTURES,
+    "data=csv": "data.path=MANIFEST data.batch_size=4",
     "data=digits": "data.limit=64",
     "experiment=quickstart": "data.limit=64",
     **{f"experiment={name}": PICTURES for name in ("simple_cnn", "custom_cnn")},
@@ -60,12 +61,15 @@ ELSEWHERE = {"data=cifar10", "data=torchvision", "data=huggingface", "trainer=dd
 
 
 @pytest.mark.parametrize("choice", [choice for choice in SHIPPED if choice not in ELSEWHERE])
-def test_every_shipped_choice_trains(choice: str, pictures: Path, resnet_weights: Path, tmp_path: Path) -> None:
+def test_every_shipped_choice_trains(
+    choice: str, pictures: Path, manifest: Path, resnet_weights: Path, tmp_path: Path
+) -> None:
     if choice == "trainer=gpu" and not torch.cuda.is_available():
         pytest.skip("this machine has no GPU")
     default = "" if choice.startswith("data=") else PICTURES
     words = f"{SHORT} {WITH.get(choice, default)} {choice}".split()
-    words = [word.replace("PICTURES", str(pictures)).replace("WEIGHTS", str(resnet_weights)) for word in words]
+    for name, path in (("PICTURES", pictures), ("MANIFEST", manifest), ("WEIGHTS", resnet_weights)):
+        words = [word.replace(name, str(path)) for word in words]
     run = train_into(tmp_path / "run", *words)
     assert run.read_run()["status"] == "finished"
     row = pd.read_csv(run.metrics).iloc[0]

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
+from viewfinder.config.instantiate import STAGE
 from viewfinder.config.validate import Count, Share, Whole
 from viewfinder.data.absent import describe_absent_classes, find_absent_classes
 from viewfinder.data.batches import Chunk, SplitImages, augment_batch, build_loader
@@ -20,13 +20,16 @@ from viewfinder.data.class_names import describe_similar, order_classes
 from viewfinder.data.decode_parallel import Unreadable
 from viewfinder.data.duplicates import describe_duplicates
 from viewfinder.data.fingerprint import compute_fingerprint
+from viewfinder.data.folds import FoldCount, check_fold, cut_fold
 from viewfinder.data.headers import inspect_splits
 from viewfinder.data.order import CHUNK_SIZE, EpochOrder, require_batches
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.data.split import SPLITS, Split, complete_splits
 from viewfinder.data.storage import Storage, StoredImages, store_splits
 from viewfinder.data.subset import Classes, check_classes, limit_splits, require_two_classes, select_classes
+from viewfinder.data.summary import summarise_data
 from viewfinder.data.unreadable import OnError, SkippedImage, exclude_unreadable
+from viewfinder.errors import UserError
 
 WORKER_CHUNK_BYTES = 2 * 2**20
 """Bytes of images that a worker process sends at once; larger chunks delay the first batch."""
@@ -52,6 +55,8 @@ class ImageData(pl.LightningDataModule):
             A smaller number selects a subset of the images of a larger one; other splits do not change.
         limit: maximum number of images per split; with per_class, the same number of training images of each class.
         sampler: "balanced" draws training images with replacement, each class equally often; None takes each once.
+        folds: number of folds of a cross-validation; they divide the source's training and validation images.
+        fold: the fold, from 0, that is the test split; a source's own test split is then not read.
         channels: convert to 1 (grey) or 3 (colour); None keeps the source's.
 
     A source of files may declare `storage`, `workers` and `on_error` as arguments. Experiments set `seed`, `augment`,
@@ -69,6 +74,8 @@ class ImageData(pl.LightningDataModule):
     per_class: Count | None = None
     limit: Count | None = None
     sampler: Literal["balanced"] | None = None
+    folds: FoldCount | None = None
+    fold: Whole = 0
     channels: Literal[1, 3] | None = None
 
     storage: Storage = field(init=False, default="auto")
@@ -83,6 +90,7 @@ class ImageData(pl.LightningDataModule):
     class_names: list[str] = field(init=False, default_factory=list)
     splits: dict[str, Split] = field(init=False, default_factory=dict)
     drawn: list[str] = field(init=False, default_factory=list)
+    cross_validation: dict[str, Any] = field(init=False, default_factory=dict)
     skipped: list[SkippedImage] = field(init=False, default_factory=list)
     warnings: list[str] = field(init=False, default_factory=list)
     in_channels: int = field(init=False, default=0)
@@ -93,7 +101,8 @@ class ImageData(pl.LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        check_classes(self.classes)
+        if problems := [*check_classes(self.classes), *check_fold(self.folds, self.fold)]:
+            raise UserError(STAGE, problems)
 
     def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
         """Return the class names and the source's splits, at least 'train'.
@@ -118,11 +127,15 @@ class ImageData(pl.LightningDataModule):
             UserError: if the source is missing or inconsistent, lacks a selected class or has fewer than two; or
                 listing every file with an invalid header, unless `on_error` is "skip".
         """
-        self.warnings, self.skipped = [], []
+        self.warnings, self.skipped, self.cross_validation = [], [], {}
         names, source_splits = order_classes(*self.list_pictures(), class_order or ())
         self.class_names, source_splits = select_classes(names, source_splits, self.classes)
+        if self.folds is not None:
+            cut = cut_fold(source_splits, self.folds, self.fold, self.split_seed, self.stratify)
+            source_splits, self.cross_validation = cut
+        is_fold_drawn = self.folds is not None and "fold_name" not in self.cross_validation
         fractions = {"val": self.val_fraction, "test": self.test_fraction}
-        self.drawn = [name for name in fractions if name not in source_splits]
+        self.drawn = [name for name in fractions if name not in source_splits or is_fold_drawn]
         splits = complete_splits(source_splits, fractions, self.split_seed, self.stratify)
         self.splits = limit_splits(
             splits, self.train_fraction, self.per_class, self.limit, self.split_seed, self.stratify
@@ -171,20 +184,7 @@ class ImageData(pl.LightningDataModule):
 
     def summarise(self) -> dict[str, Any]:
         """Return the content of data.json: how to read an image as in training, and how to recognise this data."""
-        return {
-            "class_names": self.class_names,
-            "channels": self.image_shape[0],
-            "picture_size": [*self.image_shape[1:]],
-            "class_counts": np.bincount(self.splits["train"].labels, minlength=len(self.class_names)).tolist(),
-            "split_sizes": {name: len(split) for name, split in self.splits.items()},
-            "drawn": self.drawn,
-            "skipped": [image._asdict() for image in self.skipped],
-            "storage": self.stored.storage,
-            **({"cropped": self.stored.cropped} if self.stored.cropped else {}),
-            **({"absent_classes": absent} if (absent := find_absent_classes(self.splits, self.class_names)) else {}),
-            **({"warnings": warnings} if (warnings := self.describe_warnings()) else {}),
-            "fingerprint": self.fingerprints(),
-        }
+        return summarise_data(self)
 
     def fingerprints(self) -> dict[str, str]:
         """Return the fingerprint of each loaded split; all images are hashed once."""

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from viewfinder.config.instantiate import STAGE
 from viewfinder.config.validate import Text
 from viewfinder.data.seeding import derive_seed
 from viewfinder.data.split import Split, split_randomly
@@ -18,10 +17,10 @@ MAX_LISTED = 20
 """Classes listed in a message."""
 
 
-def check_classes(selected: Classes | None) -> None:
-    """Raise a UserError if a class is listed twice, or fewer than two classes are listed."""
+def check_classes(selected: Classes | None) -> list[Problem]:
+    """Return a problem if a class is listed twice, or fewer than two classes are listed."""
     if selected is None:
-        return
+        return []
     names = [str(name) for name in selected]
     repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if repeated or len(names) < 2:
@@ -31,7 +30,8 @@ def check_classes(selected: Classes | None) -> None:
             else "lists fewer than two classes; classification requires at least two"
         )
         remedy = "For example 'data.classes=[cat,dog]'; null selects all classes."
-        raise _invalid_classes(selected, STAGE, rule, remedy)
+        return [_describe_classes(selected, rule, remedy)]
+    return []
 
 
 def require_two_classes(names: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ def select_names(names: Sequence[str], selected: Classes | None) -> list[str]:
         remedy = f"Classes: {name_classes(names)}{end}"
         if any(isinstance(name, int) for name in selected or []):
             remedy += "\nYAML reads 010 and 1_0 as the numbers 8 and 10; put such names in quotes."
-        raise _invalid_classes(requested, "the data", rule, remedy)
+        raise UserError("the data", [_describe_classes(requested, rule, remedy)])
     return [name for name in names if is_selected(name, selected)]
 
 
@@ -146,5 +146,5 @@ def limit_per_class(split: Split, per_class: int, limit: int | None, seed: int) 
     return split.select(by_rank[: np.count_nonzero(rank < per_class)][:limit])
 
 
-def _invalid_classes(selected: Sequence[str | int], stage: str, rule: str, remedy: str) -> UserError:
-    return UserError(stage, [Problem("data.classes", rule, f"[{','.join(map(str, selected))}]", remedy)])
+def _describe_classes(selected: Sequence[str | int], rule: str, remedy: str) -> Problem:
+    return Problem("data.classes", rule, f"[{','.join(map(str, selected))}]", remedy)

@@ -60,11 +60,11 @@ def exclude_unreadable(
 
 
 def _unreadable_error(problems: list[Problem], total: int, consequences: list[Problem], remedy: str) -> UserError:
-    summary = Problem("data.root", f"{len(problems):,} of {total:,} images are unreadable", remedy=remedy)
+    summary = Problem("the data", f"{len(problems):,} of {total:,} images are unreadable", remedy=remedy)
     plural = "s" * (len(problems) > 1)
     return UserError(
         "the data",
         [*problems[:MAX_NAMED], *consequences, summary],
         max_listed=MAX_NAMED + len(consequences) + 1,
-        headline=f"{len(problems):,} unreadable image{plural} in data.root",
+        headline=f"{len(problems):,} unreadable image{plural}",
     )

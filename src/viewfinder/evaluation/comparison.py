@@ -1,4 +1,4 @@
-"""Comparison of runs: a table of scores, and its summary over seeds."""
+"""Comparison of runs: a table of scores, and its summary over seeds and folds."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Comparison(NamedTuple):
     """Scores of finished runs."""
 
     table: pd.DataFrame
-    """a row for each run: run (its path), setting, seed, best_epoch, and its accuracies and F1"""
+    """a row for each run: run (its path), setting, seed, fold if a run has one, best_epoch, accuracies and F1"""
     varied: list[dict[str, Any]]
     """for each row, the keys in which its setting differs from others, and their values"""
     skipped: list[tuple[Path, str]]
@@ -31,8 +31,13 @@ class Comparison(NamedTuple):
     """differences other than settings: images, precision, code, versions"""
 
     def unique_rows(self) -> pd.DataFrame:
-        """Return the last row of each setting and seed; an index label is the position in `varied`."""
-        return self.table.drop_duplicates(["setting", "seed"], keep="last")
+        """Return the last row of each setting, seed and fold; an index label is the position in `varied`."""
+        return self.table.drop_duplicates(["setting", *list_repeats(self.table)], keep="last")
+
+
+def list_repeats(table: pd.DataFrame) -> list[str]:
+    """Return the columns that tell the runs of one setting apart: seed, and fold if a run has one."""
+    return ["seed", *["fold"] * ("fold" in table)]
 
 
 def read_runs(folders: Sequence[RunFolder]) -> Comparison:
@@ -52,6 +57,7 @@ def read_runs(folders: Sequence[RunFolder]) -> Comparison:
         rows.append({
             "run": str(folder.path),
             "seed": config["seed"],
+            "fold": _read_fold(config.get("data")),
             "best_epoch": best["epoch"],
             "best_val": best["val"]["accuracy"],
             "best_test": best["test"]["accuracy"],
@@ -64,9 +70,18 @@ def read_runs(folders: Sequence[RunFolder]) -> Comparison:
         data_of_runs.append(_read_known_data(folder))
     configs = name_phases(configs, [facts.get("overrides", []) for facts in facts_of_runs])
     configs, notes = name_images(configs, data_of_runs)
-    table = pd.DataFrame(rows, columns=["run", "seed", "best_epoch", *SCORES])
+    columns = ["run", "seed", *["fold"] * any(row["fold"] is not None for row in rows), "best_epoch", *SCORES]
+    table = pd.DataFrame(rows, columns=columns)
+    if "fold" in table:
+        table["fold"] = table["fold"].astype("Int64")  # missing where a run has no folds
     table.insert(0, "setting", describe_settings(configs))
     return Comparison(table, find_differences(configs), skipped, [*notes, *_note_differences(facts_of_runs)])
+
+
+def _read_fold(data: Any) -> int | None:
+    """Return the fold of a run from the settings of its data; None for a run without folds."""
+    fold = data.get("fold") if isinstance(data, dict) and data.get("folds") is not None else None
+    return fold if isinstance(fold, int) else None
 
 
 def _read_known_data(folder: RunFolder) -> dict[str, Any]:
@@ -104,17 +119,18 @@ def require_finished(comparison: Comparison) -> None:
 
 
 def summarise_settings(table: pd.DataFrame) -> pd.DataFrame:
-    """Average scores over seeds: a row for each setting, the best validation accuracy first.
+    """Average scores over seeds and folds: a row for each setting, the best validation accuracy first.
 
-    If a setting has several runs with one seed, the last is used.
+    If a setting has several runs with one seed and fold, the last is used.
 
     Returns:
-        Columns setting, seeds, best_epoch, <score>_mean and <score>_std: the sample standard deviation, NaN for a
-        single seed.
+        Columns setting, seeds, folds if a run has one, best_epoch, <score>_mean and <score>_std: the sample standard
+        deviation, NaN for a single run.
     """
-    grouped = table.drop_duplicates(["setting", "seed"], keep="last").groupby("setting", sort=False)
+    grouped = table.drop_duplicates(["setting", *list_repeats(table)], keep="last").groupby("setting", sort=False)
+    counts = {f"{name}s": (name, "nunique") for name in list_repeats(table)}
     columns = {f"{name}_{statistic}": (name, statistic) for name in SCORES for statistic in ("mean", "std")}
-    summary = grouped.agg(seeds=("seed", "nunique"), best_epoch=("best_epoch", "mean"), **columns)
+    summary = grouped.agg(**counts, best_epoch=("best_epoch", "mean"), **columns)
     return summary.reset_index().sort_values("best_val_mean", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -139,4 +155,6 @@ def describe_best(comparison: Comparison, summary: pd.DataFrame) -> BestSetting:
     settings, rows = list(summary["setting"]), comparison.unique_rows()
     lead = describe_difference(rows, settings[0], settings[1], len(settings)) if len(settings) > 1 else []
     best = rows[rows["setting"] == settings[0]]
-    return BestSetting(lead, format_repeat_command([RunFolder(Path(path)) for path in best["run"]], best["seed"]))
+    folds: list[Any] = best["fold"].tolist() if "fold" in best else []
+    runs, folds = [RunFolder(Path(path)) for path in best["run"]], [fold for fold in folds if not pd.isna(fold)]
+    return BestSetting(lead, format_repeat_command(runs, best["seed"], folds))

@@ -44,6 +44,12 @@ def name_images(
 
 def _describe_reading(config: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """Return everything besides the images that their fingerprint depends on."""
-    settings = {key: config[key] for key in config if key.startswith("data.") and key not in NOT_SETTINGS}
+    settings = {
+        key: value
+        for key, value in config.items()
+        if key.startswith("data.") and key not in NOT_SETTINGS and value is not None
+    }
+    if "data.folds" in settings:
+        settings["data.fold"] = config.get("data.fold")  # each fold has images of its own
     facts = [data.get(key) for key in ("channels", "picture_size", "cropped")]
     return json.dumps([settings, facts, data.get("storage") == "stream"], sort_keys=True, default=str)

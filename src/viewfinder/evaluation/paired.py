@@ -1,4 +1,4 @@
-"""Paired comparison of two settings over shared seeds."""
+"""Paired comparison of two settings over shared seeds or folds."""
 
 import math
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Difference(NamedTuple):
     high: float
     """ends of the interval; NaN if the difference is the same for each seed"""
     seeds_needed: int | None
-    """seeds whose interval would exclude 0; None if that takes more than MAX_SEEDS, or the spread is 0"""
+    """seeds whose interval would exclude 0; None for folds, more than MAX_SEEDS, or a spread of 0"""
 
     @property
     def is_conclusive(self) -> bool:
@@ -33,64 +33,79 @@ class Difference(NamedTuple):
         return self.low > 0 or self.high < 0
 
 
-def compute_difference(first: np.ndarray, second: np.ndarray) -> Difference:
+def compute_difference(first: np.ndarray, second: np.ndarray, folds: int | None = None) -> Difference:
     """Compute the mean of first - second and its Student's t interval.
 
     Pairing removes the effect of a seed that both settings share. The interval holds for a pair chosen in advance: for
     the best of several settings the difference is optimistic, the more so the more settings there are.
 
+    Folds share training images, which the interval allows for (Nadeau and Bengio 2003, Machine Learning 52, eq. 9).
+
     Args:
         first: accuracies, (n,) with n >= 2.
         second: accuracies of the same seeds, (n,).
+        folds: number of folds if these are runs of a cross-validation.
     """
+    overlap = 1 / (folds - 1) if folds else 0.0  # test images per training image
     # Accuracies are quotients of whole numbers: further digits are rounding errors.
     differences = np.round(first - second, 12)
     count, mean, deviation = len(differences), float(differences.mean()), float(differences.std(ddof=1))
     if deviation == 0:
         return Difference(count, mean, math.nan, math.nan, None)
-    half = _half_width(count, deviation)
-    needed = next((n for n in range(2, MAX_SEEDS + 1) if _half_width(n, deviation) < abs(mean)), None)
+    half = _half_width(count, deviation, overlap)
+    needed = next((n for n in range(2, MAX_SEEDS + 1) if not folds and _half_width(n, deviation) < abs(mean)), None)
     return Difference(count, mean, mean - half, mean + half, needed)
 
 
-def _half_width(count: int, deviation: float) -> float:
-    return float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * deviation / math.sqrt(count)
+def _half_width(count: int, deviation: float, overlap: float = 0.0) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * deviation * math.sqrt(1 / count + overlap)
 
 
 def describe_difference(rows: pd.DataFrame, first: str, second: str, settings: int) -> list[str]:
-    """Describe in a few lines which of two settings is better, by how much, and whether the seeds suffice.
+    """Describe in a few lines which of two settings is better, by how much, and whether the runs suffice.
 
     Args:
-        rows: a row for each setting and seed: setting, seed, best_val, best_test.
+        rows: a row for each setting and seed: setting, seed, best_val, best_test; with folds, also fold.
         first: setting with the better mean on validation.
         second: setting to compare it with.
         settings: number of settings from which `first` was chosen.
     """
+    noun = "seed"
+    if "fold" in rows:
+        noun = "fold"
+        pairs = rows["seed"].astype(str) + " fold " + rows["fold"].astype(str)
+        rows = rows.assign(seed=pairs if len(set(rows["seed"])) > 1 else rows["fold"])
     ours, theirs = (rows[rows["setting"] == name].set_index("seed") for name in (first, second))
     shared = ours.index.intersection(theirs.index).sort_values()
     question = f"Is {first} better than {second}?"
     if len(shared) < 2:
-        count = "no seed" if shared.empty else f"only seed {shared[0]}"
-        return [f"{question} They share {count}; a comparison needs at least two shared seeds."]
-    lines = [f"{question} Mean over {len(shared)} shared seeds, in percentage points, with its 95% interval:"]
+        count = f"no {noun}" if shared.empty else f"only {noun} {shared[0]}"
+        return [f"{question} They share {count}; a comparison needs at least two shared {noun}s."]
+    folds = len(set(ours["fold"])) if "fold" in ours else None
+    lines = [f"{question} Mean over {len(shared)} shared {noun}s, in percentage points, with its 95% interval:"]
     for column, split in SPLITS.items():
-        difference = compute_difference(*(table.loc[shared, column].to_numpy() for table in (ours, theirs)))
-        lines.append(f"  {split:<4}  {_describe_split(difference)}")
+        first_scores, second_scores = (table.loc[shared, column].to_numpy() for table in (ours, theirs))
+        difference = compute_difference(first_scores, second_scores, folds)
+        lines.append(f"  {split:<4}  {_describe_split(difference, noun)}")
     if len(shared) < max(len(ours), len(theirs)):
-        lines.append(f"  The table shows the means over all seeds, {len(ours)} and {len(theirs)}.")
+        lines.append(f"  The table shows the means over all {noun}s, {len(ours)} and {len(theirs)}.")
+    if folds:
+        lines.append("  The interval allows for the training images that folds share.")
     if settings > 2:
         lines.append(f"  Chosen as the best of {settings} settings: its lead on val is optimistic.")
     return lines
 
 
-def _describe_split(difference: Difference) -> str:
+def _describe_split(difference: Difference, noun: str) -> str:
     mean, seeds = difference.mean, difference.seeds
     size = f"{100 * abs(mean):.2f} {'better' if mean > 0 else 'worse'}" if mean else "no difference"
     if math.isnan(difference.low):
-        return f"{size}, the same for each seed{'' if mean == 0 else ': no spread to judge it by'}"
+        return f"{size}, the same for each {noun}{'' if mean == 0 else ': no spread to judge it by'}"
     size += f" ({max(-100, 100 * difference.low):.2f} to {min(100, 100 * difference.high):.2f})"
     if difference.is_conclusive:
-        return f"{size}: the seeds suffice"
+        return f"{size}: the {noun}s suffice"
+    if noun == "fold":
+        return f"{size}: undecided"
     if seeds < FEW_SEEDS:
         return f"{size}: undecided, {seeds} seeds are too few"
     needed = f"about {difference.seeds_needed}" if difference.seeds_needed else f"more than {MAX_SEEDS}"

@@ -9,8 +9,8 @@ import yaml
 
 from viewfinder.config.flatten import NEUTRAL_KEYS
 
-NOT_SETTINGS = ("seed", *NEUTRAL_KEYS)
-"""Keys that do not tell settings apart; scores are averaged over the seed."""
+NOT_SETTINGS = ("seed", "data.fold", *NEUTRAL_KEYS)
+"""Keys that do not tell settings apart; scores are averaged over the seed and the fold."""
 CLASS = "._target_"
 PHASES = "phases"
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from viewfinder.data.folds import describe_fold
+from viewfinder.data.groups import count_groups
 from viewfinder.data.module import ImageData
 from viewfinder.errors import join_names, printable
 from viewfinder.runs.folder import RunFolder
@@ -25,6 +27,10 @@ def log_data_summary(data: ImageData) -> None:
     more = f", ... ({len(names)} in all)" if len(names) > MAX_CLASSES else ""
     log_wrapped(f"classes  {printable(join_names(names[:MAX_CLASSES]))}{more}")
     log.info(f"images   {join_names(f'{name} {len(split):,}' for name, split in data.splits.items())}")
+    if data.cross_validation:
+        log_wrapped(f"fold     {describe_fold(data.cross_validation, len(data.splits['test']))}")
+    if counts := count_groups(data.splits):
+        log.info(f"groups   {join_names(f'{name} {count:,}' for name, count in counts.items())}")
     _log_small_classes(data)
     log_wrapped(f"         {data.stored.location}")
     for sentence in data.describe_warnings():

@@ -2,6 +2,7 @@
 
 import functools
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.font_manager import findfont, get_font
 
@@ -23,6 +24,11 @@ def shorten_label(label: str, max_length: int = 24) -> str:
     """Cut a label to one line of at most `max_length` characters; characters that the font lacks become squares."""
     label = "".join(character if ord(character) in _font_code_points() else "□" for character in printable(label))
     return label if len(label) <= max_length else f"{label[: max_length - 1]}…"
+
+
+def name_repeats(runs: pd.DataFrame) -> str:
+    """Return the runs of one setting over which a chart averages: seeds, and folds if there are some."""
+    return "seeds and folds" if "fold" in runs else "seeds"
 
 
 @functools.cache

@@ -17,6 +17,10 @@ LEGEND = """\
 Accuracy and macro F1 in percent, mean and standard deviation over seeds. val, test
 and test F1 are scores of the epoch with the best validation accuracy; epoch is its
 mean. last is the test accuracy of the last epoch."""
+FOLD_LEGEND = """\
+Accuracy and macro F1 in percent, mean and standard deviation over seeds and folds.
+val, test and test F1 are scores of the epoch with the best validation accuracy;
+epoch is its mean. last is the test accuracy of the last epoch."""
 SCORE_NAMES = ("accuracy", "f1", "precision", "recall", "loss")
 MIN_WIDTH = 20
 """Columns of the narrowest terminal to whose width lines are wrapped."""
@@ -52,6 +56,11 @@ def build_score_table(scores: Mapping[str, Any], title: str) -> Table:
     return table
 
 
+def make_legend(summary: pd.DataFrame) -> str:
+    """Return the text below a table of settings."""
+    return FOLD_LEGEND if "folds" in summary else LEGEND
+
+
 def print_comparison(summary: pd.DataFrame, markdown: bool) -> None:
     """Print a row for each setting with its scores in percent.
 
@@ -78,11 +87,13 @@ def _build_comparison(summary: pd.DataFrame, markdown: bool) -> Table:
     table = Table(box=box.MARKDOWN if markdown else None, pad_edge=markdown)
     table.add_column("setting", overflow="fold")
     columns = {"best_val": "val", "best_test": "test", "best_f1": "test F1", "last_test": "last"}
-    for column in ("seeds", "epoch", *columns.values()):
+    repeats = [name for name in ("seeds", "folds") if name in summary]
+    for column in (*repeats, "epoch", *columns.values()):
         table.add_column(column, justify="right", no_wrap=True)
     for row in summary.to_dict("records"):
-        cells = [format_spread(row[f"{name}_mean"], row[f"{name}_std"]) for name in columns]
-        table.add_row(printable(str(row["setting"])), str(row["seeds"]), format_epoch(row["best_epoch"]), *cells)
+        cells = [*(str(row[name]) for name in repeats), format_epoch(row["best_epoch"])]
+        cells += [format_spread(row[f"{name}_mean"], row[f"{name}_std"]) for name in columns]
+        table.add_row(printable(str(row["setting"])), *cells)
     return table
 
 

@@ -29,6 +29,20 @@ class Crop(TypedDict):
     interpolation: Literal["bilinear", "bicubic"]
 
 
+class CrossValidation(TypedDict):
+    """Fold that is the test split of a run."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+    fold: Whole
+    folds: Annotated[int, Field(ge=2, le=2**53)]
+    images: Whole
+    """images of all folds"""
+    names: str
+    """hash of their names and labels"""
+    fold_name: NotRequired[str]
+    unused_test_images: NotRequired[Whole]
+
+
 class Data(TypedDict):
     """Contents of data.json."""
 
@@ -40,6 +54,8 @@ class Data(TypedDict):
     split_sizes: dict[str, Whole]
     drawn: NotRequired[list[str]]
     """splits that were drawn from the training images"""
+    cross_validation: NotRequired[CrossValidation]
+    group_counts: NotRequired[dict[str, Whole]]
     storage: NotRequired[str]
     cropped: NotRequired[Crop]
     absent_classes: NotRequired[dict[str, list[str]]]

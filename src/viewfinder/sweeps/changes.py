@@ -22,9 +22,13 @@ NOT_IDENTIFYING = (*NEUTRAL_KEYS, *DATA_KEYS)
 """Keys that do not tell jobs apart; images are identified by their fingerprint, not their folder."""
 
 
+ADDED_KEYS = {"data.fold": 0}
+"""Keys that jobs of earlier versions lack, and their defaults other than null."""
+
+
 def flatten_job(job: PlannedJob | SweepJob) -> dict[str, Any]:
     """Flatten a job's configuration, with every class at its present path."""
-    return flatten(update_targets(job.config))
+    return ADDED_KEYS | flatten(update_targets(job.config))
 
 
 def describe_new_values(planned: Sequence[PlannedJob], existing: Sequence[SweepJob]) -> list[str]:

@@ -41,13 +41,14 @@ def sort_values(values: Sequence[Any], key: str) -> list[str]:
     return list(dict.fromkeys(format_value(value, key) for value in sorted(values, key=rank)))
 
 
-def draw_heat_map(grid: pd.DataFrame, row_name: str, column_name: str) -> Figure:
+def draw_heat_map(grid: pd.DataFrame, row_name: str, column_name: str, repeats: str = "seeds") -> Figure:
     """Draw a cell for each pair of values, blank if there is no run, with a frame around the best.
 
     Args:
         grid: accuracies as fractions (0 to 1), from `build_grid`.
         row_name: name of the setting in the rows.
         column_name: name of the setting in the columns.
+        repeats: runs that a cell averages.
     """
     percent = 100 * grid.to_numpy(float)
     rows, columns = percent.shape
@@ -79,5 +80,5 @@ def draw_heat_map(grid: pd.DataFrame, row_name: str, column_name: str) -> Figure
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
     row, column = np.unravel_index(np.nanargmax(percent), percent.shape)
     axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="#d9822b", lw=3, zorder=5, clip_on=False))
-    axes.set_title("mean over seeds; the best is framed", fontsize=9, color=SOFT, loc="right")
+    axes.set_title(f"mean over {repeats}; the best is framed", fontsize=9, color=SOFT, loc="right")
     return figure

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from viewfinder.reporting.style import SPLITS, shorten_label, style_axes
+from viewfinder.reporting.style import SPLITS, name_repeats, shorten_label, style_axes
 
 LOG_DECADES = 1.5
 """Decades from which positive values are drawn on a logarithmic axis."""
@@ -29,7 +29,7 @@ def average_by_value(values: np.ndarray, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_line(values: np.ndarray, scores: pd.DataFrame, name: str) -> Figure:
-    """Draw the mean over seeds with a band of one standard deviation, and a point for each run.
+    """Draw the mean over seeds and folds with a band of one standard deviation, and a point for each run.
 
     Args:
         values: (runs,) numbers.
@@ -56,7 +56,7 @@ def draw_line(values: np.ndarray, scores: pd.DataFrame, name: str) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(shorten_label(name, 60), parse_math=False)
     axes.set(ylabel="accuracy at the best epoch, %")
-    axes.legend(frameon=False, title="mean ± standard deviation over seeds")
+    axes.legend(frameon=False, title=f"mean ± standard deviation over {name_repeats(scores)}")
     style_axes(axes)
     return figure
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from viewfinder.reporting.style import SOFT, SPLITS, shorten_label, style_axes
+from viewfinder.reporting.style import SOFT, SPLITS, name_repeats, shorten_label, style_axes
 
 MAX_SETTINGS = 30
 
@@ -32,7 +32,7 @@ def draw_points(summary: pd.DataFrame, rows: pd.DataFrame) -> Figure:
         )  # fmt: skip
     axes.set_yticks(positions, [shorten_label(name, 48) for name in shown["setting"]], parse_math=False)
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set(xlabel="accuracy at the best epoch, %: mean and standard deviation over seeds")
+    axes.set(xlabel=f"accuracy at the best epoch, %: mean and standard deviation over {name_repeats(rows)}")
     if len(summary) > MAX_SETTINGS:
         axes.set_title(f"the best {MAX_SETTINGS} of {len(summary)} settings", fontsize=10, color=SOFT, loc="left")
     axes.legend(frameon=False)

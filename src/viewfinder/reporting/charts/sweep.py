@@ -9,6 +9,7 @@ from viewfinder.evaluation.settings import CLASS, is_number
 from viewfinder.reporting.charts.heat_map import build_grid, draw_heat_map
 from viewfinder.reporting.charts.lines import draw_line
 from viewfinder.reporting.charts.points import draw_points
+from viewfinder.reporting.style import name_repeats
 
 MIN_FILLED = 0.5
 """Share of filled cells in a heat map; values drawn at random rarely form a grid."""
@@ -31,5 +32,5 @@ def draw_sweep(comparison: Comparison, summary: pd.DataFrame) -> Figure:
         (row_values, column_values), (row_key, column_key) = columns, keys
         grid = build_grid(row_values, column_values, list(rows["best_val"]), (row_key, column_key))
         if grid.notna().to_numpy().mean() >= MIN_FILLED:
-            return draw_heat_map(grid, row_key.removesuffix(CLASS), column_key.removesuffix(CLASS))
+            return draw_heat_map(grid, row_key.removesuffix(CLASS), column_key.removesuffix(CLASS), name_repeats(rows))
     return draw_points(summary, rows)

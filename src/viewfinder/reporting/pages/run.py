@@ -3,6 +3,7 @@
 import numpy as np
 
 from viewfinder.config.phases import find_first_epochs, validate_phases
+from viewfinder.data.folds import describe_fold
 from viewfinder.errors import join_names
 from viewfinder.evaluation.intervals import bootstrap_f1, wilson_interval
 from viewfinder.reporting.charts.confusion import draw_confusion, find_most_confused
@@ -54,6 +55,9 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
         f1_interval=bootstrap_f1(counts),
         split_seed=settings["data"].get("split_seed") if isinstance(settings.get("data"), dict) else None,
         stratify=isinstance(settings.get("data"), dict) and settings["data"].get("stratify"),
+        fold=describe_fold(data["cross_validation"], data["split_sizes"].get("test", 0))
+        if "cross_validation" in data
+        else None,
         confused=find_most_confused(counts, class_names),
         per_class=sorted(best["test"]["per_class"].items(), key=lambda item: item[1]["f1"]),
         weights=model.get("weights") if isinstance(model, dict) else None,

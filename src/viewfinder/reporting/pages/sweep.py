@@ -15,7 +15,7 @@ from viewfinder.reporting.charts.epochs import draw_epochs
 from viewfinder.reporting.charts.files import encode_data_url, save_figure
 from viewfinder.reporting.charts.sweep import draw_sweep
 from viewfinder.reporting.pages.render import render_page
-from viewfinder.reporting.tables import LEGEND, format_epoch, format_spread
+from viewfinder.reporting.tables import format_epoch, format_spread, make_legend
 from viewfinder.runs.atomic import replace_text
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.naming import SWEEP_FILE
@@ -71,7 +71,8 @@ def write_sweep_report(
         finished=[_format_job(folder, row) for row in comparison.table.to_dict("records")],
         failures=[(printable(name), printable(reason)) for name, reason in sorted(reasons.items(), key=_natural_order)],
         images={name: encode_data_url(chart) for name, chart in charts.items() if chart.is_file()},
-        legend=LEGEND,
+        legend=make_legend(summary),
+        has_folds="folds" in summary,
         notes=comparison.notes,
         format_spread=format_spread,
         format_epoch=format_epoch,

@@ -65,8 +65,8 @@ def _stopped_by_interrupt() -> Iterator[None]:
     try:
         yield
     finally:
-        if last == -math.inf:  # otherwise the process ends, and another Ctrl-C shall not interrupt that
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        # After Ctrl-C the process ends, and another one shall not interrupt that.
+        signal.signal(signal.SIGINT, signal.default_int_handler if last == -math.inf else signal.SIG_IGN)
 
 
 def _show(error: UserError) -> int:

@@ -28,6 +28,8 @@ from viewfinder.cli.main import app
 from viewfinder.config.overrides import compose_config
 from viewfinder.errors import UserError
 from viewfinder.evaluation.metrics import Predictions
+from viewfinder.experiment.export.run import Export, export_run
+from viewfinder.experiment.load import open_run
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
 
@@ -228,6 +230,13 @@ def finished(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> RunFo
         return train_into(tmp_path_factory.mktemp("finished") / "run", *tiny, "augment=basic", "trainer.max_epochs=3")
 
 
+@pytest.fixture(scope="session")
+def onnx_export(finished: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The finished run as model.onnx, in a folder of its own; read only."""
+    run = open_run(finished.path, [], "best", accelerator="cpu")
+    return export_run(run, tmp_path_factory.mktemp("exported") / "model.onnx", "onnx", "best")
+
+
 @pytest.fixture
 def run_copy(finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A copy of the finished run's folder; it is the working folder."""
@@ -311,8 +320,7 @@ def seeds(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     for rate in ("0.01", "0.0001"):
         for seed in ("0", "1", "2"):
             settings = [f"optimizer.lr={rate}", f"seed={seed}", "trainer.max_epochs=2"]
-            with draw_new_charts():
-                train_into(folder / f"{rate}_{seed}", *tiny, "model=mlp", "model.widths=[8]", *settings)
+            train_into(folder / f"{rate}_{seed}", *tiny, "model=mlp", "model.widths=[8]", *settings)
     return folder
 
 

@@ -10,16 +10,14 @@ import pytest
 from conftest import Type, noise
 from PIL import Image
 
-from viewfinder.experiment.export.run import export_run
-from viewfinder.experiment.load import open_run
+from viewfinder.experiment.export.run import Export
 from viewfinder.runs.folder import RunFolder
 
 
-@pytest.fixture(scope="module")
-def model(finished: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def model(onnx_export: Export) -> Path:
     """The finished run as an ONNX file."""
-    path = tmp_path_factory.mktemp("exported") / "model.onnx"
-    return export_run(open_run(finished.path, [], "best", accelerator="cpu"), path, "onnx", "best").path
+    return onnx_export.path
 
 
 @pytest.fixture

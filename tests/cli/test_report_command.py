@@ -43,14 +43,14 @@ def test_the_report_shows_class_names_verbatim_and_the_scores(finished: RunFolde
             assert f"{scores[weights][split]['loss']:.4f}" in text
 
 
-def test_report_writes_every_page_below_a_folder(seeds: Path, viewfinder: Type, tmp_path: Path) -> None:
-    for name in ("0.01_0", "0.01_1"):
-        shutil.copytree(seeds / name, tmp_path / "runs" / name)
-        (tmp_path / "runs" / name / "report.html").unlink()
-    answer = viewfinder("report", tmp_path / "runs")
-    pages = [tmp_path / "runs" / name / "report.html" for name in ("0.01_0", "0.01_1")]
+def test_report_writes_every_page_below_a_folder(finished: RunFolder, viewfinder: Type, tmp_path: Path) -> None:
+    pages = [tmp_path / folder / finished.path.name / "report.html" for folder in ("one", "two")]
+    for page in pages:
+        shutil.copytree(finished.path, page.parent)
+        page.unlink()
+    answer = viewfinder("report", tmp_path)
     assert answer.out.splitlines() == [str(page) for page in pages]
-    assert all(page.read_bytes() == (seeds / page.parent.name / "report.html").read_bytes() for page in pages)
+    assert all(page.read_bytes() == finished.report.read_bytes() for page in pages)
 
 
 # What is not a run

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,8 @@ from typer.main import get_command
 
 import viewfinder
 from viewfinder.cli.main import cli
-from viewfinder.config.overrides import compose_config
-from viewfinder.experiment.export.run import export_run
-from viewfinder.experiment.load import open_run
+from viewfinder.config.overrides import compose_config, find_conf
+from viewfinder.experiment.export.run import Export
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
 
@@ -66,6 +66,9 @@ def test_the_python_code_that_is_shown_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_images(tmp_path, "holiday")
+    digits = find_conf() / "data" / "digits.yaml"
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "digits.yaml").write_text(digits.read_text().replace("limit: null", "limit: 64"))
     for block in read_blocks("docs/python.md", "python"):
         assert not FILE.match(block)
         capsys.readouterr()
@@ -74,12 +77,12 @@ def test_the_python_code_that_is_shown_runs(
 
 
 def test_the_code_that_is_shown_for_an_exported_file_names_its_class(
-    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    finished: RunFolder, onnx_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "RUN").mkdir()
+    shutil.copytree(onnx_export.path.parent, tmp_path / "RUN")
     Image.fromarray(noise(30, 20, 3)).save(tmp_path / "photo.jpg")
-    export_run(open_run(finished.path, [], "best", accelerator="cpu"), Path("RUN/model.onnx"), "onnx", "best")
     (block,) = read_blocks("docs/export.md", "python")
     exec(compile(block, "docs/export.md", "exec"), {})
     get_command(cli)(["predict", str(finished.path), "photo.jpg", "--csv", "predictions.csv"], standalone_mode=False)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.data.resize import Resize
-from viewfinder.experiment import export as export_module
+from viewfinder.experiment.export import run as export_module
 from viewfinder.experiment.export.check import BATCH_SIZES
 from viewfinder.experiment.export.run import Export, check_installation, export_run
 from viewfinder.experiment.load import OpenedRun, open_run
@@ -75,10 +75,10 @@ def opened(finished: RunFolder) -> OpenedRun:
 
 
 @pytest.fixture(scope="module")
-def exported(finished: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Export]:
+def exported(finished: RunFolder, onnx_export: Export, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Export]:
     """The run's network in both formats."""
-    run, folder = open_run(finished.path, [], "best", accelerator="cpu"), tmp_path_factory.mktemp("exported")
-    return {name: export_run(run, folder / file, name, "best") for name, file, _ in FORMATS}
+    run, path = open_run(finished.path, [], "best", accelerator="cpu"), tmp_path_factory.mktemp("exported")
+    return {"onnx": onnx_export, "torch": export_run(run, path / "model.pt2", "torch", "best")}
 
 
 def use_network(opened: OpenedRun, network: nn.Module) -> None:

@@ -170,6 +170,7 @@ def test_killing_the_first_of_two_processes_ends_both(tiny: list[str], tmp_path:
     assert RunFolder.open(tmp_path / "run").status == "killed"
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_stops_both(tiny: list[str], tmp_path: Path) -> None:
     with start_two_processes(tiny, tmp_path, subprocess.PIPE) as process:
         process.send_signal(signal.SIGTERM)

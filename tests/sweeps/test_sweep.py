@@ -72,6 +72,7 @@ def test_a_killed_job_leaves_the_others_running_and_resumes_bit_identically(swee
     assert read_outcome(tmp_path / "lr" / "0") == read_outcome(tmp_path / "whole" / "0")
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_all_jobs_and_the_same_line_resumes_them_bit_identically(sweep: Sweep, tmp_path: Path) -> None:
     line = ["seed=1,2,3", "trainer.max_epochs=40", *AT_ONCE]
     checkpoints = [RunFolder(tmp_path / "lr" / name).last for name in "01"]

@@ -60,6 +60,7 @@ ELSEWHERE = {"data=cifar10", "data=torchvision", "data=huggingface", "trainer=dd
 # Every YAML
 
 
+@pytest.mark.usefixtures("quick_random_weights")
 @pytest.mark.parametrize("choice", [choice for choice in SHIPPED if choice not in ELSEWHERE])
 def test_every_shipped_choice_trains(
     choice: str, pictures: Path, manifest: Path, resnet_weights: Path, tmp_path: Path
@@ -85,7 +86,7 @@ def test_an_epoch_with_a_frozen_resnet50_moves_its_head_alone(
     pictures: Path, resnet_weights: Path, tmp_path: Path
 ) -> None:
     data = ["data=image_folder", f"data.root={pictures}", "data.batch_size=6"]
-    model = ["model=resnet50", f"model.weights={resnet_weights}", "model.image_size=64"]
+    model = ["model=resnet50", f"model.weights={resnet_weights}", "model.image_size=32"]
     run = train_into(tmp_path / "run", *data, *model, *QUICK, "trainer.max_epochs=1")
     before = torch.load(resnet_weights, weights_only=True)
     after = torch.load(run.last, weights_only=True)["state_dict"]
@@ -107,7 +108,7 @@ def test_a_picture_has_the_same_logits_in_the_validation_and_the_test_split(
         shutil.copytree(pictures / split, root / split)
     shutil.copytree(pictures / "val", root / "test")
     data = ["data=image_folder", f"data.root={root}", "data.batch_size=6"]
-    model = ["model=resnet50", f"model.weights={resnet_weights}", "model.image_size=64"]
+    model = ["model=resnet50", f"model.weights={resnet_weights}", "model.image_size=32"]
     run = train_into(tmp_path / "run", *data, *model, *QUICK, "trainer.max_epochs=1")
     scores = run.read_scores()["best"]
     assert scores["val"] == scores["test"]
@@ -201,20 +202,22 @@ def tensorboard(folder: Path) -> Iterator[Ask]:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port}/data/{path}", data)
         request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=600) as answer:
             content = answer.read()
         return content if path.startswith("plugin/images/individual") else json.loads(content)
 
     count = len(list(folder.rglob("events.out.tfevents.*")))
     try:
-        for _ in range(300):
+        for _ in range(6000):
             try:
                 tags = ask("plugin/scalars/tags")
                 if len(tags) == count and all("best/val_loss" in each for each in tags.values()):
                     break
             except (urllib.error.URLError, ConnectionError):
                 assert server.poll() is None
-            time.sleep(0.2)
+            time.sleep(0.1)
+        else:
+            raise AssertionError(f"TensorBoard does not show {count} runs")
         yield ask
     finally:
         server.terminate()

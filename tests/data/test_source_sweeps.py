@@ -1,0 +1,39 @@
+"""Published data are swept, each job as it is trained alone."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import QUICK, ROOT, train_into
+from huggingface_files import save
+from torchvision_files import write_mnist
+
+OPTIONS = [
+    "model=mlp",
+    "model.widths=[8]",
+    "model.image_size=8",
+    *QUICK,
+    "trainer.max_epochs=1",
+    "data.sampler=balanced",
+]
+FILES = ("metrics.csv", "predictions.csv", "scores.json")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["torchvision", "huggingface"])
+def test_each_job_of_a_sweep_is_the_run_alone(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if source == "torchvision":
+        write_mnist(tmp_path / "in", monkeypatch)
+        words = [*OPTIONS, "data=torchvision", "data.name=FashionMNIST", f"data.root={tmp_path / 'in'}"]
+    else:
+        words = [*OPTIONS, "data=huggingface", f"data.path={save(tmp_path / 'in')}"]
+    typed = ["-m", *words, "data.batch_size=8,4", "sweep.name=both", f"output_dir={tmp_path / 'out'}"]
+    command = [sys.executable, str(ROOT / "train.py"), *typed]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    jobs = [path.parent for path in (tmp_path / "out" / "both").glob("*/scores.json")]
+    alone = train_into(tmp_path / "alone", *words, "data.batch_size=4")
+    outcomes = [[(job / name).read_bytes() for name in FILES] for job in jobs]
+    assert len(outcomes) == 2
+    assert [(alone.path / name).read_bytes() for name in FILES] in outcomes

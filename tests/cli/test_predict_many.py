@@ -106,6 +106,8 @@ def test_ctrl_c_tells_how_far_it_came_and_the_same_command_continues_there(
     assert "stopped after 12 of 30 images; the same command continues" in interrupted.err
     answer = viewfinder("predict", finished.path, album, "--csv", tmp_path / "rows.csv")
     assert "continue after 12 of 30 images" in answer.err
+    assert answer.out.count(".png") == 17
+    assert "... and 10 from before in" in answer.out  # two of 12 are unreadable
     assert (tmp_path / "rows.csv").read_bytes() == whole
 
 
@@ -116,6 +118,7 @@ def test_rows_of_other_images_or_weights_are_not_continued(
     (album / "00.png").rename(album / "aa.png")
     answer = viewfinder("predict", finished.path, album, "--csv", tmp_path / "rows.csv")
     assert "continue" not in answer.err
+    assert "rows.csv.partial had rows of 12 images from a stopped call with another model or other images" in answer.err
     names = [Path(name).name for name in pd.read_csv(tmp_path / "rows.csv")["picture"]]
     assert names == sorted(set(names))
     assert len(names) == 27
@@ -127,7 +130,11 @@ def test_parquet_has_the_rows_of_csv(
     for words in (["--output", tmp_path / "a.parquet"], ["--output", tmp_path / "b", "--format", "parquet"]):
         assert viewfinder("predict", finished.path, album, *words).code == 2
         pd.testing.assert_frame_equal(pd.read_parquet(words[1]), pd.read_csv(tmp_path / "whole.csv"))
-    viewfinder("predict", finished.path, album, "--output", tmp_path / "c.txt")
+    answers = [
+        viewfinder("predict", finished.path, album, "--output", tmp_path / "c.txt", *words)
+        for words in ([], ["--format", "csv"])
+    ]
+    assert [f"{tmp_path / 'c.txt'} is written as CSV" in answer.err for answer in answers] == [True, False]
     assert (tmp_path / "c.txt").read_bytes() == whole
 
 
@@ -148,6 +155,7 @@ def test_a_file_has_all_images_and_the_terminal_the_first_ones(
     answer = viewfinder("predict", finished.path, album, "--csv", tmp_path / "rows.csv")
     assert answer.out.count(".png") == 10  # three batches, two of whose images are unreadable
     assert "... and 17 more images in" in answer.out
+    assert "from before" not in answer.out
     answer = viewfinder("predict", finished.path, album)
     assert answer.out.count(".png") == 27
 

@@ -75,6 +75,14 @@ def test_without_skipping_the_unread_images_of_all_splits_are_named_in_one_list(
     assert all(str(tmp_path / name) in str(caught.value) for name in broken)
 
 
+def test_one_unreadable_image_is_named_in_the_singular(tmp_path: Path) -> None:
+    damage(write_mixed_folder(tmp_path, 6), ["cat/01.png"])
+    with pytest.raises(UserError) as caught:
+        open_stored(tmp_path, "memory")
+    assert str(caught.value).startswith("1 unreadable image:\n")
+    assert caught.value.problems[-1].rule == "1 of 12 images is unreadable"
+
+
 def test_a_run_that_skips_images_logs_them_and_is_scored_again_without_them(
     tmp_path: Path, viewfinder: Type, capsys: pytest.CaptureFixture[str]
 ) -> None:

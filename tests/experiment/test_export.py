@@ -98,7 +98,7 @@ def test_an_exported_file_gives_the_runs_probabilities_for_any_number_and_size_o
         use_network(opened, Own())
         result, resize = export_run(opened, tmp_path / file, file_format, "best"), Own().preprocess.resize
     assert result.comparison.images == "the test split"
-    assert result.comparison.image_count == 30  # 15 images, each in two sizes
+    assert (result.comparison.image_count, result.comparison.resized_count) == (15, 15)
     assert result.comparison.largest_difference <= 1e-6
     assert result.comparison.changed_predictions == 0
     predict = read(result.path)
@@ -170,11 +170,12 @@ def test_without_its_data_a_run_is_compared_on_given_images_or_on_noise(
     missing = f"data.root={tmp_path / 'gone'}"
     answer = viewfinder("export", run_copy.path, missing, "--images", tmp_path / "photo.png")
     assert (answer.code, answer.err) == (0, "")
-    assert "on 2 images (the given images)" in answer.out
+    assert "on 1 image (the given images), 1 of them in a second size, too:" in answer.out
     assert run_copy.onnx_model.is_file()
     answer = viewfinder("export", run_copy.path, missing, "--format", "torch")
     assert answer.code == 0
-    assert f"on {sum(BATCH_SIZES) + 16} images (noise, because the run's images are missing (data.root" in answer.out
+    assert f"on {sum(BATCH_SIZES)} images (noise, because the run's images are missing (data.root" in answer.out
+    assert "), 16 of them in a second size, too:" in answer.out
     assert run_copy.torch_model.is_file()
 
 
@@ -187,7 +188,7 @@ def test_where_no_test_image_can_be_read_the_file_is_compared_on_noise(
     output = tmp_path / "model.pt2"
     answer = viewfinder("export", finished.path, f"data.root={copy}", "--format", "torch", "--output", output)
     assert (answer.code, answer.err) == (0, "")
-    assert f"on {sum(BATCH_SIZES) + 16} images (noise, because none of the run's test images can be read)" in answer.out
+    assert f"on {sum(BATCH_SIZES)} images (noise, because none of the run's test images can be read)" in answer.out
 
 
 def test_an_unwritable_place_is_one_error(finished: RunFolder, viewfinder: Type, tmp_path: Path) -> None:

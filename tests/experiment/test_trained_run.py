@@ -205,6 +205,20 @@ def test_a_list_in_place_of_an_override_is_a_type_error() -> None:
         vf.train(["model=mlp"])  # type: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize(("side", "outputs", "remedy"), [(9, 10, "Preprocess(image_size=...)"), (8, 3, "10 outputs")])
+def test_an_object_that_does_not_suit_the_data_is_told_what_to_do_in_python(
+    tmp_path: Path, side: int, outputs: int, remedy: str
+) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, outputs))
+    network.preprocess = Preprocess(side)  # type: ignore[assignment]
+    with pytest.raises(UserError) as error:
+        vf.train(*TINY, "data=digits", f"run_dir={tmp_path / 'run'}", model=network)
+    (problem,) = error.value.problems
+    assert remedy in problem.remedy
+    assert "model.image_size" not in problem.remedy
+    assert not (tmp_path / "run").exists()
+
+
 def test_latest_is_the_run_that_was_written_last(finished: RunFolder, left_alone: RunFolder, tmp_path: Path) -> None:
     for name, run in (("b", finished), ("a", left_alone)):
         shutil.copytree(run.path, tmp_path / "outputs" / name)

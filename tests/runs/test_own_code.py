@@ -154,11 +154,21 @@ def test_code_that_this_user_has_not_trained_with_is_not_executed(
     assert "trained_network" not in sys.modules
 
 
+@pytest.mark.parametrize("attempt", ["a changed module", "a module of the same name found first"])
+def test_a_module_that_has_changed_since_is_named_as_such(
+    user: Path, canary: Path, viewfinder: Type, attempt: str
+) -> None:
+    ATTEMPTS[attempt](user, canary)
+    words = " ".join(viewfinder("evaluate", user / "run").err.split())
+    is_told = f"is in {user / 'trained_network.py'}, which has changed since you trained with it" in words
+    assert is_told == (attempt == "a changed module")
+
+
 def test_installed_packages_are_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     settings = {"loss": {"_target_": "torchmetrics.Accuracy"}, "model": {"_target_": "optuna.create_study"}}
     remember_own_code(settings, {"torchmetrics": "0", "optuna": "0"})
-    assert find_own_code(settings) == ()
+    assert find_own_code(settings) == ((), {})
 
 
 def test_a_network_in_a_folder_without_init_is_trained_in_python_and_opened_again(
@@ -184,8 +194,8 @@ def test_without_a_home_or_a_writable_record_training_goes_on(tmp_path: Path, mo
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     remember_own_code({"model": {"_target_": TARGET}}, {"trained_network": "0"})
-    assert find_own_code({"model": {"_target_": TARGET}}) == ()
+    assert find_own_code({"model": {"_target_": TARGET}}) == ((), {})
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     remember_own_code({"model": {"_target_": TARGET}}, {"trained_network": "0"})
-    assert find_own_code({"model": {"_target_": TARGET}}) == ()
+    assert find_own_code({"model": {"_target_": TARGET}}) == ((), {})

@@ -56,7 +56,7 @@ def export(
     size, compared = result.path.stat().st_size / 1e6, result.comparison
     lines = (
         f"{result.path} ({size:,.1f} MB), described by {result.description.name}",
-        f"Compared with the run on {compared.image_count:,} images ({compared.images}):",
+        f"Compared with the run on {compared.describe_images()}:",
         f"largest difference of a probability {compared.largest_difference:.2g}, "
         f"{compared.changed_predictions:,} changed predictions.",
     )

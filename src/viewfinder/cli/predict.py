@@ -81,19 +81,23 @@ def predict(
 
 def _choose_file(csv: Path | None, output: Path | None, file_format: FileFormat | None) -> tuple[Path | None, bool]:
     """Return the file to write, and whether it is a Parquet file."""
-    from viewfinder.errors import Problem, UserError
+    from viewfinder.errors import Problem, UserError, printable
 
     problems = []
     if csv is not None and output is not None:
         problems.append(Problem("--output", "cannot be combined with --csv", str(output), "Pass one of them."))
     if output is None and file_format is not None:
         problems.append(Problem("--format", "is the format of --output, which is missing", file_format.value))
-    as_parquet = output is not None and (file_format or output.suffix.lstrip(".")) == FileFormat.parquet
+    suffix = output.suffix.lstrip(".") if output is not None else ""
+    as_parquet = output is not None and (file_format or suffix) == FileFormat.parquet
     if as_parquet and find_spec("pyarrow") is None:
         remedy = "pip install 'viewfinder[parquet]', or write CSV."
         problems.append(Problem("--format", "needs pyarrow, which is not installed", "parquet", remedy))
     if problems:
         raise UserError("the command line", problems)
+    if file_format is None and suffix not in ("", *FileFormat):
+        choices = "choose with --format, or with the suffix .csv or .parquet"
+        typer.echo(f"warning  {printable(str(output))} is written as CSV; {choices}", err=True)
     return csv or output, as_parquet
 
 
@@ -133,6 +137,7 @@ def _write_predictions(
     """
     from tqdm import tqdm
 
+    from viewfinder.errors import printable
     from viewfinder.evaluation.prediction_file import PredictionFile, PredictionStream, identify_model
 
     stream = open_stream(path) if path else None
@@ -140,9 +145,13 @@ def _write_predictions(
         target = PredictionFile(path, itertools.chain(identify_model(*model), map(str, files)))
         if target.count:
             typer.echo(f"continue after {target.count:,} of {len(files):,} images", err=True)
+        if target.discarded:
+            rule = f"rows of {target.discarded:,} images from a stopped call with another model or other images"
+            typer.echo(f"warning  {printable(target.partial.name)} had {rule}; they are replaced", err=True)
     else:
         target = PredictionStream(stream)
-    printer, start = _Printer(top, path), target.count
+    start = target.count
+    printer = _Printer(top, path, start - len(target.problems))
     bar = tqdm(total=len(files), initial=start, unit=" images", leave=False, disable=None, delay=1)
     try:
         for classified in classify(files[start:]):
@@ -167,15 +176,17 @@ def _write_predictions(
         target.finish(as_parquet)
     else:
         target.discard()
-    printer.close(readable - printer.printed)
+    printer.close(readable)
     return target.problems, readable
 
 
 class _Printer:
     """Tables of predictions of at most MAX_ROWS images; with a file, only the first one."""
 
-    def __init__(self, top: int, path: Path | None):
+    def __init__(self, top: int, path: Path | None, earlier: int):
         self.top, self.path, self.printed = top, path, 0
+        self.earlier = earlier
+        """images that the file had before"""
         self.waiting: list[Classified] = []
 
     def add(self, classified: "Classified") -> None:
@@ -196,10 +207,11 @@ class _Printer:
             self.printed += len(joined.names)
         self.waiting = []
 
-    def close(self, remaining: int) -> None:
-        """Print the last table, and how many images only the file has."""
-        waiting = self._count_waiting()
+    def close(self, total: int) -> None:
+        """Print the last table, and how many of `total` images only the file has."""
         self._print()
-        if self.path is not None and remaining > waiting:
-            typer.echo(f"... and {remaining - waiting:,} more images in {self.path}")
+        more = total - self.printed - self.earlier
+        counts = [f"{more:,} more images"] * (more > 0) + [f"{self.earlier:,} from before"] * (self.earlier > 0)
+        if self.path is not None and counts:
+            typer.echo(f"... and {' and '.join(counts)} in {self.path}")
         sys.stdout.flush()

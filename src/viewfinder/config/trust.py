@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ class TrustPolicy:
     Args:
         names: dotted paths, such as timm or timm.models, each with everything below it.
         own_files: also accept modules that are not installed, and KNOWN_PACKAGES, as in a user's own configuration.
+        changed: files of the user's own targets that have changed since this user trained with them.
     """
 
     names: tuple[str, ...] = ()
     own_files: bool = False
+    changed: Mapping[str, str] = field(default_factory=dict)
 
     def import_trusted(self, target: Any, group: str) -> Callable[..., Any]:
         """Import the class or function at a dotted path.
@@ -73,6 +75,8 @@ class TrustPolicy:
             rule = f"is neither a file of yours nor in the trusted packages ({join_names(KNOWN_PACKAGES)})"
         else:
             rule = f"is outside the trusted packages ({join_names(TRUSTED_PACKAGES)})"
+            if target in self.changed:
+                rule = f"is in {self.changed[target]}, which has changed since you trained with it"
         return _reject(target, rule, f"To allow it, {self._suggest_allowing(package)}; importing it executes its code.")
 
     def _validate_type(self, target: str, imported: Callable[..., Any], package: str, group: str) -> None:

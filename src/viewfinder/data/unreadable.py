@@ -60,8 +60,8 @@ def exclude_unreadable(
 
 
 def _unreadable_error(problems: list[Problem], total: int, consequences: list[Problem], remedy: str) -> UserError:
-    summary = Problem("the data", f"{len(problems):,} of {total:,} images are unreadable", remedy=remedy)
-    plural = "s" * (len(problems) > 1)
+    plural, verb = ("s", "are") if len(problems) > 1 else ("", "is")
+    summary = Problem("the data", f"{len(problems):,} of {total:,} images {verb} unreadable", remedy=remedy)
     return UserError(
         "the data",
         [*problems[:MAX_NAMED], *consequences, summary],

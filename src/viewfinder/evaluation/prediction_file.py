@@ -37,6 +37,8 @@ class PredictionFile:
         self.identity = digest.hexdigest()
         self.count = 0
         """number of image files that the rows so far cover"""
+        self.discarded = 0
+        """number of image files that discarded rows of another call covered"""
         self.problems: list[Problem] = []
         """reasons why some of these files are unreadable"""
         self.saved_at = 0.0
@@ -47,10 +49,12 @@ class PredictionFile:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # a missing or damaged record
             state = read_json(self.state)
             problems = [Problem(key, rule) for key, rule in state["problems"]]
-            if state["identity"] == self.identity and self.partial.stat().st_size >= state["bytes"]:
-                os.truncate(self.partial, state["bytes"])
-                self.count, self.problems = state["count"], problems
-                return
+            if self.partial.stat().st_size >= state["bytes"]:
+                if state["identity"] == self.identity:
+                    os.truncate(self.partial, state["bytes"])
+                    self.count, self.problems = state["count"], problems
+                    return
+                self.discarded = int(state["count"])
         self.partial.write_bytes(b"")
 
     def append(self, classified: Classified) -> None:

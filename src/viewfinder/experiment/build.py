@@ -75,7 +75,8 @@ def build_components(
     if options.get("keep_freed_memory", True):  # not before: training does not reuse the memory of decoding
         keep_freed_memory()
     data_facts = data.summarise()
-    network_facts = summarise_network(network, channels, classes)  # before phases freeze parameters
+    # Before phases freeze parameters.
+    network_facts = summarise_network(network, channels, classes, objects.model is not None)
     classifier = build_classifier(cfg, network, data_facts["class_counts"])
     refuse_single_images(data, classifier)
     network_facts["trained"] = sum(p.numel() for p in network.parameters() if p.requires_grad)  # in any phase

@@ -55,7 +55,7 @@ class OpenedRun:
         network = copy.deepcopy(objects.model)
         if network is None:
             network = rebuild_network(cfg, self.facts["channels"], len(self.class_names))
-        summarise_network(network, self.facts["channels"], len(self.class_names))
+        summarise_network(network, self.facts["channels"], len(self.class_names), objects.model is not None)
         self.classifier = build_classifier(cfg, network, self.facts["class_counts"])
         channels, size = self.stored
         preprocess = self.classifier.preprocess

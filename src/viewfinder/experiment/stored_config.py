@@ -73,8 +73,8 @@ def load_config(
         _limit_threads(cfg)
     _set_existing_keys(cfg, "trainer", **(trainer or {}))
     with explain_working_folder(folder):
-        own = find_own_code(settings)
-        check_config(cfg, TrustPolicy((*names, *own)))
+        own, changed = find_own_code(settings)
+        check_config(cfg, TrustPolicy((*names, *own), changed=changed))
     return cfg
 
 

@@ -15,10 +15,15 @@ def get_architecture(network: nn.Module) -> str:
     return getattr(network, "architecture", type(network).__name__)
 
 
-def summarise_network(network: nn.Module, channels: int, classes: int) -> dict[str, Any]:
+def summarise_network(
+    network: nn.Module, channels: int, classes: int, is_python_object: bool = False
+) -> dict[str, Any]:
     """Run one blank image through a network and count its parameters and multiply-adds.
 
     Lazy layers take their shapes from this image. The result has the keys of `network` in run.json.
+
+    Args:
+        is_python_object: whether Python code built the network, rather than a configuration.
 
     Raises:
         UserError: if the network fails on an image with this many channels, or does not return one logit per class.
@@ -31,11 +36,15 @@ def summarise_network(network: nn.Module, channels: int, classes: int) -> dict[s
     except Exception as error:
         rule = f"{name} fails on an image of {channels} x {size} x {size}: {format_exception(error)}"
         remedy = "Fix that line, or use larger images with model.image_size."
+        if is_python_object:
+            remedy = "Fix that line, or give the network a `preprocess` of another size: Preprocess(image_size=...)."
         raise UserError("the network", [Problem("model", rule, remedy=remedy)]) from error
     if getattr(logits, "shape", None) != (1, classes):
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         rule = f"{name} returns {shape} for one image; expected (1, {classes}), one logit per class"
         remedy = "Build the last layer with the number of `classes` that the constructor receives."
+        if is_python_object:
+            remedy = f"Build its last layer with {classes} outputs, for the classes of these data."
         raise UserError("the network", [Problem("model", rule, remedy=remedy)])
     network.train(training)
     return {

@@ -51,24 +51,31 @@ def remember_own_code(settings: Mapping[str, Any], code: Mapping[str, str]) -> N
                 temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
 
 
-def find_own_code(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the targets of a run's configuration that this user has trained with, in the same module and arguments.
+def find_own_code(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Find the targets of a run's configuration that this user has trained with, with the same arguments.
 
-    The folder of such a module is appended to sys.path if the module would not be found otherwise.
+    The folder of an unchanged module is appended to sys.path if the module would not be found otherwise.
 
     Args:
         settings: configuration of the run as plain values, without overrides.
+
+    Returns:
+        The targets whose module is unchanged, and the file or folder of each whose module has changed since.
     """
     try:
         record = _read(_record_file())
     except (OSError, RuntimeError):
-        return ()
-    nodes = _hash_nodes(settings) if record else {}
-    return tuple(
-        target
-        for target, digests in nodes.items()
-        if any(_matches(target.partition(".")[0], digests, file, record[file]) for file in record)
-    )
+        return (), {}
+    unchanged, changed = [], {}
+    for target, digests in (_hash_nodes(settings) if record else {}).items():
+        name = target.partition(".")[0]
+        for file, entry in record.items():
+            if _has_trained(name, digests, file, entry) and (digest := _hash_if_found(name, file, entry)):
+                if digest == entry.get("hash"):
+                    unchanged.append(target)
+                else:
+                    changed[target] = file
+    return tuple(unchanged), changed
 
 
 def _hash_nodes(settings: Mapping[str, Any]) -> dict[str, set[str]]:
@@ -84,20 +91,27 @@ def _hash_nodes(settings: Mapping[str, Any]) -> dict[str, set[str]]:
     return hashes
 
 
-def _matches(name: str, digests: set[str], file: str, entry: Mapping[str, Any]) -> bool:
+def _has_trained(name: str, digests: set[str], file: str, entry: Mapping[str, Any]) -> bool:
+    """Return whether an entry of the record is of an existing module of this name, and has all of these nodes."""
     known = entry.get("nodes")
     if entry.get("module") != name or not isinstance(known, list) or not digests.issubset(known):
         return False
-    if not Path(file).exists():
-        return False
+    return Path(file).exists()
+
+
+def _hash_if_found(name: str, file: str, entry: Mapping[str, Any]) -> str:
+    """Return the hash of a module; '' if Python finds another one of the same name.
+
+    The folder of a module that Python would not find is appended to sys.path if the hash is that of the entry.
+    """
     length = len(sys.path)
     if _locate(name) is None:
         folder = Path(file).parent
         sys.path.append(str(folder.parent if Path(file).name == "__init__.py" else folder))
-    if _locate(name) == file and hash_module(name) == entry.get("hash"):
-        return True
-    del sys.path[length:]
-    return False
+    digest = hash_module(name) if _locate(name) == file else ""
+    if digest != entry.get("hash"):
+        del sys.path[length:]
+    return digest
 
 
 def _locate(name: str) -> str | None:

@@ -32,15 +32,24 @@ class Comparison(NamedTuple):
 
     Args:
         images: description of the images.
-        image_count: number of images compared; an image in two sizes counts twice.
+        image_count: number of images.
+        resized_count: number of these that were compared in a second size, too.
         largest_difference: of a probability.
-        changed_predictions: images with another most likely class.
+        changed_predictions: images, in either size, with another most likely class.
     """
 
     images: str
     image_count: int
+    resized_count: int
     largest_difference: float
     changed_predictions: int
+
+    def describe_images(self) -> str:
+        """Describe the images: '359 images (the test split), 16 of them in a second size, too'."""
+        return (
+            f"{self.image_count:,} image{'s' * (self.image_count != 1)} ({self.images}), "
+            f"{self.resized_count:,} of them in a second size, too"
+        )
 
 
 class Samples(NamedTuple):
@@ -87,25 +96,33 @@ def compare(opened: OpenedRun, predict: Predict, samples: Samples, max_differenc
         UserError: if a probability differs by more than that.
     """
     resize = Resize.from_size(opened.picture_shape[1])
-    count = changed = 0
+    image_count = compared_count = changed = 0
     largest = 0.0
-    for batch in _batch_equal_sizes(_add_second_size(samples.images, resize)):
+
+    def count_images() -> Iterator[Tensor]:
+        nonlocal image_count
+        for image in samples.images:
+            image_count += 1
+            yield image
+
+    for batch in _batch_equal_sizes(_add_second_size(count_images(), resize)):
         fitted = torch.stack([to_tensor(resize.resize_image(to_pil_image(image))) for image in batch])
         with torch.no_grad():
             expected = opened.logits(fitted).softmax(1)
             probabilities = predict(torch.stack(batch).contiguous())[0].double()
-        count += len(batch)
+        compared_count += len(batch)
         changed += int((probabilities.argmax(1) != expected.argmax(1)).sum())
         differences = (probabilities - expected).abs().nan_to_num(nan=float("inf"))
         largest = max(largest, differences.max().item())
+    comparison = Comparison(samples.description, image_count, compared_count - image_count, largest, changed)
     if largest > max_difference:
         rule = (
-            f"answers differently from the run: on {count:,} images ({samples.description}) a probability differs by "
+            f"answers differently from the run: on {comparison.describe_images()}, a probability differs by "
             f"{largest:.2g}, and {changed:,} predictions change; the largest accepted difference is {max_difference:g}"
         )
         remedy = "Check that the network draws no random numbers in eval mode, or accept it with --max-difference."
         raise UserError("the export", [Problem("the exported file", rule, remedy=remedy)])
-    return Comparison(samples.description, count, largest, changed)
+    return comparison
 
 
 def _decode(paths: Iterable[Path], channels: int, must_be_readable: bool = False) -> Iterator[Tensor]:

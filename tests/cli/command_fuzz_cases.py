@@ -28,7 +28,8 @@ PRELOADED = (
     "concurrent.futures.process", "encodings.idna", "sklearn.datasets", "optuna", "viewfinder.sweeps.search.trial",
     "viewfinder.sweeps.search.summary", "viewfinder.reporting.charts.search", "viewfinder.sweeps.run",
     "viewfinder.experiment.lr_range", "viewfinder.experiment.resume", "viewfinder.experiment.load",
-    "viewfinder.evaluation.comparison", "viewfinder.reporting.pages.sweep", "multiprocessing.forkserver",
+    "viewfinder.experiment.audit", "viewfinder.evaluation.comparison", "viewfinder.reporting.pages.sweep",
+    "multiprocessing.forkserver",
 )  # fmt: skip
 """Modules that an unknown user may not be allowed to import from this installation."""
 SECONDS = 120
@@ -142,6 +143,11 @@ def draw_cases() -> st.SearchStrategy[Case]:
         "report": (st.lists(path, max_size=2), options()),
         "compare": (st.lists(path, max_size=3), options(markdown=None, csv=files)),
         "lr-range": (small, overrides, options(steps=number, from_=number, to=number)),
+        "audit": (
+            st.one_of(small, path.map(lambda p: [p])),
+            overrides,
+            options(min_correlation=number, weights=weights),
+        ),
         "search": (small, overrides, options(trials=number, name=path, sampler=number, no_prune=None)),
         "train -m": (st.just(SMALL), overrides, dry),
         "": (st.lists(text, max_size=2), options()),
@@ -149,7 +155,7 @@ def draw_cases() -> st.SearchStrategy[Case]:
 
     @st.composite
     def compose(draw: Callable[..., Any]) -> Case:
-        common = ["train", "evaluate", "predict", "resume", "report", "compare", "lr-range"]
+        common = ["train", "evaluate", "predict", "resume", "report", "compare", "lr-range", "audit"]
         command = draw(st.sampled_from([*3 * common, "search", "train -m", ""]))
         words = [*command.split(), *(word for part in by_command[command] for word in draw(part))]
         names = draw(st.lists(st.sampled_from(sorted(VARIABLES)), max_size=2))

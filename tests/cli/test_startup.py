@@ -14,7 +14,7 @@ HELPS = {
     "viewfinder": [SCRIPT],
     **{
         verb: [SCRIPT, verb]
-        for verb in ("train", "search", "lr-range", "evaluate", "predict", "export", "compare", "report")
+        for verb in ("train", "search", "lr-range", "evaluate", "predict", "export", "compare", "report", "audit")
     },
 }
 

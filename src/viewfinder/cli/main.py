@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from viewfinder.cli.audit import audit
 from viewfinder.cli.compare import compare
 from viewfinder.cli.evaluate import evaluate
 from viewfinder.cli.exit import exit_with_message
@@ -32,6 +33,7 @@ cli.command()(export)
 cli.command()(compare)
 cli.command()(report)
 cli.command()(lr_range)
+cli.command()(audit)
 
 
 @cli.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -48,7 +50,7 @@ def app() -> None:
     """Run a subcommand; show an error that the user can fix without a traceback and exit with 2.
 
     The working folder is not on sys.path: it may be someone else's run folder, with a pandas.py in it. `train`,
-    `lr-range` and `search` add it; `allow=NAME` adds it last.
+    `lr-range`, `search` and `audit` of data add it; `allow=NAME` adds it last.
     """
     prepare_streams()
     configure_threads()

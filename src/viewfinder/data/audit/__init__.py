@@ -1,0 +1,1 @@
+"""Audit of the images of a data set: facts, duplicates, suspects."""

@@ -1,0 +1,102 @@
+"""`viewfinder audit` finds planted duplicates and label errors, and writes a page and two tables."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import CLASSES, Page, Type
+from PIL import Image
+from scenes import CHANGES, draw_scene
+
+from viewfinder.data.sources.manifest import Manifest
+from viewfinder.evaluation.label_errors import find_label_errors
+from viewfinder.runs.folder import RunFolder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder of 24 scenes in train/ and 6 in test/; a blank image, and one that is cut off."""
+    for number in range(30):
+        place = f"{'train' if number < 24 else 'test'}/{('cat', 'dog')[number % 2]}"
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        draw_scene(number).save(tmp_path / place / f"{number:02}.png")
+    Image.new("RGB", (40, 40), "navy").save(tmp_path / "train" / "cat" / "blank.png")
+    whole = (tmp_path / "train" / "dog" / "01.png").read_bytes()
+    (tmp_path / "train" / "dog" / "cut.png").write_bytes(whole[:-900])
+    return tmp_path
+
+
+def test_an_audit_of_a_folder_leaves_the_suspects_out_of_its_table(
+    root: Path, tmp_path: Path, viewfinder: Type
+) -> None:
+    for number, change in zip((0, 2, 4, 6, 8), CHANGES.values(), strict=True):
+        change(draw_scene(number)).save(root / "test" / "cat" / f"{number:02}.png")
+    shutil.copy(root / "train" / "dog" / "03.png", root / "train" / "dog" / "copy.png")
+    shutil.copy(root / "train" / "dog" / "05.png", root / "train" / "cat" / "other.png")
+    folder = tmp_path / "result"
+    answer = viewfinder("audit", "data=image_folder", f"data.root={root}", "data.val_fraction=0.1", f"run_dir={folder}")
+    assert (answer.code, answer.err) == (0, "")
+    assert "5 of 11 images of test are also in train (45.45%)" in answer.out
+    assert [line for line in answer.out.splitlines() if len(line) > 80 and str(folder) not in line] == []
+    assert sorted(path.name for path in folder.iterdir()) == ["audit.html", "clean.csv", "suspects.csv"]
+    suspects = pd.read_csv(folder / "suspects.csv")
+    reasons = dict(zip(suspects["image"], suspects["reason"].str.partition(":")[0], strict=True))
+    copied = {f"train/cat/{number:02}.png" for number in (0, 2, 4, 6, 8)}
+    assert {image for image, reason in reasons.items() if reason in ("near duplicate", "mirrored duplicate")} == copied
+    assert {image: reason for image, reason in reasons.items() if image not in copied} == {
+        "train/cat/blank.png": "blank",
+        "train/dog/cut.png": "unreadable",
+        "train/dog/05.png": "two labels",
+        "train/cat/other.png": "two labels",
+        **{image: reason for image, reason in reasons.items() if reason == "exact duplicate"},
+    }
+    assert list(reasons.values()).count("exact duplicate") == 1
+    clean = pd.read_csv(folder / "clean.csv")
+    assert list(clean.columns) == ["image", "label", "split"]
+    files = {path.relative_to(root).as_posix() for path in root.glob("t*/*/*.png")}
+    assert set(clean["image"]) == files - set(reasons)
+    assert all(Path(row.image).parts[1] == row.label for row in clean.itertuples())
+    manifest = Manifest(path=str(folder / "clean.csv"), root=str(root))
+    manifest.open()
+    read = {(name, split) for split, part in manifest.splits.items() for name in part.names}
+    assert read == set(zip(clean["image"], clean["split"], strict=True))
+    page = Page((folder / "audit.html").read_text())
+    assert page.fetched != []
+    assert all(address.startswith("data:image/") for address in page.fetched)
+
+
+def test_an_audit_of_a_run_names_the_label_errors_of_its_predictions(run_copy: RunFolder, viewfinder: Type) -> None:
+    answer = viewfinder("audit", run_copy.path)
+    assert (answer.code, answer.err) == (0, "")
+    assert "likely wrong" in answer.out
+    table = pd.read_csv(run_copy.predictions)
+    labels = table["true"].map(CLASSES.index).to_numpy()
+    errors = find_label_errors(table.filter(like="p_").to_numpy(), labels)
+    suspects = pd.read_csv(run_copy.path / "suspects.csv")
+    found = suspects[(suspects["reason"] == "label error") & (suspects["split"] == "test")]
+    assert len(found) > 0
+    assert sorted(found["image"]) == sorted(table["picture"].iloc[errors.positions])
+    assert not found["left_out"].any()
+    shown = "".join(Page((run_copy.path / "audit.html").read_text()).text)
+    assert all(name in shown for name in CLASSES)
+
+
+def test_images_without_files_have_suspects_but_no_table_of_the_others(tmp_path: Path, viewfinder: Type) -> None:
+    folder = tmp_path / "digits"
+    answer = viewfinder("audit", "data=digits", "data.limit=60", f"run_dir={folder}")
+    assert (answer.code, answer.err) == (0, "")
+    assert sorted(path.name for path in folder.iterdir()) == ["audit.html", "suspects.csv"]
+
+
+def test_a_folder_that_is_no_run_is_answered_with_the_way_to_audit_images(root: Path, viewfinder: Type) -> None:
+    answer = viewfinder("audit", root)
+    assert answer.code == 2
+    assert "data=image_folder" in answer.err
+
+
+def test_nothing_is_left_of_an_audit_of_missing_images(tmp_path: Path, viewfinder: Type) -> None:
+    folder = tmp_path / "result"
+    answer = viewfinder("audit", "data=image_folder", f"data.root={tmp_path / 'none'}", f"run_dir={folder}")
+    assert answer.code == 2
+    assert not folder.exists()

@@ -14,7 +14,18 @@ HELPS = {
     "viewfinder": [SCRIPT],
     **{
         verb: [SCRIPT, verb]
-        for verb in ("train", "search", "lr-range", "evaluate", "predict", "export", "compare", "report", "audit")
+        for verb in (
+            "train",
+            "search",
+            "lr-range",
+            "evaluate",
+            "predict",
+            "export",
+            "compare",
+            "report",
+            "audit",
+            "sync",
+        )  # fmt: skip
     },
 }
 

@@ -81,6 +81,13 @@ KINDS = {
     "epochs": "whole number",
     "lr": "number",
     "train": "parts",
+    "tracking_uri": "text",
+    "experiment_name": "text",
+    "project": "text",
+    "entity": "text",
+    "group": "text",
+    "tags": "texts",
+    "files": "names of files",
 }
 """Kinds of values that are null or text in YAML, by the last word of the key."""
 WRONG_TYPES = {
@@ -98,6 +105,8 @@ WRONG_TYPES = {
     "list of numbers": ("word", "5", "true", "[word]", "[true]", "[[1]]", "{a: 1}", "null"),
     "weights of classes": ("5", "true", "[word]", "[true]", "{a: 1}"),
     "parts": ("1.5", "true", "[5]", "[[a]]", "{a: 1}", "null"),
+    "texts": ("word", "5", "[5]", "[[a]]", "{a: 1}", "null"),
+    "names of files": ("word", "5", "[5]", "[[a]]", "{a: 1}", "null"),
 }
 OUT_OF_RANGE = {
     "whole number": ("-1", "inf", "nan"),
@@ -113,6 +122,8 @@ OUT_OF_RANGE = {
     "names of classes": ("[]", "[a]", "[a,b,a]", "[1,'1']", "[a,'']"),
     "list of numbers": ("[-1]", "[-1,-1]", "[inf,inf]"),
     "parts": ("-1", "0", "[]"),
+    "texts": ("['']",),
+    "names of files": ("[run.json]", "[../secret]"),
     "weights of classes": ("[-1,1]", "[inf,1]", "[1,2]", "balancd"),
 }
 SHARES = (

@@ -54,8 +54,10 @@ WITH = {
     "experiment=transfer": f"{PICTURES} {TWO} model.weights=null",
 }
 """Choice -> settings to train it with; by default PICTURES, and for a data source nothing."""
-ELSEWHERE = {"data=cifar10", "data=torchvision", "data=huggingface", "trainer=ddp"}
-"""Sources with files of their own are trained in the tests of the data; two processes are trained below."""
+ELSEWHERE = {
+    "data=cifar10", "data=torchvision", "data=huggingface", "trainer=ddp", "logger=mlflow", "logger=wandb",
+}  # fmt: skip
+"""Sources with files of their own are trained in the tests of the data, two processes below, trackers elsewhere."""
 
 # Every YAML
 

@@ -14,6 +14,7 @@ from viewfinder.cli.predict import predict
 from viewfinder.cli.report import report
 from viewfinder.cli.resume import resume
 from viewfinder.cli.search import search
+from viewfinder.cli.sync import sync
 from viewfinder.runs.launcher import ignore_other_launchers
 from viewfinder.runs.streams import prepare_streams
 from viewfinder.training.runtime import configure_threads
@@ -32,6 +33,7 @@ cli.command()(predict)
 cli.command()(export)
 cli.command()(compare)
 cli.command()(report)
+cli.command()(sync)
 cli.command()(lr_range)
 cli.command()(audit)
 

@@ -32,6 +32,8 @@ from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 ALLOW_PREFIX = "allow="
 """Prefix of an override that names trusted packages."""
 
+MULTIPLE = ("logger",)
+"""Groups of which several options may be chosen, as in logger=[tensorboard,mlflow]."""
 STAGE = "the command line"
 
 
@@ -113,6 +115,12 @@ def list_values(override: Override) -> list[str]:
     return [str(value) for value in override.sweep_string_iterator()]
 
 
+def _split_options(group: str, value: str) -> list[str]:
+    """Return the options in the value of a group: several in brackets, where the group takes several."""
+    is_list = group in MULTIPLE and value.startswith("[") and value.endswith("]")
+    return value[1:-1].split(",") if is_list else [value]
+
+
 def parse_each(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
     """Parse overrides by Hydra's grammar; return them, and a problem for each with invalid syntax."""
     remedy = (
@@ -154,13 +162,14 @@ def _summarise_syntax_error(error: HydraException) -> str:
 
 def _validate_choice(override: Override, options: list[str]) -> list[Problem]:
     group, problems = override.key_or_group, []
-    remedy = f"Choices: {join_names(options)}."
+    several = f"; for several, '{group}=[{','.join(options[-2:])}]'" if group in MULTIPLE else ""
+    remedy = f"Choices: {join_names(options)}{several}."
     if override.is_add() or override.is_force_add():
         problems.append(describe_existing_key(override))
     if override.is_delete() and group != "experiment":
         remedy = f"Use {group}=none." if "none" in options else remedy
         return [Problem(override.input_line or group, "a group cannot be deleted", remedy=remedy)]
-    for value in list_values(override):
+    for value in [option for text in list_values(override) for option in _split_options(group, text)]:
         if value not in options and not (value == "null" and group == "experiment"):
             rule = did_you_mean(value, options) or "unknown choice"
             problems.append(Problem(group, rule, value or "(empty)", remedy))

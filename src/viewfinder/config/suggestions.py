@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from viewfinder.config.hydra_internals import Override
+from viewfinder.config.hydra_internals import Override, list_group_options
 from viewfinder.errors import Problem, did_you_mean, join_names
 
 
@@ -51,6 +51,9 @@ def describe_unknown_key(
     is_open = isinstance(node, DictConfig) and ("_target_" in node or not len(node))
     if override.is_add() and is_open and not suggestion:
         return []  # possibly an argument missing from the YAML, checked after its class is imported
+    if key.startswith("logger.") and (rule := _describe_absent_logger(key, existing_keys)):
+        remedy = f"Add logger={key.split('.')[1]}, or several as 'logger=[tensorboard,{key.split('.')[1]}]'."
+        return [Problem(text, rule, remedy=remedy)]
     if key.startswith("phases.") and (problems := _describe_phase_key(override, existing_keys)) is not None:
         return problems
     if suggestion:
@@ -66,6 +69,13 @@ def describe_unknown_key(
     else:
         remedy = f"Groups: {join_names(groups)}. For all keys, run python train.py --cfg job."
     return [Problem(text, rule, remedy=remedy)]
+
+
+def _describe_absent_logger(key: str, existing_keys: Collection[str]) -> str:
+    """Return what is wrong with the key of a logger that exists, but is not chosen; '' otherwise."""
+    name = key.split(".")[1]
+    is_absent = f"logger.{name}" not in existing_keys and name in list_group_options("logger", [])
+    return f"belongs to the logger {name}, which is not chosen" if is_absent else ""
 
 
 def _describe_phase_key(override: Override, existing_keys: Collection[str]) -> list[Problem] | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from viewfinder.errors import join_names
-from viewfinder.evaluation.settings import NOT_SETTINGS
+from viewfinder.evaluation.settings import is_setting
 
 IMAGES = "data.images"
 """Key under which the images of a run are named."""
@@ -45,9 +45,7 @@ def name_images(
 def _describe_reading(config: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """Return everything besides the images that their fingerprint depends on."""
     settings = {
-        key: value
-        for key, value in config.items()
-        if key.startswith("data.") and key not in NOT_SETTINGS and value is not None
+        key: value for key, value in config.items() if key.startswith("data.") and is_setting(key) and value is not None
     }
     if "data.folds" in settings:
         settings["data.fold"] = config.get("data.fold")  # each fold has images of its own

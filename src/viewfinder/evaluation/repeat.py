@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from viewfinder.config.flatten import NEUTRAL_KEYS
+from viewfinder.config.flatten import is_neutral
 from viewfinder.errors import UserError, printable
 from viewfinder.runs.folder import RunFolder
 
@@ -57,6 +57,6 @@ def _update_overrides(overrides: Iterable[str], resumed: Iterable[str]) -> list[
     by_key = {override.partition("=")[0].lstrip("+"): override for override in overrides}
     for override in resumed:
         key, _, value = override.partition("=")
-        if key not in NEUTRAL_KEYS:
+        if not is_neutral(key):
             by_key[key] = f"{by_key.get(key, override).partition('=')[0]}={value}"
     return [*by_key.values()]

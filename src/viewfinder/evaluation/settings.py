@@ -7,10 +7,8 @@ from typing import Any
 
 import yaml
 
-from viewfinder.config.flatten import NEUTRAL_KEYS
+from viewfinder.config.flatten import is_neutral
 
-NOT_SETTINGS = ("seed", "data.fold", *NEUTRAL_KEYS)
-"""Keys that do not tell settings apart; scores are averaged over the seed and the fold."""
 CLASS = "._target_"
 PHASES = "phases"
 
@@ -37,6 +35,11 @@ def name_phases(configs: Sequence[dict[str, Any]], overrides: Sequence[Sequence[
     return [{**config, PHASES: labels[phases]} for config, phases in zip(configs, names, strict=True)]
 
 
+def is_setting(key: str) -> bool:
+    """Return whether a dotted key tells settings apart; scores are averaged over the seed and the fold."""
+    return key not in ("seed", "data.fold") and not is_neutral(key)
+
+
 def _is_phase_key(key: str) -> bool:
     return key.startswith(f"{PHASES}.")
 
@@ -48,7 +51,7 @@ def find_differences(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     differences: list[dict[str, Any]] = [{} for _ in configs]
     for key in sorted({key for config in configs for key in config}):
-        if key in NOT_SETTINGS:
+        if not is_setting(key):
             continue
         group = PHASES if _is_phase_key(key) else f"{key.partition('.')[0]}{CLASS}"
         values: dict[str, set[str]] = {}

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from viewfinder.config.instantiate import STAGE, instantiate, validate_node
+from viewfinder.config.loggers import try_trackers, validate_loggers
 from viewfinder.config.phases import validate_phase_epochs, validate_phases
 from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
 from viewfinder.config.validate import Text, Whole, validate_arguments
@@ -51,7 +52,7 @@ def check_config(cfg: DictConfig, policy: TrustPolicy | None = None) -> None:
     problems = validate_arguments("", top_level, settings)
     names = () if problems else parse_allow(settings.get("allow"))
     problems += validate_allow(names)
-    policy = policy or TrustPolicy(names, own_files=True)
+    is_new, policy = policy is None, policy or TrustPolicy(names, own_files=True)
     for group, supplied in SUPPLIED_ARGUMENTS.items():
         node = settings.get(group)
         if not node and group not in OPTIONAL_GROUPS:
@@ -63,6 +64,10 @@ def check_config(cfg: DictConfig, policy: TrustPolicy | None = None) -> None:
             continue
         invalid = validate_node(group, node, supplied, policy.import_trusted)
         problems += invalid or _try_constructor(settings, group)
+    if "logger" in settings:
+        invalid = validate_loggers(settings["logger"])
+        # Without its tracker, an earlier run is scored and trained on; the tracker gets the rest later.
+        problems += invalid or (try_trackers(settings) if is_new else [])
     if not problems:
         phases = settings.get("phases")
         problems += validate_phases(phases) or validate_phase_epochs(phases, settings["trainer"].get("max_epochs"))

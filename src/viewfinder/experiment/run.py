@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.config.instantiate import instantiate
+from viewfinder.config.loggers import has_tensorboard
 from viewfinder.config.yaml_text import to_settings
 from viewfinder.data.module import EVALUATION_BATCH_FACTOR, ImageData
 from viewfinder.errors import printable
@@ -26,7 +28,8 @@ from viewfinder.reporting.charts.mistakes import draw_mistakes
 from viewfinder.reporting.console import log_scores
 from viewfinder.reporting.pages.run import write_report
 from viewfinder.reporting.tensorboard.projector import write_projector
-from viewfinder.reporting.tensorboard.writer import start_tensorboard
+from viewfinder.reporting.tensorboard.writer import TensorBoard, start_tensorboard
+from viewfinder.reporting.trackers.process import start_trackers
 from viewfinder.runs.atomic import replace_text, write_json
 from viewfinder.runs.create import create_run
 from viewfinder.runs.folder import RunFolder
@@ -102,9 +105,8 @@ def train_and_score(
         Signals() as signals,
         logging_to(run.log if run.is_writer else None),
         translate_failures(run),
-        start_tensorboard(
-            run, classifier.network, data.images["val"], data.class_names, settings, state.finished_epochs
-        ) as board,
+        start_trackers(run, settings),
+        open_board(run, components, settings, state) as board,
     ):
         run.write_data(components.data_facts)
         checkpointing = Checkpointing(run, board, signals, options.get("checkpoint_every"), after_epoch)
@@ -133,6 +135,16 @@ def train_and_score(
         run.previous.unlink(missing_ok=True)
         log_scores(scores, run)
     return scores
+
+
+def open_board(
+    run: RunFolder, components: Components, settings: Mapping[str, Any], state: ResumeState
+) -> AbstractContextManager[TensorBoard | None]:
+    """Open the run's TensorBoard events; return a context that yields None if the run writes none."""
+    if not has_tensorboard(settings):
+        return nullcontext()
+    data, network = components.data, components.classifier.network
+    return start_tensorboard(run, network, data.images["val"], data.class_names, settings, state.finished_epochs)
 
 
 def log_start(run: RunFolder, state: ResumeState, device: str) -> None:

@@ -170,7 +170,7 @@ class RunFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Record in run.json how the run ended, and release the lock."""
         try:
-            self.update_run(ended=now(), **_describe_end(error))
+            self.update_run(ended=now(), **describe_end(error))
         except OSError:
             if error is None:
                 raise
@@ -197,7 +197,7 @@ def _describe_other_folder(path: Path) -> Problem:
     return Problem("RUN", rule, str(path), remedy)
 
 
-def _describe_end(error: BaseException | None) -> dict[str, str | None]:
+def describe_end(error: BaseException | None) -> dict[str, str | None]:
     """Return `status` and `error` of a run, given the exception that ended it, if any."""
     if error is None:
         return {"status": "finished", "error": None}

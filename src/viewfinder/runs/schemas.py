@@ -198,4 +198,15 @@ class Run(TypedDict):
     git: NotRequired[Git | None]
     versions: NotRequired[dict[str, str]]
     code: NotRequired[dict[str, str]]
+    tracking_id: NotRequired[Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]]
+    """id of the run in every tracker"""
     epoch_seconds: NotRequired[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]]]
+
+
+class Synced(TypedDict):
+    """Contents of sync_<tracker>.json: what a tracker has of a run."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+    place: str
+    epochs: Whole
+    status: str

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from viewfinder.config.flatten import NEUTRAL_KEYS, find_varying_keys, flatten
+from viewfinder.config.flatten import find_varying_keys, flatten, is_neutral
 from viewfinder.config.moved import update_targets
 from viewfinder.config.paths import DATA_KEYS
 from viewfinder.errors import Problem, UserError
@@ -18,8 +18,10 @@ from viewfinder.sweeps.executors.local import run_in_subprocess
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
 from viewfinder.sweeps.plan import PlannedJob
 
-NOT_IDENTIFYING = (*NEUTRAL_KEYS, *DATA_KEYS)
-"""Keys that do not tell jobs apart; images are identified by their fingerprint, not their folder."""
+
+def is_identifying(key: str) -> bool:
+    """Return whether a dotted key tells jobs apart; images are identified by their fingerprint, not their folder."""
+    return key not in DATA_KEYS and not is_neutral(key)
 
 
 ADDED_KEYS = {"data.fold": 0}
@@ -39,7 +41,8 @@ def describe_new_values(planned: Sequence[PlannedJob], existing: Sequence[SweepJ
     new, old = ([flatten_job(job) for job in jobs] for jobs in (planned, existing))
     if not old:
         return []
-    free = find_varying_keys(new).union(find_varying_keys(old), NOT_IDENTIFYING)
+    free = find_varying_keys(new) | find_varying_keys(old)
+    free |= {key for config in (*new, *old) for key in config if not is_identifying(key)}
     fixed = new[0]
     if _serialize_fixed(fixed, free) in {_serialize_fixed(config, free) for config in old}:
         return []

@@ -8,11 +8,11 @@ from viewfinder.config.flatten import find_varying_keys
 from viewfinder.config.paths import DATA_KEYS
 from viewfinder.errors import Problem, UserError, join_names
 from viewfinder.sweeps.changes import (
-    NOT_IDENTIFYING,
     describe_new_values,
     find_code_changes,
     find_data_changes,
     flatten_job,
+    is_identifying,
 )
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
 from viewfinder.sweeps.plan import Plan, PlannedJob
@@ -76,7 +76,7 @@ def match_jobs(planned: Sequence[PlannedJob], existing: Sequence[SweepJob]) -> l
 
 def _identify(config: Mapping[str, Any], swept: set[str]) -> str:
     """Return the values of a flat configuration that tell its job from others; null is as no value."""
-    values = {key: value for key, value in config.items() if key not in NOT_IDENTIFYING or key in swept}
+    values = {key: value for key, value in config.items() if is_identifying(key) or key in swept}
     return json.dumps({key: value for key, value in values.items() if value is not None}, sort_keys=True)
 
 

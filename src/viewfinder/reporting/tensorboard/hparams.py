@@ -4,8 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from viewfinder.config.flatten import NEUTRAL_KEYS, flatten
-from viewfinder.errors import printable
+from viewfinder.config.flatten import flatten_settings
 from viewfinder.reporting.tensorboard.internals import (
     HPARAMS_PLUGIN,
     SESSION_END_INFO_TAG,
@@ -16,21 +15,6 @@ from viewfinder.reporting.tensorboard.internals import (
     SummaryMetadata,
     summarise_hparams,
 )
-
-CLASS = "._target_"
-
-
-def flatten_settings(config: Mapping[str, Any]) -> dict[str, str | float | int]:
-    """Flatten a resolved configuration to the settings that can change a score; a class is listed under its group."""
-    settings: dict[str, str | float | int] = {}
-    for key, value in flatten(config).items():
-        if key.endswith(CLASS):
-            settings[key.removesuffix(CLASS)] = str(value).rpartition(".")[2]
-        elif isinstance(value, bool):
-            settings[key] = str(value).lower()  # the tab shows a bool as 1.0
-        elif value is not None:
-            settings[key] = value if isinstance(value, int | float) else printable(str(value))
-    return {key: value for key, value in settings.items() if key != "trainer" and key not in NEUTRAL_KEYS}
 
 
 def summarise_session_start(config: Mapping[str, Any]) -> Any:

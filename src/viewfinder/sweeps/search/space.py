@@ -16,7 +16,7 @@ from viewfinder.errors import Problem, UserError, join_names
 
 LOG_FACTOR = 100
 """Ratio of positive bounds from which the scale is logarithmic by default."""
-NOT_SEARCHABLE = ("seed", "name", "output_dir", "allow", "hydra")
+NOT_SEARCHABLE = ("seed", "name", "output_dir", "allow", "logger", "hydra")
 """Keys that cannot make one trial better than another."""
 Value = float | int | str
 

@@ -1,0 +1,1 @@
+"""Trackers: copies of a run in MLflow or Weights & Biases."""

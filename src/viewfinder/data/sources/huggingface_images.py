@@ -72,14 +72,19 @@ def _without_decoding(dataset: Any, column: str) -> Any:
 
     dataset = dataset.select_columns([column])
     is_feature = type(dataset.features[column]).__name__ == "Image"
-    return dataset.cast_column(column, ImageFeature(decode=False)) if is_feature else dataset
+    return (dataset.cast_column(column, ImageFeature(decode=False)) if is_feature else dataset).with_format("arrow")
+
+
+def _read_rows(dataset: Any, column: str, part: Sequence[int]) -> list[Any]:
+    """Return consecutive rows of a data set as {"bytes", "path"}."""
+    return dataset[part[0] : part[-1] + 1][column].to_pylist()
 
 
 def _map_rows(function: Any, dataset: Any, column: str, description: str) -> list[Any]:
     """Return a function's results for all rows of a data set."""
 
     def map_part(part: Sequence[int]) -> Iterator[Any]:
-        return map(function, dataset[part[0] : part[-1] + 1][column])
+        return map(function, _read_rows(dataset, column, part))
 
     return map_in_threads(map_part, range(len(dataset)), f"{description} images")
 
@@ -131,7 +136,7 @@ def _decode(dataset: Any, column: str, size: tuple[int, int], channels: int, spl
         return catch_problem(load, Path(row.get("path") or "image"))
 
     def decode_part(part: Sequence[int]) -> Iterator[bool]:
-        for index, row in zip(part, dataset[part[0] : part[-1] + 1][column], strict=True):
+        for index, row in zip(part, _read_rows(dataset, column, part), strict=True):
             image = decode(row)
             is_readable = not isinstance(image, Problem)
             if is_readable:
@@ -175,7 +180,7 @@ def _write_files(
 
 def _write_split(dataset: Any, column: str, headers: Sequence[Header], paths: Sequence[Path], split: str) -> None:
     def write_part(part: Sequence[int]) -> Iterator[None]:
-        for index, row in zip(part, dataset[part[0] : part[-1] + 1][column], strict=True):
+        for index, row in zip(part, _read_rows(dataset, column, part), strict=True):
             if not headers[index].path:
                 temporary = paths[index].with_name(f".{index}.{os.getpid()}")  # others may read the file
                 temporary.write_bytes(row["bytes"])

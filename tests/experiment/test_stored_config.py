@@ -41,6 +41,7 @@ def test_an_override_has_the_value_that_it_has_in_training(finished: RunFolder, 
     [
         ("data.batch_size=1,2", "has several values"),
         ("trainer.max_epochs=(1", "cannot be parsed"),
+        (f"trainer.max_epochs={'9' * 5000}", "trainer.max_epochs = [...]"),
         ("data.rot=x", "Did you mean data.root?"),
         ("+data.root=x", "no such key"),
         ("~data.root=x", "no such key"),

@@ -22,6 +22,7 @@ from hydra.core.override_parser.types import IntervalSweep as IntervalSweep
 from hydra.core.override_parser.types import Override as Override
 from hydra.core.override_parser.types import RangeSweep as RangeSweep
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
@@ -92,7 +93,10 @@ def parse_override(text: str) -> Override:
     Raises:
         HydraException: if its syntax is invalid; OverrideParseException is a subclass.
     """
-    (override,) = _create_parser().parse_overrides([text])
+    try:
+        (override,) = _create_parser().parse_overrides([text])
+    except ValueError as error:  # Python reads no integer of more than 4,300 digits
+        raise HydraException(str(error)) from error
     return override
 
 

@@ -25,7 +25,7 @@ HELPS = {
             "report",
             "audit",
             "sync",
-        )  # fmt: skip
+        )
     },
 }
 

@@ -1,14 +1,21 @@
 """Small data sets of Hugging Face's library on disk."""
 
+import atexit
 import io
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
+
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="viewfinder-huggingface-")  # in place of the user's, read on import
 
 import datasets
 import numpy as np
 from image_files import noise
 from PIL import Image
 
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 CLASSES = ["owl", "cat", "dog"]
 
 

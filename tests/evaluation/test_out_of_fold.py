@@ -39,7 +39,7 @@ def test_folds_share_a_row_with_mean_and_spread(folds: Path, viewfinder: Type) -
     answer = viewfinder("compare", folds)
     assert compared.notes == []
     assert answer.out.split("\n")[0].split()[:3] == ["setting", "seeds", "folds"]
-    assert "over seeds and folds" in answer.out
+    assert "over seeds and folds" in " ".join(answer.out.split())
     assert "Mean over 3 shared folds" in answer.out
     assert "allows for the training images that folds share" in answer.out
     words = shlex.split(answer.out.splitlines()[-1])

@@ -18,9 +18,9 @@ Accuracy and macro F1 in percent, mean and standard deviation over seeds. val, t
 and test F1 are scores of the epoch with the best validation accuracy; epoch is its
 mean. last is the test accuracy of the last epoch."""
 FOLD_LEGEND = """\
-Accuracy and macro F1 in percent, mean and standard deviation over seeds and folds.
-val, test and test F1 are scores of the epoch with the best validation accuracy;
-epoch is its mean. last is the test accuracy of the last epoch."""
+Accuracy and macro F1 in percent, mean and standard deviation over seeds and
+folds. val, test and test F1 are scores of the epoch with the best validation
+accuracy; epoch is its mean. last is the test accuracy of the last epoch."""
 SCORE_NAMES = ("accuracy", "f1", "precision", "recall", "loss")
 MIN_WIDTH = 20
 """Columns of the narrowest terminal to whose width lines are wrapped."""

@@ -39,7 +39,8 @@ def find_image_problems(table: Table, root: Path, key: str) -> list[Problem]:
     problems = []
     given = table[table["image"] != ""]
     if len(empty := table[table["image"] == ""]):
-        problems.append(Problem(key, f"{_count(len(empty), 'row')} no path: {_name_rows(empty)}"))
+        rule = f"{_count(len(empty), 'row')} no path: {_name_rows(empty)}"
+        problems.append(Problem(key, rule, remedy="Write the path of an image, or remove the row."))
     where = f"Paths are relative to {escape_path(os.path.abspath(root))}; data.root=PATH sets another folder."  # noqa: PTH100
     if len(outside := given[given["path"].isna()]):
         rule = f"{_count(len(outside), 'image', 'is', 'are')} outside the folder of images: {_name_images(outside)}"
@@ -78,7 +79,8 @@ def find_label_problems(table: Table, trained: Sequence[str], key: str) -> list[
     """
     problems = []
     if len(empty := table[table["label"] == ""]):
-        problems.append(Problem(key, f"{_count(len(empty), 'row')} no label: {_name_rows(empty)}"))
+        rule = f"{_count(len(empty), 'row')} no label: {_name_rows(empty)}"
+        problems.append(Problem(key, rule, remedy="Write a label, or remove the row."))
     unknown = table[~table["label"].isin([*trained, ""])]
     if "split" in table:
         unknown = unknown[unknown["split"].isin(["val", "test"])]

@@ -10,8 +10,10 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 from weight_files import read_error, train_and_list_changed
 
+from viewfinder.config.overrides import compose_config
 from viewfinder.data.resize import Resize
 from viewfinder.errors import UserError
+from viewfinder.experiment.check import check_config
 from viewfinder.models.timm_backbone import find_published, published_preprocess
 from viewfinder.models.timm_network import TimmNetwork
 from viewfinder.models.transfer import is_within
@@ -172,6 +174,21 @@ def test_a_size_that_is_no_whole_patches_is_refused() -> None:
     assert "Set a multiple of 16" in message
     message = read_error(lambda: TimmNetwork(3, 5, "xcit_nano_12_p16_224", None, image_size=30), "model.image_size")
     assert "`patch_size` should divide image dimensions evenly" in message
+
+
+def test_arguments_are_added_with_a_plus_and_hold_no_text() -> None:
+    words = ["model=timm", "model.name=resnet10t", "data=digits"]
+    cfg = compose_config([*words, "+model.arguments.drop_path_rate=0.1", "+model.arguments.depths=[1,2]"])
+    check_config(cfg)
+    assert cfg.model.arguments == {"drop_path_rate": 0.1, "depths": [1, 2]}
+    for word in ("model.arguments={drop_path_rate: 0.1}", "model.arguments.drop_path_rate=0.1"):
+        with pytest.raises(UserError) as caught:
+            compose_config([*words, word])
+        assert "Add it with a plus: +model.arguments." in caught.value.problems[0].remedy
+    for value in ("w.pth", "[w.pth]", "{file: w.pth}"):
+        with pytest.raises(UserError) as caught:
+            check_config(compose_config([*words, f"+model.arguments.checkpoint_path={value}"]))
+        assert caught.value.problems[0].key == "model.arguments"
 
 
 def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

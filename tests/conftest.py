@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end tests: small images, finished runs and the `viewfinder` command."""
 
 import contextlib
+import logging
 import os
 import random
 import re
@@ -359,12 +360,16 @@ def viewfinder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         monkeypatch.setattr(sys, "argv", ["viewfinder", *map(str, words)])
         monkeypatch.setattr(sys, "path", list(sys.path))
         capsys.readouterr()
+        root = logging.getLogger()
+        handlers, level = root.handlers[:], root.level
         code: object = 0
         try:
             app()
         except SystemExit as end:
             code = end.code
-        finally:
+        finally:  # some options let Hydra send log lines to the output of this test
+            root.handlers[:] = handlers
+            root.setLevel(level)
             signal.signal(signal.SIGINT, interrupt_handler)
         out, err = capsys.readouterr()
         assert isinstance(code, int | None)

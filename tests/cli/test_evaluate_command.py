@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import sklearn.metrics
-from conftest import CLASSES, SIZES, Train, Type, paint
+from conftest import CLASSES, SIZES, Train, Type, on_one_line, paint
 from torch import nn
 
 from viewfinder.config.overrides import compose_config
@@ -125,7 +125,7 @@ def test_equal_scores_are_said_to_be_equal(run_copy: RunFolder, viewfinder: Type
 def test_evaluate_rejects_an_unknown_override_with_a_suggestion(finished: RunFolder, viewfinder: Type) -> None:
     answer = viewfinder("evaluate", finished.path, "data.rot=elsewhere", "nonsense")
     assert (answer.code, answer.out) == (2, "")
-    assert "Did you mean root?" in answer.err or "Did you mean data.root?" in answer.err
+    assert "Did you mean root?" in on_one_line(answer.err) or "Did you mean data.root?" in answer.err
     assert "nonsense" in answer.err
 
 

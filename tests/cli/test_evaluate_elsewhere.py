@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CLASSES, SIZES, Answer, Train, Type, paint
+from conftest import CLASSES, SIZES, Answer, Train, Type, on_one_line, paint
 
 import viewfinder as package
 from viewfinder.runs.folder import RunFolder
@@ -120,7 +120,7 @@ def test_training_images_are_not_scored_as_test_images_where_a_class_was_removed
     shutil.rmtree(own / "owl")
     answer = viewfinder("evaluate", run.path)
     assert (answer.code, answer.out) == (2, "")
-    assert "lacks classes of the run: owl" in answer.err
+    assert "lacks classes of the run: owl" in on_one_line(answer.err)
 
 
 def test_classes_that_the_run_does_not_know_are_named_and_can_be_left_out(
@@ -155,7 +155,7 @@ def test_a_folder_with_another_split_alone_is_refused(finished: RunFolder, elsew
         shutil.rmtree(elsewhere / split)
     answer = viewfinder("evaluate", finished.path, f"data.root={elsewhere}")
     assert answer.code == 2
-    assert "contains val/ but no test/" in answer.err
+    assert "contains val/ but no test/" in on_one_line(answer.err)
 
 
 def test_an_unreadable_image_beside_no_training_images_is_skipped(

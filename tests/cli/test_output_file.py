@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, Type
+from conftest import CLASSES, Type, on_one_line
 from PIL import Image
 
 from viewfinder.runs.folder import RunFolder
@@ -76,4 +76,4 @@ def test_the_target_of_a_link_is_replaced_and_the_link_stays(
 def test_an_error_of_the_system_is_one_message(viewfinder: Type) -> None:
     answer = viewfinder("evaluate", "x" * 300)
     assert (answer.code, answer.out) == (2, "")
-    assert "name too long" in answer.err
+    assert "name too long" in on_one_line(answer.err)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Answer, Type, noise
+from conftest import Answer, Type, noise, on_one_line
 from PIL import Image
 
 from viewfinder.cli import predict as command
@@ -103,9 +103,9 @@ def test_ctrl_c_tells_how_far_it_came_and_the_same_command_continues_there(
     finished: RunFolder, viewfinder: Type, album: Path, whole: bytes, interrupted: Answer, tmp_path: Path
 ) -> None:
     assert interrupted.code == 130
-    assert "stopped after 12 of 30 images; the same command continues" in interrupted.err
+    assert "stopped after 12 of 30 images; the same command continues" in on_one_line(interrupted.err)
     answer = viewfinder("predict", finished.path, album, "--csv", tmp_path / "rows.csv")
-    assert "continue after 12 of 30 images" in answer.err
+    assert "continue after 12 of 30 images" in on_one_line(answer.err)
     assert answer.out.count(".png") == 17
     assert "... and 10 from before in" in answer.out  # two of 12 are unreadable
     assert (tmp_path / "rows.csv").read_bytes() == whole
@@ -118,7 +118,10 @@ def test_rows_of_other_images_or_weights_are_not_continued(
     (album / "00.png").rename(album / "aa.png")
     answer = viewfinder("predict", finished.path, album, "--csv", tmp_path / "rows.csv")
     assert "continue" not in answer.err
-    assert "rows.csv.partial had rows of 12 images from a stopped call with another model or other images" in answer.err
+    assert (
+        "rows.csv.partial had rows of 12 images from a stopped call with another model or other images"
+        in on_one_line(answer.err)
+    )
     names = [Path(name).name for name in pd.read_csv(tmp_path / "rows.csv")["picture"]]
     assert names == sorted(set(names))
     assert len(names) == 27

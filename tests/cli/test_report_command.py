@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import CLASSES, Page, Type
+from conftest import CLASSES, Page, Type, on_one_line
 
 from viewfinder.runs.folder import RunFolder
 
@@ -61,5 +61,5 @@ def test_a_folder_that_is_not_a_run_is_rejected_by_its_name(viewfinder: Type, tm
     words = [tmp_path / "nothing here"] + [tmp_path / "a.png"] * (verb == "predict")
     answer = viewfinder(verb, *words)
     assert (answer.code, answer.out) == (2, "")
-    assert "nothing here" in answer.err
+    assert "nothing here" in on_one_line(answer.err)
     assert "Traceback" not in answer.err

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_lines import expect_error
-from conftest import write_images
+from conftest import on_one_line, write_images
 
 FOLDER = ("data=image_folder", "model.image_size=8", "trainer=cpu")
 
@@ -91,12 +91,12 @@ def test_an_unusable_data_folder_is_rejected_with_the_reason(
     prepare: Callable[[Path], None], expected: str, working_folder: Path
 ) -> None:
     prepare(working_folder / "pictures")
-    assert expected in str(expect_error(*FOLDER, "data.root=pictures"))
+    assert expected in on_one_line(expect_error(*FOLDER, "data.root=pictures"))
 
 
 def test_an_existing_run_folder_is_rejected(working_folder: Path, cats_and_dogs: Path) -> None:
     (working_folder / "existing").mkdir()
-    assert "already exists" in str(expect_error(*FOLDER, f"data.root={cats_and_dogs}", "run_dir=existing"))
+    assert "already exists" in on_one_line(expect_error(*FOLDER, f"data.root={cats_and_dogs}", "run_dir=existing"))
 
 
 def test_an_output_folder_that_cannot_be_written_is_rejected(working_folder: Path, cats_and_dogs: Path) -> None:
@@ -114,4 +114,4 @@ def test_a_missing_gpu_is_rejected(working_folder: Path) -> None:
 def test_an_invalid_file_of_weights_is_rejected(working_folder: Path, cats_and_dogs: Path) -> None:
     (working_folder / "weights.pth").write_text("no weights")
     overrides = ("data=image_folder", f"data.root={cats_and_dogs}", "model=resnet50", "trainer=cpu")
-    assert "cannot be read as weights" in str(expect_error(*overrides, "model.weights=weights.pth"))
+    assert "cannot be read as weights" in on_one_line(expect_error(*overrides, "model.weights=weights.pth"))

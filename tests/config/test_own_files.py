@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Type
+from conftest import Type, on_one_line
 
 from viewfinder.config import own_files
 from viewfinder.config.overrides import compose_config, parse_overrides
@@ -105,4 +105,4 @@ def test_options_that_name_no_folder_of_own_files_are_refused(
     (working_folder / "file").touch()
     answer = viewfinder("train", "data=digits", *words)
     assert (answer.code, answer.out) == (2, "")
-    assert rule in answer.err
+    assert rule in on_one_line(answer.err)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from command_lines import expect_error
-from conftest import QUICK
+from conftest import QUICK, on_one_line
 from omegaconf import OmegaConf
 
 from viewfinder.config.overrides import compose_config, parse_overrides
@@ -49,7 +49,7 @@ def test_words_with_letters_outside_ascii_need_no_quotes() -> None:
 
 @pytest.mark.parametrize("typed", ["optimizer.lr=(1", "data.root='a", "data.root=[a", "optimizer.betas=[ü"])
 def test_open_quotes_and_brackets_are_still_refused(typed: str) -> None:
-    assert "cannot be parsed" in str(expect_error(*FOLDER, typed))
+    assert "cannot be parsed" in on_one_line(expect_error(*FOLDER, typed))
 
 
 def test_null_means_no_path_and_a_comma_several() -> None:

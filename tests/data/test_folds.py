@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import raises_user_error
 from image_data import Coloured, names_by_split, open_data
 from image_files import noise
 
@@ -73,7 +74,7 @@ def test_given_folds_are_taken_in_their_natural_order() -> None:
         splits, facts = cut_fold(source, 3, fold, 0, stratify=False)
         assert facts["fold_name"] == name
         assert splits["test"].names.tolist() == [f"p{n}" for n in range(30) if names[n % 3] == name]
-    with pytest.raises(UserError, match="differs from the number of folds in the data, 3: f1, f2, f10") as caught:
+    with raises_user_error("differs from the number of folds in the data, 3: f1, f2, f10") as caught:
         cut_fold(source, 5, 0, 0, stratify=False)
     assert caught.value.problems[0].remedy == "Set data.folds=3."
 
@@ -101,10 +102,10 @@ def test_a_users_source_takes_folds() -> None:
 
 
 def test_more_folds_than_images_or_groups_are_refused() -> None:
-    with pytest.raises(UserError, match="leaves folds without images: there are only 3 images to divide"):
+    with raises_user_error("leaves folds without images: there are only 3 images to divide"):
         draw_folds(make_split(3), 4, 0, stratify=False)
     grouped = replace(make_split(6), groups=np.array(list("aabbcc")))
-    with pytest.raises(UserError, match="there are only 3 groups to divide"):
+    with raises_user_error("there are only 3 groups to divide"):
         draw_folds(grouped, 4, 0, stratify=False)
 
 

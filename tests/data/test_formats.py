@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Type
+from conftest import Type, on_one_line
 from image_data import flatten, names_by_split, open_data, rules_by_path
 from image_files import assert_equal, chw, encode_image, noise, write_folder
 from PIL import Image
@@ -147,7 +147,7 @@ def test_predict_reads_and_names_the_files_that_train_reads_and_names(
     (tmp_path / "new" / "notes.txt").write_text("no image")
     answer = viewfinder("predict", finished.path, tmp_path)
     assert (answer.code, answer.out.count("new/")) == (0, 3)
-    assert "left out 1 file (hidden, or not an image; 1 .txt)" in answer.err
+    assert "left out 1 file (hidden, or not an image; 1 .txt)" in on_one_line(answer.err)
     (tmp_path / "new" / "y.nef").write_bytes(encode_image("tiff"))
     answer = viewfinder("predict", finished.path, tmp_path)
     assert (answer.code, answer.out.count("new/")) == (2, 3)

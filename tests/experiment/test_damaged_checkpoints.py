@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Type, assert_same_run, raises_user_error
+from conftest import Type, assert_same_run, on_one_line, raises_user_error
 from hypothesis import given, settings, strategies
 from interruptions import send_signal, start_run
 
@@ -118,7 +118,7 @@ def test_what_is_in_a_strangers_checkpoint_is_not_run(
         torch.save(content, path)
     answer = viewfinder("resume", whole.path)
     assert answer.code == 2
-    assert "none of the checkpoints can be read" in answer.err
+    assert "none of the checkpoints can be read" in on_one_line(answer.err)
     assert not (tmp_path / "canary").exists()
 
 
@@ -133,7 +133,7 @@ def test_what_a_strangers_configuration_names_is_not_run(
     monkeypatch.chdir(whole.path)
     answer = viewfinder("resume", ".")
     assert answer.code == 2
-    assert target in answer.err
+    assert target in on_one_line(answer.err)
     assert not (tmp_path / "canary").exists()
     assert whole.read_run()["status"] == "interrupted"
 

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import CLASSES, Type, noise, raises_user_error
+from conftest import CLASSES, Type, noise, on_one_line, raises_user_error
 from PIL import Image
 from torch import Tensor, nn
 
@@ -194,13 +194,13 @@ def test_where_no_test_image_can_be_read_the_file_is_compared_on_noise(
 def test_an_unwritable_place_is_one_error(finished: RunFolder, viewfinder: Type, tmp_path: Path) -> None:
     answer = viewfinder("export", finished.path, "--output", tmp_path / "missing" / "model.onnx")
     assert answer.code == 2
-    assert "Create it, or choose another folder." in answer.err
+    assert "Create it, or choose another folder." in on_one_line(answer.err)
     answer = viewfinder("export", finished.path, "--output", "/proc/model.onnx")
     assert answer.code == 2
-    assert "cannot be written" in answer.err
+    assert "cannot be written" in on_one_line(answer.err)
     answer = viewfinder("export", finished.path, "--output", tmp_path)
     assert answer.code == 2
-    assert "is a folder" in answer.err
+    assert "is a folder" in on_one_line(answer.err)
     assert list(tmp_path.iterdir()) == []
 
 

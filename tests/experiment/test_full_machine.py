@@ -124,7 +124,7 @@ def test_memory_that_is_full_is_one_message(
     at_step(11, too_much)
     with pytest.raises(UserError) as failed:
         start_run(small(tmp_path / "run"))
-    assert "memory is full" in str(failed.value)
+    assert "memory is full" in on_one_line(failed.value)
     run = RunFolder.open(tmp_path / "run")
     assert run.read_run()["status"] == "failed"
     resume_experiment(run)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import QUICK, Answer, Type, raises_user_error
+from conftest import QUICK, Answer, Type, on_one_line, raises_user_error
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -241,7 +241,7 @@ def test_of_a_loss_that_does_not_fall_nothing_is_proposed(words: list[str], view
 
 def refused(answer: Answer, tmp_path: Path, said: str) -> None:
     assert answer.code == 2
-    assert said in answer.err
+    assert said in on_one_line(answer.err)
     assert "Traceback" not in answer.err
     assert list((tmp_path / "out").rglob("*_lr_range*")) == []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, THREE_EPOCHS, Train, Type, assert_same_run, paint
+from conftest import ROOT, THREE_EPOCHS, Train, Type, assert_same_run, on_one_line, paint
 from filelock import FileLock
 from interruptions import read_steps, send_signal, start_run
 from omegaconf import OmegaConf
@@ -71,7 +71,7 @@ def test_a_run_cannot_end_before_the_epoch_that_it_is_in(
         start_run(small(tmp_path / "run"))
     answer = viewfinder("resume", tmp_path / "run", "trainer.max_epochs=1")
     assert answer.code == 2
-    assert "must be 2 or more" in answer.err
+    assert "must be 2 or more" in on_one_line(answer.err)
     assert viewfinder("resume", tmp_path / "run", "trainer.max_epochs=2").code == 0
     rows = whole.metrics.read_text().splitlines()
     assert RunFolder.open(tmp_path / "run").metrics.read_text().splitlines() == rows[:3]
@@ -117,7 +117,7 @@ def test_a_finished_run_is_left_alone_and_the_way_to_more_epochs_is_named(whole:
     before = {path.name: path.read_bytes() for path in whole.path.iterdir()}
     answer = viewfinder("resume", whole.path)
     assert answer.code == 2
-    assert "has finished" in answer.err
+    assert "has finished" in on_one_line(answer.err)
     assert f"viewfinder resume {whole.path} trainer.max_epochs=6" in " ".join(answer.err.split())
     assert {path.name: path.read_bytes() for path in whole.path.iterdir()} == before
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Type, raises_user_error
+from conftest import Type, on_one_line, raises_user_error
 from omegaconf import OmegaConf
 
 from viewfinder.config.overrides import compose_config
@@ -53,7 +53,7 @@ def test_an_override_has_the_value_that_it_has_in_training(finished: RunFolder, 
 def test_an_override_that_does_not_fit_the_run_is_refused(finished: RunFolder, typed: str, rule: str) -> None:
     with pytest.raises(UserError) as caught:
         load_config(finished, [typed])
-    assert rule in str(caught.value)
+    assert rule in on_one_line(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_every_command_takes_the_latest_run_of_a_folder_and_the_home_folder(
             answer = viewfinder(*command)
             assert (command, answer.code, answer.err) == (command, 0, "")
         refused = viewfinder("resume", name)
-        assert "has finished all 3 epochs" in refused.err
+        assert "has finished all 3 epochs" in on_one_line(refused.err)
     monkeypatch.chdir(run)
     assert find_run("latest")[0].path.resolve() == run
 

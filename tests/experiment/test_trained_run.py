@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import QUICK, Type, assert_same_run, raises_user_error
+from conftest import QUICK, Type, assert_same_run, on_one_line, raises_user_error
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 from torch import nn
@@ -165,7 +165,7 @@ def test_a_network_and_data_of_python_train_like_those_of_yaml(tmp_path: Path, v
     for command, *more in (("evaluate",), ("resume", "trainer.max_epochs=4")):
         answer = viewfinder(command, tmp_path / "one", *more)
         assert answer.code == 2
-        assert "Python object" in answer.err
+        assert "Python object" in on_one_line(answer.err)
 
 
 def test_a_stopped_run_of_python_objects_resumes_to_the_same_bits(tmp_path: Path, at_step: object) -> None:

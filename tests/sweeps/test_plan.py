@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import on_one_line
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from sweep_command import Sweep, sweep_command
 
@@ -72,6 +73,6 @@ def test_an_unsupported_line_is_refused_before_any_file_is_created(
 ) -> None:
     answer = sweep("seed=1,2", word)
     assert answer.code == 2
-    assert message in answer.err
+    assert message in on_one_line(answer.err)
     assert answer.out == ""
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT
+from conftest import ROOT, on_one_line
 from sweep_command import AT_ONCE, Sweep, act_when, read_outcome, score_times, sweep_command
 
 from viewfinder.runs.folder import RunFolder
@@ -147,7 +147,7 @@ def test_symbolic_links_in_a_sweep_folder_are_refused(name: str, sweep: Sweep, t
     (tmp_path / "lr" / name).symlink_to(victim)
     answer = sweep("seed=1,2", *AT_ONCE)
     assert answer.code == 2
-    assert f"links, which a run folder never does: {name}" in answer.err
+    assert f"links, which a run folder never does: {name}" in on_one_line(answer.err)
     assert list(victim.iterdir()) == []
 
 
@@ -156,7 +156,7 @@ def test_a_folder_that_is_no_sweep_is_left_alone(sweep: Sweep, tmp_path: Path) -
     (tmp_path / "lr" / "thesis.txt").write_text("mine")
     answer = sweep("seed=1,2")
     assert answer.code == 2
-    assert "exists and is not a sweep" in answer.err
+    assert "exists and is not a sweep" in on_one_line(answer.err)
     assert [path.name for path in (tmp_path / "lr").iterdir()] == ["thesis.txt"]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Type, raises_user_error
+from conftest import Type, on_one_line, raises_user_error
 
 from viewfinder.config.overrides import compose_config
 from viewfinder.config.phases import validate_phases
@@ -153,4 +153,4 @@ def test_a_report_of_phases_that_are_none_is_refused(finished: RunFolder, tmp_pa
         (tmp_path / "config.yaml").write_text(text.replace("phases: {}", f"phases: {phases}"))
         answer = viewfinder("report", tmp_path)
         assert answer.code == 2
-        assert "has invalid phases" in answer.err
+        assert "has invalid phases" in on_one_line(answer.err)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import QUICK, ROOT, Train, Type, train_into
+from conftest import QUICK, ROOT, Train, Type, on_one_line, train_into
 from new_process import run_scripts
 
 from viewfinder.config.overrides import compose_config, find_conf
@@ -126,7 +126,7 @@ def test_a_loss_that_is_no_number_fails_the_run(tiny: list[str], tmp_path: Path,
     answer = viewfinder("train", "model=mlp", *tiny, "optimizer.lr=1e30", f"run_dir={tmp_path / 'run'}")
     assert answer.code == 2
     assert "train/loss" in answer.err
-    assert "smaller optimizer.lr" in answer.err
+    assert "smaller optimizer.lr" in on_one_line(answer.err)
     assert "Traceback" not in answer.err
     facts = RunFolder.open(tmp_path / "run").read_run()
     assert facts["status"] == "failed"

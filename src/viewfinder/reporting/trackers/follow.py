@@ -23,7 +23,7 @@ CONNECTED = "to "
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 30.0
 """Time between an error and the next attempt."""
-SILENT_SECONDS = 15.0
+SILENT_SECONDS = 30.0
 """Time without an answer after which the run's log says so."""
 LAST_SECONDS = 60.0
 """Time that this process has after the end of the run."""

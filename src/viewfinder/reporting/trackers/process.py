@@ -20,8 +20,8 @@ from viewfinder.runs.folder import RunFolder, describe_end
 from viewfinder.runs.logging import log_wrapped
 
 log = logging.getLogger("viewfinder")
-END_SECONDS = 1.0
-"""Time that a run waits for all trackers when it ends."""
+END_SECONDS = 0.9
+"""Time that a run waits for all trackers together when it ends: with their start, less than a second."""
 left_running: list[subprocess.Popen[str]] = []
 """processes that still send when their run has ended"""
 
@@ -77,7 +77,8 @@ class TrackerProcess:
             left_running.append(self.process)
         self.is_over = True
         if code != 0 and not self.has_failed:  # otherwise it has been logged
-            self.log("not everything has arrived yet", is_incomplete=True)
+            text = "goes on sending in the background" if code is None else "has not received everything"
+            self.log(text, is_incomplete=True)
 
 
 def format_sync_command(run: RunFolder) -> str:

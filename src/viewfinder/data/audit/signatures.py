@@ -23,6 +23,8 @@ MIN_COSINE = 0.8
 it by chance; changed copies, also crops by two of 32 pixels, are above it but for one in a hundred."""
 BLOCK = 2048
 """Images in memory at once."""
+MAX_COSINES = 2**25
+"""Cosines in memory at once, 128 MiB."""
 LUMA = torch.tensor([0.299, 0.587, 0.114])
 
 
@@ -63,7 +65,7 @@ def find_candidates(thumbnails: Tensor) -> Table:
     bar = tqdm(total=2 * count, desc="searching duplicates", leave=False, disable=None, unit=" images", delay=1)
     with bar:
         for is_mirrored in (False, True):
-            for rows in torch.arange(count).split(BLOCK):
+            for rows in torch.arange(count).split(max(1, MAX_COSINES // count)):
                 query = searched[rows] * mirror if is_mirrored else searched[rows]
                 cosines = query @ signatures.T
                 cosines[torch.arange(len(rows)), rows] = -1

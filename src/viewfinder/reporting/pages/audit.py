@@ -53,7 +53,9 @@ def write_audit_page(
     first, second = pairs["first"].to_numpy(), pairs["second"].to_numpy()
     has_two, is_across = labels[first] != labels[second], splits[first] != splits[second]
     sections = [
-        _show_pairs(audit, pairs[has_two], "Duplicates with two labels", "At least one of the labels is wrong."),
+        _show_pairs(
+            audit, pairs[has_two], "Duplicates with two labels", "A label is wrong, or the images are only alike."
+        ),
         _show_pairs(
             audit, pairs[~has_two & is_across], "Duplicates in two splits", "Scores on such images are too high."
         ),

@@ -134,7 +134,7 @@ def test_a_running_sweep_is_left_alone_by_a_second_process(sweep: Sweep, tmp_pat
         folder.write()
         answer = sweep("seed=1,2")
         assert answer.code == 2
-        assert f"is locked by process {os.getpid()} on " in answer.err
+        assert f"is locked by process {os.getpid()} on" in on_one_line(answer.err)
         assert [path.name for path in (tmp_path / "lr").iterdir() if path.name != ".lock"] == ["sweep.json"]
 
 

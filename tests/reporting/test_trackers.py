@@ -109,6 +109,7 @@ def test_a_run_killed_twice_has_each_epoch_once_in_each_tracker(
     assert_mirrored(run, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_stops_no_run_and_is_named_once(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_run_of_a_machine_with_a_tracker_is_scored_and_resumed_without_it(
     assert viewfinder("evaluate", run.path).code == 0
 
 
+@pytest.mark.slow
 def test_settings_changed_on_resume_and_a_status_reach_mlflow(train: Train, tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     run = train(tmp_path / "run", "logger=mlflow", database(tmp_path), "trainer.max_epochs=1")

@@ -24,8 +24,13 @@ CATS_AND_DOGS = {"cat": 6, "dog": 6}
 
 
 def save_as(path: Path, kind: str) -> None:
-    file = io.BytesIO()
-    Image.fromarray(noise(6, 8, 3)).save(file, kind)
+    file, pixels = io.BytesIO(), noise(6, 8, 3)
+    if kind == "QOI":  # which Pillow reads since 9.5, but writes only in later versions
+        height, width, _ = pixels.shape
+        rows = b"".join(b"\xfe" + pixel.tobytes() for pixel in pixels.reshape(-1, 3))
+        file.write(b"qoif" + width.to_bytes(4) + height.to_bytes(4) + b"\3\0" + rows + bytes(7) + b"\1")
+    else:
+        Image.fromarray(pixels).save(file, kind)
     path.write_bytes(file.getvalue())
 
 
@@ -49,10 +54,6 @@ def test_images_with_rarer_suffixes_are_read(tmp_path: Path, suffix: str) -> Non
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "QOI", "AVIF"])
 def test_an_images_format_is_recognised_by_content_as_pillow_does(tmp_path: Path, kind: str) -> None:
-    if kind not in Image.SAVE:
-        Image.init()
-    if kind not in Image.SAVE:
-        pytest.skip(f"this Pillow does not write {kind}")
     save_as(tmp_path / "x", kind)
     with Image.open(tmp_path / "x") as image:
         assert image.format == kind

@@ -34,6 +34,7 @@ from viewfinder.experiment.load import open_run
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for commands in the background
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("<b>&x", "grün, blau", "owl")
 SIZES = {"train": 10, "val": 2, "test": 5}

@@ -106,6 +106,10 @@ def test_a_tracker_that_is_not_installed_is_named_before_anything_is_created(
         ({"own": {"_target_": "my_file.Tracker"}}, "logger.own._target_"),
         ({"mlflow": {"_target_": loggers.TRACKERS[0], "uri": "x"}}, "logger.mlflow.uri"),
         ({"tensorboard": {"_target_": loggers.TENSORBOARD, "folder": "x"}}, "logger.tensorboard.folder"),
+        ({"m": {"_target_": loggers.TRACKERS[0], "tracking_uri": {"_target_": "my.read"}}}, "logger.m.tracking_uri"),
+        ({"m": {"_target_": loggers.TRACKERS[0], "files": [{"_target_": "my.read"}]}}, "logger.m.files[0]"),
+        ({"m": {"_target_": loggers.TRACKERS[0], "_args_": ["x", "y", ["/etc/passwd"]]}}, "logger.m._args_"),
+        ({"m": {"_target_": loggers.TRACKERS[0], "_partial_": True}}, "logger.m._partial_"),
     ],
     ids=json.dumps,
 )

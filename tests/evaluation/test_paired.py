@@ -76,3 +76,11 @@ def test_settings_that_share_no_two_seeds_are_said_to(shift: int, count: str) ->
     rows.loc[rows["setting"] == "b", "seed"] += shift
     (said,) = describe_difference(rows, "a", "b", 2)
     assert said == f"Is a better than b? They share {count}; a comparison needs at least two shared seeds."
+
+
+def test_settings_without_folds_or_with_one_are_compared_over_seeds_beside_runs_of_other_folds() -> None:
+    rows = seeds_of(a=[0.5, 0.51, 0.52], b=[0.4, 0.42, 0.41], c=[0.1, 0.2, 0.3])
+    expected = describe_difference(rows, "a", "b", 3)
+    for folds in ([pd.NA] * 6 + [0, 1, 2], [2] * 6 + [0, 1, 2]):
+        table = rows.assign(fold=pd.array(folds, dtype="Int64"))
+        assert describe_difference(table, "a", "b", 3) == expected

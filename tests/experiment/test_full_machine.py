@@ -1,6 +1,7 @@
 """Runs that fail on a full disk, full memory or a loss that is NaN, and resume."""
 
 import errno
+import gc
 import resource
 import subprocess
 from collections.abc import Callable
@@ -90,6 +91,8 @@ def test_a_decoding_process_that_is_killed_is_one_message(
     assert f"viewfinder resume {tmp_path / 'run'}" in problem.remedy
     # torch checks its decoding processes whenever a process ends, and would raise here for the killed one.
     subprocess.run(["true"], check=True)
+    del failed, problem
+    gc.collect()  # closes that file here, not in a later test
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def sync(
         ),
     ],
 ) -> None:
-    """Send to MLflow or Weights & Biases what they do not have yet of each run that has ended.
+    """Send each run that has ended to its trackers, MLflow or Weights & Biases: only what they lack.
 
     By default the trackers are those with which the run was trained. Exits with 2 if something could not be sent, or if
     no run has a tracker.
@@ -28,6 +28,11 @@ def sync(
     overrides = [word for word in runs if word.startswith(("logger=", "logger."))]
     chosen = _compose_loggers(overrides) if overrides else None
     folders = [run for path in runs if path not in overrides for run in find_runs(Path(path))]
+    if not folders:
+        raise UserError(
+            "the command line",
+            [Problem("RUN", "is missing", remedy="For example: viewfinder sync outputs logger=mlflow")],
+        )
     problems: list[Problem] = []
     unreachable: set[str] = set()
     count = 0

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from viewfinder.config.instantiate import import_target, instantiate, validate_node
+from viewfinder.config.instantiate import import_target, instantiate, iterate_nodes, validate_node
 from viewfinder.config.validate import format_value
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 
@@ -45,6 +45,9 @@ def validate_loggers(loggers: Any) -> list[Problem]:
         elif target == TENSORBOARD:  # whose import takes seconds
             rule = "is not an argument of TensorBoard, which has none"
             problems += [Problem(f"{key}.{extra}", rule, remedy="Remove it.") for extra in node if extra != "_target_"]
+        elif nested := _find_calls(key, node):
+            rule = "is not a plain value, as an argument of a logger must be"
+            problems += [Problem(each, rule, remedy="Remove it.") for each in nested]
         else:
             problems += validate_node(key, node, set(), lambda name, _: import_target(name))
     return problems
@@ -59,6 +62,12 @@ def try_trackers(settings: Mapping[str, Any]) -> list[Problem]:
         except UserError as error:
             problems += error.problems
     return problems
+
+
+def _find_calls(key: str, node: Mapping[str, Any]) -> list[str]:
+    """Return the keys of a tracker's node that could call something else: nested nodes, and Hydra's own arguments."""
+    nested = [inner for inner, _ in iterate_nodes(key, node) if inner != key]
+    return nested + [f"{key}.{name}" for name in node if str(name).startswith("_") and name != "_target_"]
 
 
 def _read_target(node: Any) -> Any:

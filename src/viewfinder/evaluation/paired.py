@@ -1,7 +1,7 @@
 """Paired comparison of two settings over shared seeds or folds."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -70,8 +70,10 @@ def describe_difference(rows: pd.DataFrame, first: str, second: str, settings: i
         second: setting to compare it with.
         settings: number of settings from which `first` was chosen.
     """
-    noun = "seed"
-    if "fold" in rows:
+    noun, folds, rows = "seed", None, rows.loc[rows["setting"].isin([first, second])]
+    names: list[Any] = rows["fold"].tolist() if "fold" in rows else []
+    if len(set(names)) > 1 and not any(map(pd.isna, names)):
+        folds = len(set(names))
         noun = "fold"
         pairs = rows["seed"].astype(str) + " fold " + rows["fold"].astype(str)
         rows = rows.assign(seed=pairs if len(set(rows["seed"])) > 1 else rows["fold"])
@@ -81,7 +83,6 @@ def describe_difference(rows: pd.DataFrame, first: str, second: str, settings: i
     if len(shared) < 2:
         count = f"no {noun}" if shared.empty else f"only {noun} {shared[0]}"
         return [f"{question} They share {count}; a comparison needs at least two shared {noun}s."]
-    folds = len(set(ours["fold"])) if "fold" in ours else None
     lines = [f"{question} Mean over {len(shared)} shared {noun}s, in percentage points, with its 95% interval:"]
     for column, split in SPLITS.items():
         first_scores, second_scores = (table.loc[shared, column].to_numpy() for table in (ours, theirs))

@@ -122,12 +122,12 @@ def write_tables(folder: Path, audit: Audit, root: str | None) -> tuple[str, lis
     Args:
         folder: folder of both.
         audit: the audit.
-        root: folder of the images; None if there is none.
+        root: folder of the images; None for paths from the root of the file system.
 
     Returns:
         The command that trains on the remaining images, '' if there is none, and lines about both files.
     """
-    above = Path(root).expanduser() if root else None
+    above = Path(root).expanduser() if root else Path("/")
     table, suspects, names = audit.table, audit.suspects, audit.class_names
     files = name_files(audit.splits, above)
     replace_text(folder / SUSPECTS, build_suspect_table(table, suspects, files, names).to_csv(index=False))
@@ -140,6 +140,5 @@ def write_tables(folder: Path, audit: Audit, root: str | None) -> tuple[str, lis
     return f"python train.py model=simple_cnn data=csv {_quote_values(folder / CLEAN, above)}", lines
 
 
-def _quote_values(manifest: Path, root: Path | None) -> str:
-    values = {"data.path": manifest, **({"data.root": root} if root else {})}
-    return shlex.join(f"{key}={value}" for key, value in values.items())
+def _quote_values(manifest: Path, root: Path) -> str:
+    return shlex.join([f"data.path={manifest}", f"data.root={root}"])

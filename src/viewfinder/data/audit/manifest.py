@@ -10,7 +10,7 @@ from viewfinder.data.audit.table import Table
 from viewfinder.data.split import ImageRows, Split
 
 
-def name_files(splits: Mapping[str, Split], root: Path | None) -> np.ndarray:
+def name_files(splits: Mapping[str, Split], root: Path) -> np.ndarray:
     """Return the path of each image, relative to `root` if it is below; the names of images without files."""
     names: list[str] = []
     for split in splits.values():
@@ -21,10 +21,9 @@ def name_files(splits: Mapping[str, Split], root: Path | None) -> np.ndarray:
     return np.array(names, dtype=object)
 
 
-def _shorten(path: Path, root: Path | None) -> str:
-    if root is not None and path.is_relative_to(root):
-        return path.relative_to(root).as_posix()
-    return str(path.absolute())
+def _shorten(path: Path, root: Path) -> str:
+    path, root = path.absolute(), root.absolute()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def build_manifest(table: Table, suspects: Table, files: np.ndarray, class_names: Sequence[str]) -> Table:

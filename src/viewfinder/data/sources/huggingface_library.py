@@ -16,8 +16,8 @@ INSTALL = "pip install 'viewfinder[huggingface]'"
 SAVED = ("dataset_dict.json", "state.json")
 """Files by which a folder written by save_to_disk is recognised."""
 FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
-NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-"""Name of a data set on the hub."""
+NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+"""Name of a data set on the hub; names without a slash, such as csv, are those of the library's own readers."""
 
 
 def find_missing_library() -> list[Problem]:

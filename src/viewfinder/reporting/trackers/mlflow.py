@@ -47,7 +47,7 @@ class MLflow(Tracker):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
     def describe_place(self, run: TrackedRun) -> str:
-        address = re.sub(r"//[^/@]*@", "//", self._find_uri(run))  # without a password
+        address = re.sub(r"//[^/]*@", "//", self._find_uri(run))  # without a password
         return f"{address}, experiment {self.experiment_name}"
 
     def _find_uri(self, run: TrackedRun) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from viewfinder.config.loggers import list_trackers
 from viewfinder.errors import printable
 from viewfinder.reporting.trackers import follow
+from viewfinder.reporting.trackers.addresses import find_unknown_address, remember_address
 from viewfinder.reporting.trackers.sender import fix_id
 from viewfinder.runs.folder import RunFolder, describe_end
 from viewfinder.runs.logging import log_wrapped
@@ -94,7 +95,16 @@ def start_trackers(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[None
         run: the run, locked by this process.
         settings: its configuration as plain values.
     """
-    names = [*list_trackers(settings)] if run.is_writer else []
+    trackers = list_trackers(settings) if run.is_writer else {}
+    names = []
+    for name, node in trackers.items():
+        if not follow.count_sessions(run):
+            remember_address(node)
+        if address := find_unknown_address(node):
+            log_wrapped(f"{name:8} gets nothing: {printable(address)} is no address that this user has trained with")
+            log.info(f"         To send it: {format_sync_command(run)}")
+        else:
+            names.append(name)
     left_running[:] = [process for process in left_running if process.poll() is None]
     processes: list[TrackerProcess] = []
     if names:

@@ -7,8 +7,10 @@ from typing import Any
 from filelock import Timeout
 
 from viewfinder.errors import Problem, UserError
+from viewfinder.reporting.trackers.addresses import KEY, find_unknown_address, remember_address
 from viewfinder.reporting.trackers.sender import Sender, fix_id
 from viewfinder.runs.folder import RunFolder
+from viewfinder.runs.lock import refuse_links
 
 STAGE = "the tracker"
 PATIENCE = 2.0
@@ -28,8 +30,15 @@ def sync_run(run: RunFolder, name: str, node: Mapping[str, Any], typed_in: Path 
         A line about the result.
 
     Raises:
-        UserError: if the tracker cannot be reached or refuses the run.
+        UserError: if the tracker cannot be reached or refuses the run, or the run folder contains links.
     """
+    refuse_links(run.path)
+    if typed_in is not None:
+        remember_address(node)
+    elif address := find_unknown_address(node):
+        rule = f"names {address} as its {name}, which this user has not used before; it would get your credentials"
+        remedy = f"If you trust it, add logger={name} logger.{name}.{KEY}={address}"
+        raise UserError("the run folder", [Problem(str(run.path), rule, remedy=remedy)])
     if not run.has_started():
         return f"left out     {run.path}: it never started"
     status = run.status

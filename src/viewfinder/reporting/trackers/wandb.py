@@ -65,6 +65,7 @@ class Wandb(Tracker):
             dir=run.folder,
             mode="offline" if self.is_offline else None,
             resume=None if self.is_offline else "allow",
+            reinit="finish_previous",
             settings=wandb.Settings(
                 silent=True, console="off", disable_git=True, x_disable_stats=True, init_timeout=START_SECONDS
             ),

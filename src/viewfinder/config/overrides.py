@@ -33,7 +33,7 @@ ALLOW_PREFIX = "allow="
 """Prefix of an override that names trusted packages."""
 
 MULTIPLE = ("logger",)
-"""Groups of which several options may be chosen, as in logger=[tensorboard,mlflow]."""
+"""Groups that take several options, as in logger=[tensorboard,mlflow]."""
 STAGE = "the command line"
 
 

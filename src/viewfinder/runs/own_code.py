@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import importlib.util
 import json
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from viewfinder.config.instantiate import iterate_nodes
-from viewfinder.runs.atomic import replace_file
 from viewfinder.runs.provenance import hash_module
+from viewfinder.runs.state_dir import state_file, write_record
 
+RECORD = "own_code.json"
 Record = dict[str, dict[str, Any]]
 """Path of a module's file or folder -> its name, its hash and the hashes of nodes that runs had."""
 
@@ -36,7 +36,7 @@ def remember_own_code(settings: Mapping[str, Any], code: Mapping[str, str]) -> N
     from viewfinder.config.trust import is_own_file  # imports torch
 
     with contextlib.suppress(OSError, RuntimeError):
-        path, nodes = _record_file(), _hash_nodes(settings)
+        path, nodes = state_file(RECORD), _hash_nodes(settings)
         record = _read(path) if nodes else {}
         before = json.dumps(record)
         for target, digests in nodes.items():
@@ -46,9 +46,7 @@ def remember_own_code(settings: Mapping[str, Any], code: Mapping[str, str]) -> N
                 known = entry.get("nodes", []) if entry.get("hash") == digest else []
                 record[file] = {"module": name, "hash": digest, "nodes": sorted({*known, *digests})}
         if json.dumps(record) != before:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with replace_file(path) as temporary:
-                temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
+            write_record(path, json.dumps(record, indent=2))
 
 
 def find_own_code(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -63,7 +61,7 @@ def find_own_code(settings: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[st
         The targets whose module is unchanged, and the file or folder of each whose module has changed since.
     """
     try:
-        record = _read(_record_file())
+        record = _read(state_file(RECORD))
     except (OSError, RuntimeError):
         return (), {}
     unchanged, changed = [], {}
@@ -126,16 +124,6 @@ def _locate(name: str) -> str | None:
     if len(places) != 1 or not Path(places[0]).exists():
         return None
     return str(Path(places[0]).resolve())
-
-
-def _record_file() -> Path:
-    """Return the path of the record; see the XDG Base Directory Specification.
-
-    Raises:
-        RuntimeError: if the user has no home folder.
-    """
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "viewfinder" / "own_code.json"
 
 
 def _read(path: Path) -> Record:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from viewfinder.data.class_folders import make_root_error
 from viewfinder.data.sources.download import (
     DOWNLOAD_ERRORS,
     QUICKSTART,
@@ -16,7 +17,7 @@ from viewfinder.data.sources.download import (
     limited_waiting,
     new_folders_removed_on_error,
 )  # fmt: skip
-from viewfinder.errors import Problem, UserError, join_names
+from viewfinder.errors import join_names
 
 
 def read_published_files(root: Path, download: bool) -> dict[str, bytes]:
@@ -51,11 +52,13 @@ def _read_verified(root: Path, folder: Path, checksums: Mapping[str, str]) -> di
     try:
         files = {name: (folder / name).read_bytes() for name in checksums if (folder / name).is_file()}
     except OSError as error:
-        raise _root_error(root, f"{error.filename}: {error.strerror}", "Make the file readable.") from error
+        raise make_root_error(str(root), f"{error.filename}: {error.strerror}", "Make the file readable.") from error
     wrong = [str(folder.resolve() / name) for name, content in files.items() if not _has_md5(content, checksums[name])]
     if wrong:
         rule = f"files do not match their published MD5 checksums: {join_names(wrong)}"
-        raise _root_error(root, rule, f"Remove {folder.resolve()} to extract it again from the published archive.")
+        raise make_root_error(
+            str(root), rule, f"Remove {folder.resolve()} to extract it again from the published archive."
+        )
     return files
 
 
@@ -70,7 +73,7 @@ def _verify_archive(root: Path, archive: Path) -> None:
     if (md5 := calculate_md5(archive)) != Archive.tgz_md5:
         size = f"its {archive.stat().st_size:,} bytes have the MD5 checksum {md5}, not {Archive.tgz_md5}"
         rule = f"{archive.resolve()} is not the published archive, or is incomplete: {size}"
-        raise _root_error(root, rule, f"Remove it to download it again from {Archive.url}.")
+        raise make_root_error(str(root), rule, f"Remove it to download it again from {Archive.url}.")
 
 
 def _download_archive(root: Path, archive: Path, is_allowed: bool) -> None:
@@ -82,7 +85,7 @@ def _download_archive(root: Path, archive: Path, is_allowed: bool) -> None:
         f"or set data.root=PATH to the folder that contains {Archive.base_folder}/. {QUICKSTART}"
     )
     if not is_allowed:
-        raise _root_error(root, f"CIFAR-10 is not in {root.resolve()}, and data.download=false", remedy)
+        raise make_root_error(str(root), f"CIFAR-10 is not in {root.resolve()}, and data.download=false", remedy)
     temporary = archive.with_name(f".{archive.name}.{os.getpid()}")
     try:
         with limited_waiting():
@@ -90,7 +93,7 @@ def _download_archive(root: Path, archive: Path, is_allowed: bool) -> None:
         temporary.replace(archive)
     except DOWNLOAD_ERRORS as error:
         rule = f"CIFAR-10 is not in {root.resolve()} and cannot be downloaded: {describe_cause(error)}"
-        raise _root_error(root, rule, remedy) from error
+        raise make_root_error(str(root), rule, remedy) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -123,8 +126,6 @@ def _extract_files(root: Path, archive: Path, folder: Path, checksums: Mapping[s
                 (extracted / name).replace(folder / name)
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         rule = f"{archive.resolve()} cannot be extracted: {getattr(error, 'strerror', None) or error}"
-        raise _root_error(root, rule, "Free disk space, or remove the archive to download it again.") from error
-
-
-def _root_error(root: Path, rule: str, remedy: str) -> UserError:
-    return UserError("the data", [Problem("data.root", rule, str(root), remedy)])
+        raise make_root_error(
+            str(root), rule, "Free disk space, or remove the archive to download it again."
+        ) from error

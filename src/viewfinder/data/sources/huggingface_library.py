@@ -14,7 +14,7 @@ from viewfinder.errors import Problem, UserError
 
 INSTALL = "pip install 'viewfinder[huggingface]'"
 SAVED = ("dataset_dict.json", "state.json")
-"""Files by which a folder written by save_to_disk is recognised."""
+"""Files in a folder that save_to_disk wrote; one of them identifies it."""
 FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
 NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 """Name of a data set on the hub; names without a slash, such as csv, are those of the library's own readers."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from viewfinder.config.instantiate import STAGE
 from viewfinder.config.validate import Count, Text
+from viewfinder.data.class_folders import make_root_error
 from viewfinder.data.files import escape_path
 from viewfinder.data.module import ImageData
 from viewfinder.data.sources.download import (
@@ -90,7 +91,7 @@ def open_datasets(name: str, root: Path, arguments: Mapping[str, Any], download:
     try:
         values = find_split_values(cls) or {"train": None}
     except Exception as error:  # a package that the set needs is missing
-        raise _root_error(root, f"{name} cannot be opened: {error}", "Install what it needs.") from error
+        raise make_root_error(str(root), f"{name} cannot be opened: {error}", "Install what it needs.") from error
 
     def construct(split: str, is_downloaded: bool) -> Any:
         selected = {} if values[split] is None else {split_parameter: values[split]}
@@ -131,7 +132,9 @@ def _describe(name: str, root: Path, split: str, error: Exception, download: boo
 
 
 def _explain_download(name: str, root: Path, cause: str) -> UserError:
-    return _root_error(root, f"{name} is not in {root.resolve()} and cannot be downloaded: {cause}", _remedy(name))
+    return make_root_error(
+        str(root), f"{name} is not in {root.resolve()} and cannot be downloaded: {cause}", _remedy(name)
+    )
 
 
 def _remedy(name: str) -> str:
@@ -139,10 +142,6 @@ def _remedy(name: str) -> str:
         "Start this run on a machine with internet access, until it has read the data, and copy its data.root here, "
         f"or set data.root=PATH to a folder where torchvision.datasets.{name} finds its files. {QUICKSTART}"
     )
-
-
-def _root_error(root: Path, rule: str, remedy: str) -> UserError:
-    return UserError("the data", [Problem("data.root", rule, str(root), remedy)])
 
 
 def _build_splits(
@@ -164,7 +163,7 @@ def _build_splits(
         raise UserError("the data", problems)
     read = {split: images for split, images in read.items() if not images.labels or set(images.labels) != {None}}
     if "train" not in read:
-        raise _root_error(root, f"the training images of {name} have no labels", "Choose another set.")
+        raise make_root_error(str(root), f"the training images of {name} have no labels", "Choose another set.")
     class_names = read["train"].class_names or _number_classes(read)
     problems = [problem for split in read for problem in _find_problems(split, read[split], class_names, root)]
     if _are_equal(read):

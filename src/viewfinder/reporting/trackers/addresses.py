@@ -8,12 +8,12 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from viewfinder.runs.atomic import replace_file
+from viewfinder.runs.state_dir import state_file, write_record
 
 KEY = "tracking_uri"
+RECORD = "tracker_addresses.json"
 
 
 def remember_address(node: Mapping[str, Any]) -> None:
@@ -21,10 +21,7 @@ def remember_address(node: Mapping[str, Any]) -> None:
     address = node.get(KEY)
     with contextlib.suppress(OSError, RuntimeError):
         if address and address not in (known := _read()):
-            path = _record_file()
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with replace_file(path) as temporary:
-                temporary.write_text(json.dumps(sorted([*known, address]), indent=2), encoding="utf-8")
+            write_record(state_file(RECORD), json.dumps(sorted([*known, address]), indent=2))
 
 
 def find_unknown_address(node: Mapping[str, Any]) -> str | None:
@@ -39,18 +36,8 @@ def find_unknown_address(node: Mapping[str, Any]) -> str | None:
 
 def _read() -> list[str]:
     """Read the record; an invalid file counts as empty."""
-    path = _record_file()
+    path = state_file(RECORD)
     with contextlib.suppress(ValueError, RecursionError):
         if path.is_file() and isinstance(record := json.loads(path.read_text(encoding="utf-8")), list):
             return [address for address in record if isinstance(address, str)]
     return []
-
-
-def _record_file() -> Path:
-    """Return the path of the record; see the XDG Base Directory Specification.
-
-    Raises:
-        RuntimeError: if the user has no home folder.
-    """
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "viewfinder" / "tracker_addresses.json"

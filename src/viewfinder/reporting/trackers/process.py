@@ -96,9 +96,9 @@ def start_trackers(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[None
         settings: its configuration as plain values.
     """
     trackers = list_trackers(settings) if run.is_writer else {}
-    names = []
+    names, is_new = [], not follow.count_sessions(run)
     for name, node in trackers.items():
-        if not follow.count_sessions(run):
+        if is_new:
             remember_address(node)
         if address := find_unknown_address(node):
             log_wrapped(f"{name:8} gets nothing: {printable(address)} is no address that this user has trained with")

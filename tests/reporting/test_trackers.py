@@ -20,6 +20,7 @@ from viewfinder.config.overrides import compose_config
 from viewfinder.errors import Stopped
 from viewfinder.experiment.resume import resume_experiment
 from viewfinder.experiment.run import run_experiment
+from viewfinder.reporting.trackers.process import start_trackers
 from viewfinder.runs.folder import RunFolder
 
 INSTALLED = [name for name in ("mlflow", "wandb") if find_spec(name)]
@@ -135,6 +136,16 @@ def test_without_tensorboard_the_run_has_all_other_files(
     names = {path.name for path in finished.path.iterdir() if "tfevents" not in path.name}
     assert {path.name for path in run.path.iterdir()} == {name for name in names if "projector" not in name}
     assert run.metrics.read_bytes() == finished.metrics.read_bytes()
+
+
+def test_a_rank_that_writes_nothing_reads_no_file_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "any")
+    run = RunFolder(tmp_path / "not-created-yet")
+    assert not run.is_writer
+    with start_trackers(run, {"logger": {"mlflow": {"_target_": "viewfinder.reporting.trackers.mlflow.MLflow"}}}):
+        pass
+    assert not run.path.exists()
 
 
 def test_runs_without_a_tracker_are_sent_later_and_once(run_copy: RunFolder, viewfinder: Type, tmp_path: Path) -> None:

@@ -128,7 +128,8 @@ class Setting:
     def __init__(self, root: Path, overrides: list[str], processes: int):
         self.root, self.overrides, self.processes = root, overrides, processes
         self.folder = root / "whole"
-        assert self.run(self.folder, None) == [0] * processes
+        statuses = self.run(self.folder, None)
+        assert statuses == [0] * processes, f"{statuses}\n{(root / 'whole.out').read_text()}"
         self.moments = {kind: int((root / f"whole.{kind}").read_text()) for kind in KINDS}
 
     def run(self, folder: Path, kill: Kill | None) -> list[int]:

@@ -96,7 +96,8 @@ def start_trackers(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[None
         settings: its configuration as plain values.
     """
     trackers = list_trackers(settings) if run.is_writer else {}
-    names, is_new = [], not follow.count_sessions(run)
+    names: list[str] = []
+    is_new = bool(trackers) and not follow.count_sessions(run)  # run.json may not exist yet where another rank writes
     for name, node in trackers.items():
         if is_new:
             remember_address(node)

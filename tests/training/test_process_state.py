@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_lightning  # noqa: F401  # sets an environment variable, which training removes
 import torch
 from conftest import Train
 

@@ -12,8 +12,8 @@ import torch
 
 LOGGERS = ("pytorch_lightning", "lightning_fabric")
 """Loggers that a trainer silences."""
-VARIABLES = ("OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
-"""Environment variables that a trainer sets."""
+VARIABLES = ("OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG", "PYTORCH_NVML_BASED_CUDA_CHECK")
+"""Environment variables that a trainer sets or removes."""
 
 
 @contextlib.contextmanager

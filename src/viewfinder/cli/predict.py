@@ -71,7 +71,9 @@ def predict(
     paths = [path for path in images if str(path) not in allowed]
     classify, model = _open_model(run, allowed)
     found = find_images(paths)
-    problems, count = _write_predictions(classify, model, found.images, top, file, as_parquet)
+    files = list(map(str, found.images))
+    found.images.clear()  # Path objects take several times the memory of strings
+    problems, count = _write_predictions(classify, model, files, top, file, as_parquet)
     if count:
         for sentence in describe_left_out([found], Path()):
             typer.echo(f"warning  {printable(sentence)}", err=True)
@@ -103,7 +105,7 @@ def _choose_file(csv: Path | None, output: Path | None, file_format: FileFormat 
 
 def _open_model(
     run: Path, allowed: list[str]
-) -> "tuple[Callable[[Sequence[Path]], Iterator[Classified]], tuple[Path, list[str]]]":
+) -> "tuple[Callable[[Sequence[str]], Iterator[Classified]], tuple[Path, list[str]]]":
     """Return a function that classifies image files, and the file and the classes of the model."""
     from viewfinder.runs.find import expand_home
 
@@ -123,9 +125,9 @@ def _open_model(
 
 
 def _write_predictions(
-    classify: "Callable[[Sequence[Path]], Iterator[Classified]]",
+    classify: "Callable[[Sequence[str]], Iterator[Classified]]",
     model: tuple[Path, list[str]],
-    files: Sequence[Path],
+    files: Sequence[str],
     top: int,
     path: Path | None,
     as_parquet: bool,
@@ -142,7 +144,7 @@ def _write_predictions(
 
     stream = open_stream(path) if path else None
     if path and not stream:
-        target = PredictionFile(path, itertools.chain(identify_model(*model), map(str, files)))
+        target = PredictionFile(path, itertools.chain(identify_model(*model), files))
         if target.count:
             typer.echo(f"continue after {target.count:,} of {len(files):,} images", err=True)
         if target.discarded:

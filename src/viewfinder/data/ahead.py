@@ -19,20 +19,21 @@ BATCHES_AHEAD = 4
 
 
 def load_batches(
-    load: Callable[[Sequence[Path]], Iterable[Any]], files: Sequence[Path], batch_size: int, files_per_call: int = 1
+    load: Callable[[Sequence[Path]], Iterable[Any]], files: Sequence[str], batch_size: int, files_per_call: int = 1
 ) -> Iterator[tuple[list[str], list[Any], list[Problem]]]:
     """Yield the names of the readable files, their images, and the problems of the others, for every batch of files.
 
     Args:
         load: returns the image, or the problem, of each of some files.
+        files: paths as strings, because a million Path objects take half a gigabyte.
         files_per_call: files that `load` takes at once.
     """
-    parts = [files[start : start + files_per_call] for start in range(0, len(files), files_per_call)]
+    parts = (list(map(Path, files[start : start + files_per_call])) for start in range(0, len(files), files_per_call))
     with silence_warnings():
         ahead = BATCHES_AHEAD * batch_size // files_per_call
         loaded = map_ahead(lambda part: list(load(part)), parts, count_cores(), ahead)
         for start in range(0, len(files), batch_size):
-            batch = files[start : start + batch_size]
+            batch = list(map(Path, files[start : start + batch_size]))
             calls = itertools.islice(loaded, -(-len(batch) // files_per_call))
             results = list(zip(batch, itertools.chain.from_iterable(calls), strict=True))
             images = [(escape_path(path), image) for path, image in results if not isinstance(image, Problem)]

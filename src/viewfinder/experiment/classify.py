@@ -1,7 +1,6 @@
 """Classification of image files by a run, decoded in threads while the network computes."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from viewfinder.experiment.load import OpenedRun
 BATCH_SIZE = 128
 
 
-def classify(opened: OpenedRun, files: Sequence[Path]) -> Iterator[Classified]:
+def classify(opened: OpenedRun, files: Sequence[str]) -> Iterator[Classified]:
     """Classify image files, decoded and resized as in training; yield a result for every BATCH_SIZE files."""
     channels, size = opened.picture_shape
     load_jpeg_decoder()  # once, before threads need it

@@ -115,7 +115,7 @@ class TrainedRun:
         found = find_images([Path(path) for path in paths])
         for sentence in describe_left_out([found], Path()):
             log.info(f"warning  {printable(sentence)}")
-        classified = join_classified(list(classify(self.opened, found.images)))
+        classified = join_classified(list(classify(self.opened, list(map(str, found.images)))))
         if classified.problems:
             raise UserError("the images", classified.problems, max_listed=MAX_NAMED)
         return classified

@@ -14,7 +14,7 @@ from viewfinder.experiment.export.onnx_model import OnnxModel
 BATCH_SIZE = 64
 
 
-def classify_exported(model: OnnxModel, files: Sequence[Path]) -> Iterator[Classified]:
+def classify_exported(model: OnnxModel, files: Sequence[str]) -> Iterator[Classified]:
     """Classify image files, decoded and resized as in training; yield a result for every BATCH_SIZE files."""
 
     def load(path: Path) -> np.ndarray:

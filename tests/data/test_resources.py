@@ -29,6 +29,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend a machine of 8 cores with 22 GiB of free memory."""
     monkeypatch.setattr(resources.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=22 * GIB))
+    monkeypatch.delenv("SLURM_CPUS_ON_NODE", raising=False)
 
 
 def test_without_limits_the_whole_machine_is_free(tmp_path: Path) -> None:
@@ -84,6 +85,14 @@ def test_the_affinity_mask_bounds_the_cores(tmp_path: Path, monkeypatch: pytest.
         assert count_cores(tmp_path) == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize(("allocated", "cores"), [("3", 3), ("64", 8), ("", 8), ("2(x2)", 8)])
+def test_the_allocation_of_a_slurm_job_bounds_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allocated: str, cores: int
+) -> None:
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", allocated)
+    assert count_cores(tmp_path) == cores
 
 
 def test_ulimit_bounds_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """Cores and memory that this process may use, within the limits of containers, batch systems and the shell.
 
 Linux limits a process by its affinity mask (taskset), by control groups of version 1 or 2, and by `ulimit -v`; psutil
-reports the whole machine.
+reports the whole machine. SLURM allocates cores to a job, and does not enforce it on every cluster.
 """
 
 import math
@@ -18,7 +18,7 @@ ROOT = Path("/")
 
 
 def count_cores(root: Path = ROOT) -> int:
-    """Return the number of cores in this process's affinity mask, or a smaller CPU quota of its control groups.
+    """Return the number of cores in this process's affinity mask, or a smaller limit of control groups or SLURM.
 
     Args:
         root: folder with proc/ and the mounted control groups.
@@ -30,7 +30,8 @@ def count_cores(root: Path = ROOT) -> int:
             (quota,), (period,) = (_read_numbers(folder / f"cpu.cfs_{name}_us", 1) for name in ("quota", "period"))
         if quota is not None and period and quota > 0:  # version 1 writes -1 for no limit
             cores = min(cores, math.ceil(quota / period))
-    return cores
+    allocated = os.environ.get("SLURM_CPUS_ON_NODE", "")  # not every cluster binds a job to them
+    return min(cores, int(allocated)) if allocated.isdecimal() and int(allocated) else cores
 
 
 def free_memory(root: Path = ROOT) -> int:

@@ -17,6 +17,8 @@ HELPS = {
         for verb in (
             "train",
             "search",
+            "status",
+            "cancel",
             "lr-range",
             "evaluate",
             "predict",

@@ -27,6 +27,7 @@ from viewfinder.config.overrides import compose_config, parse_overrides
 from viewfinder.experiment.check import check_config
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
+from viewfinder.sweeps.folder import SweepFolder
 from viewfinder.sweeps.plan import plan_jobs
 from viewfinder.sweeps.search.space import parse_search_spec
 
@@ -192,6 +193,8 @@ def test_each_later_command_does_its_work(tmp_path: Path, monkeypatch: pytest.Mo
         folds = ["data.folds=2", f"data.fold={fold}", f"run_dir=outputs/folds/{fold}"]
         run_experiment(compose_config([*SMALL, *data, *folds]))
     run_experiment(compose_config([*SMALL, *data, "run_dir=outputs/quickstart/one"]))
+    Path("outputs/later").mkdir()
+    SweepFolder(Path("outputs/later"), "later").write()
     for command in list_commands("viewfinder"):
         if command.line.startswith(("viewfinder search", "viewfinder train")):
             continue

@@ -62,10 +62,12 @@ def test_a_glob_takes_all_matching_choices_and_duplicate_jobs_run_once() -> None
         ("sweep.max_failures=0", "sweep.max_failures"),
         ("sweep.rerun=perhaps", "true or false"),
         ("hydra.launcher.n_jobs=2", "hydra/launcher=joblib"),
-        ("hydra/launcher=nosuch", "Choices: basic, joblib"),
+        ("hydra/launcher=nosuch", "Choices: basic, joblib,"),
+        ("hydra.launcher.partition=gpu", "belongs to another launcher"),
         ("optimizer.lrr=1,2", "Did you mean optimizer.lr?"),
         ("optimizer.lr=choice()", "cannot be parsed"),
         ("trainer.devices=2", "a single process"),
+        ("sweep.wait=1", "true or false"),
     ],
 )
 def test_an_unsupported_line_is_refused_before_any_file_is_created(

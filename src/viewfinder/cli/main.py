@@ -5,6 +5,7 @@ import sys
 import typer
 
 from viewfinder.cli.audit import audit
+from viewfinder.cli.cancel import cancel
 from viewfinder.cli.compare import compare
 from viewfinder.cli.evaluate import evaluate
 from viewfinder.cli.exit import exit_with_message
@@ -14,6 +15,7 @@ from viewfinder.cli.predict import predict
 from viewfinder.cli.report import report
 from viewfinder.cli.resume import resume
 from viewfinder.cli.search import search
+from viewfinder.cli.status import status
 from viewfinder.cli.sync import sync
 from viewfinder.runs.launcher import ignore_other_launchers
 from viewfinder.runs.streams import prepare_streams
@@ -27,6 +29,8 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cli.command()(search)
+cli.command()(status)
+cli.command()(cancel)
 cli.command()(resume)
 cli.command()(evaluate)
 cli.command()(predict)

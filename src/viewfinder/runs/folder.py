@@ -71,7 +71,10 @@ class RunFolder:
     @property
     def status(self) -> str:
         """Status in run.json: running, finished, pruned, interrupted or failed; killed if the process is gone."""
-        facts = self.read_run()
+        return self.find_status(self.read_run())
+
+    def find_status(self, facts: Mapping[str, Any]) -> str:
+        """Return the status of the run, given the content of run.json."""
         status = facts.get("status", "unknown")
         if status != "running":
             return status

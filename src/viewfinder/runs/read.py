@@ -1,5 +1,6 @@
 """Reading and validation of the files of a run folder, which may be untrusted."""
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ def read_validated_json(path: Path, schema: Any) -> Any:
     """
     text = read_text(path)
     try:
-        content = TypeAdapter(schema).validate_python(json.loads(text))
+        content = _make_adapter(schema).validate_python(json.loads(text))
     except ValidationError as error:
         raise make_file_error(path, describe_first_error(error)) from error
     except (ValueError, RecursionError) as error:
@@ -32,6 +33,11 @@ def read_validated_json(path: Path, schema: Any) -> Any:
     if schema is Data and len(content.get("class_counts", content["class_names"])) != len(content["class_names"]):
         raise make_file_error(path, "class_counts must have one number per class")
     return content
+
+
+@functools.cache
+def _make_adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
 
 
 def find_changed_splits(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

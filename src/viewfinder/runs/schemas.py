@@ -174,6 +174,33 @@ class Sweep(TypedDict):
     earlier: list[SweepJob]
 
 
+class QueuedJob(TypedDict):
+    """Attempt at a job of a sweep that was submitted to a scheduler."""
+
+    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]
+    folder: Annotated[str, Field(pattern=r"^[0-9]{1,9}(_[0-9]{1,9})?$")]
+    attempt: Annotated[int, Field(ge=1, le=10**9)]
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@-]{1,200}$")] | None
+
+
+class QueuedBatch(TypedDict):
+    """Jobs that were submitted together."""
+
+    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
+    submitted: str
+    jobs: list[QueuedJob]
+
+
+class Queue(TypedDict):
+    """Contents of queue.json."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+    launcher: dict[str, Any]
+    token: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+    batches: list[QueuedBatch]
+
+
 class Run(TypedDict):
     """Contents of run.json; after a failure before the start of training, little more than a status."""
 

@@ -15,6 +15,7 @@ from viewfinder.errors import FAILED, Pruned, UserError
 from viewfinder.runs.atomic import DISK
 from viewfinder.runs.create import write_failure
 from viewfinder.runs.folder import RunFolder
+from viewfinder.runs.launcher import is_helper
 
 if TYPE_CHECKING:
     from viewfinder.training.callbacks.checkpointing import AfterEpoch
@@ -33,12 +34,13 @@ class Job(NamedTuple):
     """overrides that compose it"""
 
 
-def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
+def run_job(job: Job, after_epoch: "AfterEpoch | None" = None, is_resumed: bool | None = None) -> int:
     """Train a job, or resume the run that an earlier process left in its folder.
 
     Args:
         job: the run to train.
         after_epoch: called after each epoch; it may prune the run.
+        is_resumed: whether the run in the folder goes on; by default, if one has started there.
 
     Returns:
         Exit code for the process: 0 if the run finished or was pruned, else FAILED or DISK_FULL, with the reason in
@@ -52,10 +54,11 @@ def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
 
     run = RunFolder(job.folder)
     try:
-        if run.has_started():
+        if run.has_started() if is_resumed is None else is_resumed:
             resume_experiment(run, find_changed_overrides(run, job.config), after_epoch)
         else:
-            run.clear()
+            if run.is_writer:
+                run.clear()
             run_experiment(OmegaConf.create(job.config), job.folder, job.overrides, after_epoch)
     except Pruned:
         return 0
@@ -72,6 +75,8 @@ def run_job(job: Job, after_epoch: "AfterEpoch | None" = None) -> int:
 
 def record_failure(job: Job, reason: str) -> None:
     """Record in a job's folder why the job failed, unless its run did so itself or the disk cannot be written."""
+    if is_helper():
+        return
     with contextlib.suppress(OSError):
         write_failure(job.folder, job.config, job.overrides, reason)
 

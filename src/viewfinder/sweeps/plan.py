@@ -18,10 +18,10 @@ from viewfinder.config.paths import expand_paths
 from viewfinder.config.validate import Count, Text, validate_arguments
 from viewfinder.errors import Problem, UserError
 from viewfinder.sweeps.compose import Composer
+from viewfinder.sweeps.launcher import compose_launcher, find_launcher_problems, is_local
 
 SINGLE_VALUED = ("sweep", "hydra", "output_dir")
 """Groups and keys that belong to the sweep as a whole."""
-LAUNCHERS = ("basic", "joblib")
 MAX_VALUES = 10**6
 """Values of one key; they are listed before the jobs are counted."""
 
@@ -43,6 +43,8 @@ class SweepSettings:
     max_failures: Count | None = None
     max_jobs: Count = 1000
     output_dir: Text = "outputs"
+    wait: bool = True
+    """wait for the jobs of a scheduler, and report their results"""
     n_jobs: Literal[-1] | Count | None = 1
     """as in conf/hydra/launcher/joblib.yaml; 1 with Hydra's basic launcher"""
 
@@ -54,6 +56,8 @@ class Plan(NamedTuple):
     duplicates: int
     """number of jobs left out because they equal another"""
     settings: SweepSettings
+    launcher: dict[str, Any]
+    """keys of hydra/launcher; with `_target_`, the class of an executor"""
 
 
 def plan_jobs(parsed: Sequence[Override]) -> Plan:
@@ -74,7 +78,9 @@ def plan_jobs(parsed: Sequence[Override]) -> Plan:
         group_keys = {override.get_key_element() for override in parsed if override.key_or_group in groups}
         composer = Composer(group_keys)
         try:
-            settings = _read_settings(composer, [choices[0] for choices in values.values()])
+            first = [choices[0] for choices in values.values()]
+            launcher = compose_launcher(composer, first)
+            settings = _read_settings(composer, first, launcher)
             count = math.prod(map(len, values.values()))
             if count > settings.max_jobs:
                 rule = f"exceed sweep.max_jobs, which is {settings.max_jobs:,}"
@@ -89,12 +95,20 @@ def plan_jobs(parsed: Sequence[Override]) -> Plan:
             cause = str(error.__cause__ or error).strip().splitlines()[0]
             raise UserError(STAGE, [Problem("conf", f"these choices cannot be combined: {cause}")]) from error
     unique = list({json.dumps(job.config, sort_keys=True): job for job in jobs}.values())
-    for job in unique:
-        if (devices := job.config["trainer"].get("devices", 1)) != 1:
-            rule = "must be 1: a sweep runs each job in a single process"
-            remedy = "Start multi-process runs one by one without -m, or add trainer.devices=1."
-            raise UserError(STAGE, [Problem("trainer.devices", rule, str(devices), remedy)])
-    return Plan(unique, len(jobs) - len(unique), settings)
+    if is_local(launcher):
+        _require_single_processes(unique)
+    return Plan(unique, len(jobs) - len(unique), settings, launcher)
+
+
+def _require_single_processes(jobs: Sequence[PlannedJob]) -> None:
+    """Raise UserError if a job has several processes, of which a local sweep would start too many at once."""
+    for job in jobs:
+        for key in ("devices", "num_nodes"):
+            if (count := job.config["trainer"].get(key, 1)) != 1:
+                rule = "must be 1: a sweep on this machine runs each job in a single process"
+                remedy = f"Start multi-process runs one by one without -m, or add trainer.{key}=1, or choose a "
+                remedy += "launcher with a scheduler, such as hydra/launcher=submitit_slurm."
+                raise UserError(STAGE, [Problem(f"trainer.{key}", rule, str(count), remedy)])
 
 
 def _expand_override(override: Override) -> list[str]:
@@ -104,7 +118,7 @@ def _expand_override(override: Override) -> list[str]:
 
 def _check_overrides(parsed: Sequence[Override]) -> None:
     """Raise UserError naming every override that a sweep does not support."""
-    keys, problems = [override.key_or_group for override in parsed], []
+    problems = []
     for override in parsed:
         key, text = override.key_or_group, override.input_line or override.key_or_group
         rule, remedy = "", ""
@@ -119,11 +133,6 @@ def _check_overrides(parsed: Sequence[Override]) -> None:
             rule, remedy = f"has {count:,} values", f"A sweep supports at most {MAX_VALUES:,} for a key."
         elif not count:
             rule = "has no values"
-        elif key == "hydra/launcher" and list_values(override)[0] not in LAUNCHERS:
-            rule = f"is unsupported; a sweep takes {' or '.join(LAUNCHERS)}"
-            remedy = "joblib runs hydra.launcher.n_jobs jobs at once on this machine, basic one after another."
-        elif key == "hydra.launcher.n_jobs" and "hydra/launcher" not in keys:
-            rule, remedy = "belongs to another launcher", "Add hydra/launcher=joblib."
         elif key == "hydra/sweeper" and list_values(override) != ["basic"]:
             rule = "is unsupported; a sweep tries every combination of its values"
             remedy = "To search with Optuna, see viewfinder search --help."
@@ -141,13 +150,13 @@ def _count_values(override: Override) -> int:
     return len(list_values(override))
 
 
-def _read_settings(composer: Composer, overrides: Sequence[str]) -> SweepSettings:
+def _read_settings(composer: Composer, overrides: Sequence[str], launcher: dict[str, Any]) -> SweepSettings:
     cfg = composer.compose_unresolved(overrides)
     expand_paths(cfg)
     values: Any = {"sweep": OmegaConf.to_container(cfg.sweep, resolve=True)}
     output_dir = {"output_dir": cfg.output_dir}
-    launcher = {"n_jobs": composer.compose_groups(overrides).hydra.launcher.get("n_jobs", 1)}
-    sections = {"sweep.": values["sweep"], "": output_dir, "hydra.launcher.": launcher}
+    local = launcher if is_local(launcher) else {}
+    sections = {"sweep.": values["sweep"], "": output_dir, "hydra.launcher.": local}
     problems = [
         problem
         for prefix, section in sections.items()
@@ -155,9 +164,9 @@ def _read_settings(composer: Composer, overrides: Sequence[str]) -> SweepSetting
     ]
     remedy = f"Put a number in quotes: 'sweep.name=\"{values['sweep'].get('name')}\"'."
     problems = [replace(problem, remedy=remedy) if problem.key == "sweep.name" else problem for problem in problems]
-    if problems:
+    if problems := [*problems, *find_launcher_problems(launcher)]:
         raise UserError(STAGE, problems)
-    return SweepSettings(**values["sweep"], **output_dir, **launcher)
+    return SweepSettings(**values["sweep"], **output_dir, **local)
 
 
 def _job_overrides(overrides: Sequence[str]) -> list[str]:

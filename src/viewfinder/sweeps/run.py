@@ -1,6 +1,7 @@
 """Execution of a sweep, from its overrides to its results."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,10 +11,14 @@ from viewfinder.errors import FAILED, Problem, UserError
 from viewfinder.runs.naming import make_dated_folder
 from viewfinder.runs.provenance import read_command
 from viewfinder.sweeps.executors.local import LocalExecutor, describe_exit
+from viewfinder.sweeps.executors.open import open_executor
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
 from viewfinder.sweeps.job import DISK_FULL, Job, record_failure, run_job
+from viewfinder.sweeps.launcher import is_local
 from viewfinder.sweeps.plan import Plan, plan_jobs
 from viewfinder.sweeps.preflight import find_invalid_jobs
+from viewfinder.sweeps.queue import QueueDriver, open_queue, refuse_other_launcher
+from viewfinder.sweeps.queue_output import print_left
 from viewfinder.sweeps.reconcile import reconcile_jobs
 from viewfinder.sweeps.table import (
     describe_overrides,
@@ -39,7 +44,10 @@ def run_sweep(parsed: Sequence[Override]) -> int:
         UserError: if an override is unsupported, or the existing sweep has other code, data or values.
     """
     plan = plan_jobs(parsed)
-    max_parallel = _divide_cores(plan)
+    max_parallel = _divide_cores(plan) if is_local(plan.launcher) else 1
+    if not is_local(plan.launcher):
+        executor = open_executor(plan.launcher, Path(plan.settings.output_dir))
+        executor.check([job.config for job in plan.jobs])
     sweep = _choose_folder(plan)
     if plan.settings.dry_run:
         sweep.read()
@@ -49,33 +57,28 @@ def run_sweep(parsed: Sequence[Override]) -> int:
         return 128 + stop_signal if stop_signal else 0
     with sweep.locked():
         sweep.read()
+        refuse_other_launcher(sweep, plan.launcher)
         if sweep.jobs:
             sweep.write()  # names this process as the owner
         jobs = reconcile_jobs(sweep, plan)
         sweep.command = read_command()
         sweep.write()
-        stop_signal = run_jobs(sweep, jobs, max_parallel, plan)
+        if is_local(plan.launcher):
+            stop_signal = run_jobs(sweep, jobs, max_parallel, plan)
+        else:
+            stop_signal = queue_jobs(sweep, jobs, plan)
+            if not plan.settings.wait and any(sweep.status(job.folder) != "finished" for job in jobs):
+                return 128 + stop_signal if stop_signal else 0
         is_finished = report_results(sweep, jobs)
     return 128 + stop_signal if stop_signal else 0 if is_finished else FAILED
 
 
 def run_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], max_parallel: int, plan: Plan) -> int | None:
     """Start or resume each unfinished job; return the number of the signal that stopped them, if any."""
-    unfinished = {job.folder: job for job in jobs if sweep.status(job.folder) != "finished"}
-    print_start(sweep, jobs, max_parallel, plan.duplicates)
-    if not unfinished:
-        return None
-    invalid, stop_signal = find_invalid_jobs(sweep, jobs)
-    if stop_signal:
+    unfinished, failures, stop_signal = prepare_jobs(sweep, jobs, max_parallel, plan)
+    if stop_signal or not unfinished:
         return stop_signal
-    print_invalid_jobs(invalid)
-    for folder, reason in invalid.items():
-        job = unfinished.pop(folder)
-        record_failure(Job(sweep.path / folder, job.config, job.overrides), reason)
-    is_sequential, failures, max_failures = max_parallel == 1, len(invalid), plan.settings.max_failures
-    if limit := _describe_failure_limit(failures, max_failures):
-        print(f"{limit}: no job starts", flush=True)
-        return None
+    is_sequential, max_failures = max_parallel == 1, plan.settings.max_failures
 
     def announce_jobs() -> Iterator[Job]:
         settings = describe_overrides(sweep)
@@ -99,6 +102,55 @@ def run_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], max_parallel: int, pl
                 executor.is_draining = True
                 print(f"\n{limit}: no further job starts", flush=True)
     return executor.stop_signal
+
+
+def queue_jobs(sweep: SweepFolder, jobs: Sequence[SweepJob], plan: Plan) -> int | None:
+    """Submit each unfinished job that is not with the scheduler yet, and wait for all if `sweep.wait`.
+
+    Returns:
+        Number of the signal that stopped the preparation, if any.
+
+    Raises:
+        Stopped: after Ctrl-C; submitted jobs go on.
+    """
+    unfinished, failures, stop_signal = prepare_jobs(sweep, jobs, 1, plan)
+    if stop_signal or not unfinished:
+        return stop_signal
+    executor, queue = open_executor(plan.launcher, sweep.path), open_queue(sweep, plan.launcher)
+    driver = QueueDriver(sweep, queue, executor, sys.orig_argv, plan.settings.max_failures, failures)
+    driver.attach(unfinished)
+    driver.submit()
+    if plan.settings.wait:
+        driver.wait()
+    else:
+        print_left(sweep, len(driver.queued), len(driver.waiting))
+    return None
+
+
+def prepare_jobs(
+    sweep: SweepFolder, jobs: Sequence[SweepJob], max_parallel: int, plan: Plan
+) -> tuple[dict[str, SweepJob], int, int | None]:
+    """Print the status of the jobs, and record a failure for those whose configuration is invalid.
+
+    Returns:
+        Valid unfinished jobs by folder, none if too many have failed; the number of invalid jobs; and the number of
+        the signal that stopped the validation, if any.
+    """
+    unfinished = {job.folder: job for job in jobs if sweep.status(job.folder) != "finished"}
+    print_start(sweep, jobs, max_parallel, plan.duplicates)
+    if not unfinished:
+        return {}, 0, None
+    invalid, stop_signal = find_invalid_jobs(sweep, jobs)
+    if stop_signal:
+        return {}, 0, stop_signal
+    print_invalid_jobs(invalid)
+    for folder, reason in invalid.items():
+        job = unfinished.pop(folder)
+        record_failure(Job(sweep.path / folder, job.config, job.overrides), reason)
+    if limit := _describe_failure_limit(len(invalid), plan.settings.max_failures):
+        print(f"{limit}: no job starts", flush=True)
+        return {}, len(invalid), None
+    return unfinished, len(invalid), None
 
 
 def _describe_failure_limit(failures: int, limit: int | None) -> str:

@@ -1,0 +1,57 @@
+"""Cancellation of a sweep's jobs, wherever they are."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from platform import node
+
+from viewfinder.errors import Problem, UserError
+from viewfinder.sweeps.executors.open import open_executor
+from viewfinder.sweeps.executors.protocol import Executor, State
+from viewfinder.sweeps.queue import CANCEL_FILE
+from viewfinder.sweeps.queue_file import QueueFile
+from viewfinder.sweeps.status import open_sweep, read_owner
+
+ROUNDS = 3
+"""Rounds in which jobs are cancelled that a waiting process still submits."""
+
+
+def cancel_sweep(path: Path) -> str:
+    """Cancel all jobs of a sweep that run or wait; each run is saved at its next step.
+
+    Returns:
+        What was done, in a sentence.
+
+    Raises:
+        UserError: if the path is not a sweep, or its jobs cannot be reached from here.
+    """
+    sweep, queue = open_sweep(path), QueueFile.read(path)
+    if queue is not None:
+        (sweep.path / CANCEL_FILE).touch()
+        if count := _cancel_queued(open_executor(queue.launcher, sweep.path), queue, path):
+            return f"cancelled {count} job{'s' * (count > 1)}; runs are saved at their next step"
+    owner = read_owner(sweep)
+    if owner is None:
+        return "no job of this sweep runs or waits"
+    process, host = owner
+    if host != node():
+        rule, remedy = f"runs on {host}, and this is {node()}", "Type the command there."
+        raise UserError("the sweep", [Problem("SWEEP", rule, str(path), remedy)])
+    os.kill(process, signal.SIGTERM)
+    return f"sent SIGTERM to process {process}: each job saves its step and stops"
+
+
+def _cancel_queued(executor: Executor, queue: QueueFile, path: Path) -> int:
+    """Cancel the jobs of all batches, also of those that a waiting process submits meanwhile; return their number."""
+    cancelled: set[str] = set()
+    for number in range(ROUNDS):
+        states = executor.read_states(queue.batches).values()
+        new = [state.id for state in states if state.state != State.GONE and state.id not in cancelled]
+        executor.cancel(new)
+        cancelled.update(new)
+        if number == ROUNDS - 1 or read_owner(open_sweep(path)) is None:
+            break
+        time.sleep(1.0)
+        queue = QueueFile.read(path) or queue
+    return len(cancelled)

@@ -1,0 +1,63 @@
+"""Terminal output of a sweep whose jobs are with a scheduler."""
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from viewfinder.errors import join_names, printable
+from viewfinder.reporting.tables import open_console
+from viewfinder.sweeps.executors.protocol import JobState, State
+from viewfinder.sweeps.folder import SweepFolder, SweepJob
+from viewfinder.sweeps.table import print_job_end
+
+
+def print_line(text: str) -> None:
+    """Print a line at once."""
+    open_console().print(printable(text), soft_wrap=True)
+
+
+def print_attached(states: Mapping[str, JobState]) -> None:
+    """Print how many jobs are with the scheduler already."""
+    if states:
+        counts = Counter(str(state.state).replace(State.GONE, "ending") for state in states.values())
+        parts = join_names(f"{count} {name}" for name, count in counts.items())
+        print_line(f"{count_jobs(len(states))} submitted before, left alone: {parts}")
+
+
+def print_submitted(jobs: Sequence[SweepJob], ids: Sequence[str]) -> None:
+    """Print which jobs were submitted, and the ids of the first and the last."""
+    names = [jobs[0].folder, *([jobs[-1].folder] if len(jobs) > 1 else [])]
+    print_line(
+        f"submitted job{'s' * (len(jobs) > 1)} {' to '.join(names)} as {' to '.join(dict.fromkeys([ids[0], ids[-1]]))}"
+    )
+
+
+def print_started(job: SweepJob, state: JobState) -> None:
+    """Print that a job runs, and where."""
+    print_line(f"job {job.folder} runs{f' on {state.place}' if state.place else ''} as {state.id}")
+
+
+def print_ended(sweep: SweepFolder, job: SweepJob) -> None:
+    """Print the result of a job."""
+    print_job_end(sweep, job)
+
+
+def print_left(sweep: SweepFolder, queued: int, waiting: int) -> None:
+    """Print what becomes of the jobs after this process, and the commands that show and cancel them.
+
+    Args:
+        sweep: the sweep.
+        queued: number of jobs that are submitted.
+        waiting: number of jobs that the scheduler had no room for.
+    """
+    print_line(f"\n{count_jobs(queued)} submitted; they go on without this command.")
+    if waiting:
+        print_line(f"{count_jobs(waiting)} not submitted, for lack of room; the same command submits them later.")
+    print_line("The same command attaches to them, and runs what is left.")
+    for verb in ("status", "cancel"):
+        print_line(f"{verb}   {shlex.join(['viewfinder', verb, str(sweep.path)])}")
+
+
+def count_jobs(count: int) -> str:
+    """Return a number with the word 'job'."""
+    return f"{count} job{'s' * (count != 1)}"

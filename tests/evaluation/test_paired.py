@@ -78,9 +78,35 @@ def test_settings_that_share_no_two_seeds_are_said_to(shift: int, count: str) ->
     assert said == f"Is a better than b? They share {count}; a comparison needs at least two shared seeds."
 
 
+def folds_of(count: int, **accuracies: list[float]) -> pd.DataFrame:
+    """A row a setting and fold, from 0, of a cross-validation with `count` folds."""
+    rows = seeds_of(**accuracies)
+    return rows.assign(fold=(rows["seed"] - 1).astype("Int64"), folds=count, seed=1)
+
+
+@pytest.mark.parametrize("finished", [3, 5])
+def test_the_interval_over_folds_follows_from_the_number_of_folds_not_from_those_that_have_finished(
+    finished: int,
+) -> None:
+    ours, theirs = [0.61, 0.6, 0.66, 0.59, 0.64][:finished], [0.6, 0.57, 0.6, 0.58, 0.59][:finished]
+    differences = 100 * (np.array(ours) - theirs)
+    scale = differences.std(ddof=1) * math.sqrt(1 / finished + 1 / 4)  # Nadeau and Bengio 2003: 1/n + test/train
+    low, high = stats.t.interval(0.95, finished - 1, loc=differences.mean(), scale=scale)
+    said = describe_difference(folds_of(5, a=ours, b=theirs), "a", "b", 2)
+    assert f"Mean over {finished} shared folds" in said[0]
+    assert f"({low:.2f} to {high:.2f})" in said[1]
+
+
+def test_settings_with_other_numbers_of_folds_are_not_paired() -> None:
+    rows = pd.concat([folds_of(2, a=[0.5, 0.6]), folds_of(3, b=[0.5, 0.6, 0.7])], ignore_index=True)
+    assert describe_difference(rows, "a", "b", 2) == [
+        "Is a better than b? They have 2 and 3 folds; a comparison needs the same folds."
+    ]
+
+
 def test_settings_without_folds_or_with_one_are_compared_over_seeds_beside_runs_of_other_folds() -> None:
     rows = seeds_of(a=[0.5, 0.51, 0.52], b=[0.4, 0.42, 0.41], c=[0.1, 0.2, 0.3])
     expected = describe_difference(rows, "a", "b", 3)
     for folds in ([pd.NA] * 6 + [0, 1, 2], [2] * 6 + [0, 1, 2]):
-        table = rows.assign(fold=pd.array(folds, dtype="Int64"))
+        table = rows.assign(fold=pd.array(folds, dtype="Int64"), folds=5)
         assert describe_difference(table, "a", "b", 3) == expected

@@ -22,7 +22,8 @@ class Comparison(NamedTuple):
     """Scores of finished runs."""
 
     table: pd.DataFrame
-    """a row for each run: run (its path), setting, seed, fold if a run has one, best_epoch, accuracies and F1"""
+    """a row for each run: run (its path), setting, seed, best_epoch, accuracies and F1; if a run has a fold, also fold
+    and folds, the number of folds into which its data are divided"""
     varied: list[dict[str, Any]]
     """for each row, the keys in which its setting differs from others, and their values"""
     skipped: list[tuple[Path, str]]
@@ -57,7 +58,7 @@ def read_runs(folders: Sequence[RunFolder]) -> Comparison:
         rows.append({
             "run": str(folder.path),
             "seed": config["seed"],
-            "fold": _read_fold(config.get("data")),
+            **_read_fold(config.get("data")),
             "best_epoch": best["epoch"],
             "best_val": best["val"]["accuracy"],
             "best_test": best["test"]["accuracy"],
@@ -70,18 +71,18 @@ def read_runs(folders: Sequence[RunFolder]) -> Comparison:
         data_of_runs.append(_read_known_data(folder))
     configs = name_phases(configs, [facts.get("overrides", []) for facts in facts_of_runs])
     configs, notes = name_images(configs, data_of_runs)
-    columns = ["run", "seed", *["fold"] * any(row["fold"] is not None for row in rows), "best_epoch", *SCORES]
-    table = pd.DataFrame(rows, columns=columns)
-    if "fold" in table:
-        table["fold"] = table["fold"].astype("Int64")  # missing where a run has no folds
+    fold_columns = ["fold", "folds"] if any(row["fold"] is not None for row in rows) else []
+    table = pd.DataFrame(rows, columns=["run", "seed", *fold_columns, "best_epoch", *SCORES])
+    table = table.astype(dict.fromkeys(fold_columns, "Int64"))  # missing where a run has no folds
     table.insert(0, "setting", describe_settings(configs))
     return Comparison(table, find_differences(configs), skipped, [*notes, *_note_differences(facts_of_runs)])
 
 
-def _read_fold(data: Any) -> int | None:
-    """Return the fold of a run from the settings of its data; None for a run without folds."""
-    fold = data.get("fold") if isinstance(data, dict) and data.get("folds") is not None else None
-    return fold if isinstance(fold, int) else None
+def _read_fold(data: Any) -> dict[str, int | None]:
+    """Return fold and folds of a run from the settings of its data; None for a run without folds."""
+    fold, folds = (data.get(key) if isinstance(data, dict) else None for key in ("fold", "folds"))
+    has_folds = isinstance(fold, int) and isinstance(folds, int)
+    return {"fold": fold, "folds": folds} if has_folds else {"fold": None, "folds": None}
 
 
 def _read_known_data(folder: RunFolder) -> dict[str, Any]:

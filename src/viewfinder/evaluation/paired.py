@@ -44,7 +44,7 @@ def compute_difference(first: np.ndarray, second: np.ndarray, folds: int | None 
     Args:
         first: accuracies, (n,) with n >= 2.
         second: accuracies of the same seeds, (n,).
-        folds: number of folds if these are runs of a cross-validation.
+        folds: number of folds of the cross-validation, finished or not, if the pairs are folds.
     """
     overlap = 1 / (folds - 1) if folds else 0.0  # test images per training image
     # Accuracies are quotients of whole numbers: further digits are rounding errors.
@@ -65,21 +65,23 @@ def describe_difference(rows: pd.DataFrame, first: str, second: str, settings: i
     """Describe in a few lines which of two settings is better, by how much, and whether the runs suffice.
 
     Args:
-        rows: a row for each setting and seed: setting, seed, best_val, best_test; with folds, also fold.
+        rows: a row for each setting and seed: setting, seed, best_val, best_test; with folds, also fold and folds.
         first: setting with the better mean on validation.
         second: setting to compare it with.
         settings: number of settings from which `first` was chosen.
     """
+    question = f"Is {first} better than {second}?"
     noun, folds, rows = "seed", None, rows.loc[rows["setting"].isin([first, second])]
     names: list[Any] = rows["fold"].tolist() if "fold" in rows else []
     if len(set(names)) > 1 and not any(map(pd.isna, names)):
-        folds = len(set(names))
+        folds, *others = sorted(set(map(int, rows["folds"])))
+        if others:
+            return [f"{question} They have {folds} and {others[-1]} folds; a comparison needs the same folds."]
         noun = "fold"
         pairs = rows["seed"].astype(str) + " fold " + rows["fold"].astype(str)
         rows = rows.assign(seed=pairs if len(set(rows["seed"])) > 1 else rows["fold"])
     ours, theirs = (rows[rows["setting"] == name].set_index("seed") for name in (first, second))
     shared = ours.index.intersection(theirs.index).sort_values()
-    question = f"Is {first} better than {second}?"
     if len(shared) < 2:
         count = f"no {noun}" if shared.empty else f"only {noun} {shared[0]}"
         return [f"{question} They share {count}; a comparison needs at least two shared {noun}s."]

@@ -66,6 +66,50 @@ def test_an_audit_of_a_folder_leaves_the_suspects_out_of_its_table(
     assert all(address.startswith("data:image/") for address in page.fetched)
 
 
+@pytest.fixture
+def listed(root: Path) -> pd.DataFrame:
+    """A manifest of the readable scenes, with a group for each two and three folds; also a file beside it."""
+    rows = [path.relative_to(root).as_posix() for path in sorted(root.glob("t*/*/[0-9]*.png"))]
+    table = pd.DataFrame({"image": rows, "label": [Path(row).parts[1] for row in rows]})
+    table = table.assign(patient=[f"p{n // 2}" for n in range(30)], fold=[f"f{n // 2 % 3}" for n in range(30)])
+    table.to_csv(root / "images.csv", index=False)
+    return table
+
+
+def test_the_table_of_an_audited_manifest_keeps_its_groups_and_folds(
+    root: Path, listed: pd.DataFrame, viewfinder: Type
+) -> None:
+    shutil.copy(root / listed["image"][3], root / listed["image"][4])
+    typed = ["audit", "data=csv", f"data.path={root / 'images.csv'}", "data.group_column=patient"]
+    for fold in ([], ["data.folds=3", "data.fold=1"]):
+        answer = viewfinder(*typed, *fold, f"run_dir={root / str(len(fold))}")
+        assert (answer.code, answer.err) == (0, "")
+        clean = pd.read_csv(root / str(len(fold)) / "clean.csv")
+        assert list(clean.columns) == ["image", "label", "group", "fold"]
+        suspects = pd.read_csv(root / str(len(fold)) / "suspects.csv")
+        assert set(suspects.columns) >= {"image", "label", "split", "group", "fold"}
+        expected = listed.rename(columns={"patient": "group"})[~listed["image"].isin(suspects["image"])]
+        assert len(expected) < 30
+        pd.testing.assert_frame_equal(
+            clean.sort_values("image", ignore_index=True), expected.sort_values("image", ignore_index=True)
+        )
+        path = root / str(len(fold)) / "clean.csv"
+        shown = "".join(Page((path.parent / "audit.html").read_text()).text)
+        assert f"data=csv data.path={path} data.root={root} data.folds=3" in shown
+        manifest = Manifest(path=str(path), root=str(root), folds=3)
+        manifest.open()
+        assert sum(map(len, manifest.splits.values())) == len(expected)
+
+
+def test_given_splits_stay_in_the_table_beside_folds(root: Path, listed: pd.DataFrame, viewfinder: Type) -> None:
+    splits = [Path(image).parts[0] for image in listed["image"]]
+    listed.assign(split=splits).drop(columns="patient").to_csv(root / "images.csv", index=False)
+    viewfinder("audit", "data=csv", f"data.path={root / 'images.csv'}", f"run_dir={root / 'result'}")
+    clean = pd.read_csv(root / "result" / "clean.csv")
+    assert list(clean.columns) == ["image", "label", "split", "fold"]
+    assert all(row.split == "test" or not row.image.startswith("test") for row in clean.itertuples())
+
+
 def test_an_audit_of_a_run_names_the_label_errors_of_its_predictions(run_copy: RunFolder, viewfinder: Type) -> None:
     answer = viewfinder("audit", run_copy.path)
     assert (answer.code, answer.err) == (0, "")

@@ -37,7 +37,8 @@ def make_split(paths: list[Path], labels: list[int]) -> Split:
 def make_table(rows: list[tuple[str, int, str | None]]) -> pd.DataFrame:
     """Return facts of readable images of one size, from split, label and group."""
     table = pd.DataFrame(rows, columns=["split", "label", "group"])
-    return table.assign(name=[str(row) for row in table.index], height=32, width=32, content=None, problem="")
+    table = table.assign(name=[str(row) for row in table.index], fold=None, height=32, width=32)
+    return table.assign(content=None, problem="")
 
 
 def make_duplicates(count: int, pairs: list[tuple[int, int, str]]) -> Duplicates:

@@ -14,9 +14,9 @@ from viewfinder.data.audit.manifest import build_manifest, build_suspect_table, 
 from viewfinder.data.audit.result import Audit, scan_and_compare
 from viewfinder.data.audit.scan import SIDE
 from viewfinder.data.audit.suspects import list_suspects
-from viewfinder.data.audit.table import Table
 from viewfinder.data.module import ImageData
 from viewfinder.data.split import ImageRows
+from viewfinder.data.table import Table
 from viewfinder.evaluation.label_errors import find_label_errors
 from viewfinder.experiment.build import make_data
 from viewfinder.experiment.check import check_config
@@ -85,7 +85,7 @@ def _audit(
     scored = [] if opened is None else [*splits]
     warnings = data.describe_warnings()
     try:
-        next_command, written = write_tables(folder, audit, getattr(data, "root", None))
+        next_command, written = write_tables(folder, audit, data)
         write_audit_page(
             folder / PAGE, audit, source, read_command(), warnings, data.drawn, scored, next_command
         )  # fmt: skip
@@ -116,29 +116,37 @@ def find_label_errors_of_run(opened: OpenedRun, data: ImageData, table: Table) -
     return pd.concat(parts, ignore_index=True)
 
 
-def write_tables(folder: Path, audit: Audit, root: str | None) -> tuple[str, list[str]]:
+def write_tables(folder: Path, audit: Audit, data: ImageData) -> tuple[str, list[str]]:
     """Write suspects.csv and, if the images are files, clean.csv.
+
+    Where a manifest has folds but no test split of its own, clean.csv has no split either, since the split that was
+    drawn would leave a part of the images out of the folds.
 
     Args:
         folder: folder of both.
         audit: the audit.
-        root: folder of the images; None for paths from the root of the file system.
+        data: the audited data.
 
     Returns:
         The command that trains on the remaining images, '' if there is none, and lines about both files.
     """
-    above = Path(root).expanduser() if root else Path("/")
+    above = _find_image_root(data)
     table, suspects, names = audit.table, audit.suspects, audit.class_names
+    folds = set(table["fold"].dropna())
+    is_by_fold = len(folds) > 1 and "" not in folds and ("test" in data.drawn or bool(data.cross_validation))
     files = name_files(audit.splits, above)
     replace_text(folder / SUSPECTS, build_suspect_table(table, suspects, files, names).to_csv(index=False))
     lines = [f"suspects    {folder / SUSPECTS} ({suspects['row'].nunique():,} images)"]
     if any(isinstance(split.content, ImageRows) for split in audit.splits.values()):
         return "", lines
-    clean = build_manifest(table, suspects, files, names)
+    clean = build_manifest(table, suspects, files, names).drop(columns=["split"] if is_by_fold else [])
     replace_text(folder / CLEAN, clean.to_csv(index=False))
     lines.append(f"clean       {folder / CLEAN} ({len(clean):,} of {len(table):,} images)")
-    return f"python train.py model=simple_cnn data=csv {_quote_values(folder / CLEAN, above)}", lines
+    words = [f"data.path={folder / CLEAN}", f"data.root={above}", *[f"data.folds={len(folds)}"] * is_by_fold]
+    return f"python train.py model=simple_cnn data=csv {shlex.join(words)}", lines
 
 
-def _quote_values(manifest: Path, root: Path) -> str:
-    return shlex.join([f"data.path={manifest}", f"data.root={root}"])
+def _find_image_root(data: ImageData) -> Path:
+    """Return the folder to which the paths in clean.csv are relative; / for data whose files are in no known folder."""
+    root = getattr(data, "image_root", None) or getattr(data, "root", None)
+    return Path(root).expanduser() if root else Path("/")

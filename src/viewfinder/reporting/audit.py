@@ -17,7 +17,7 @@ from viewfinder.data.audit.suspects import (
     count_leaks,
     find_shared_groups,
 )
-from viewfinder.data.audit.table import Table
+from viewfinder.data.table import Table
 from viewfinder.errors import join_first, join_names, printable
 
 WIDTH, INDENT = 80, 12

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from viewfinder.data.audit.alignment import compare_pairs
 from viewfinder.data.audit.scan import Scan
 from viewfinder.data.audit.signatures import find_candidates
-from viewfinder.data.audit.table import Table
+from viewfinder.data.table import Table
 
 EXACT, NEAR, MIRRORED = "exact", "near", "mirrored"
 

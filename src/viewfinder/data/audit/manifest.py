@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from viewfinder.data.audit.table import Table
 from viewfinder.data.split import ImageRows, Split
+from viewfinder.data.table import Table
 
 
 def name_files(splits: Mapping[str, Split], root: Path) -> np.ndarray:
@@ -27,13 +27,13 @@ def _shorten(path: Path, root: Path) -> str:
 
 
 def build_manifest(table: Table, suspects: Table, files: np.ndarray, class_names: Sequence[str]) -> Table:
-    """Tabulate the images that are not left out, with the columns image, label and split."""
+    """Tabulate the images that are not left out: image, label and split, and group and fold if the data have them."""
     rows = np.setdiff1d(np.arange(len(table)), suspects.loc[suspects["is_left_out"].astype(bool), "row"])
     return _describe(table, files, class_names, rows)
 
 
 def build_suspect_table(table: Table, suspects: Table, files: np.ndarray, class_names: Sequence[str]) -> Table:
-    """Tabulate the suspects with image, label, split, reason, other image, score, suggested label and left_out."""
+    """Tabulate the suspects as `build_manifest`, with reason, other image, score, suggested label and left_out."""
     described = _describe(table, files, class_names, suspects["row"].to_numpy(dtype=int))
     others, labels = suspects["other"].to_numpy(dtype=int), suspects["suggested"].to_numpy(dtype=int)
     reasons = zip(suspects["reason"], table["problem"].iloc[suspects["row"]], strict=True)
@@ -49,5 +49,8 @@ def build_suspect_table(table: Table, suspects: Table, files: np.ndarray, class_
 def _describe(table: Table, files: np.ndarray, class_names: Sequence[str], rows: np.ndarray) -> Table:
     labels = np.array(class_names, dtype=object)[table["label"].to_numpy()[rows]]
     # With pyarrow, pandas' own type of text would refuse names that are not UTF-8.
-    columns = {"image": files[rows], "label": labels, "split": table["split"].to_numpy(dtype=object)[rows]}
+    columns = {"image": files[rows], "label": labels}
+    for name in ("split", "group", "fold"):
+        if table[name].notna().any():
+            columns[name] = table[name].to_numpy(dtype=object)[rows]
     return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})

@@ -10,9 +10,9 @@ from torch import Tensor
 from viewfinder.data.audit.duplicates import Duplicates, find_duplicates
 from viewfinder.data.audit.scan import Scan, scan_images
 from viewfinder.data.audit.suspects import find_blank
-from viewfinder.data.audit.table import Table
 from viewfinder.data.decode import decode_image
 from viewfinder.data.split import ImageRows, Split
+from viewfinder.data.table import Table
 
 
 class Audit(NamedTuple):

@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from viewfinder.data.audit.table import Table
 from viewfinder.data.batches import SplitImages
 from viewfinder.data.decode_parallel import decode_all, map_in_threads
 from viewfinder.data.files import open_stable
@@ -19,6 +18,7 @@ from viewfinder.data.headers import MAX_THREADS
 from viewfinder.data.image_file import catch_problem
 from viewfinder.data.resize import Resize
 from viewfinder.data.split import ImageRows, Split
+from viewfinder.data.table import Table
 from viewfinder.errors import Problem
 
 SIDE = 32
@@ -31,8 +31,9 @@ class Scan(NamedTuple):
     """Facts of all images of a data set, split by split."""
 
     table: Table
-    """a row for each image: split, name, label, group, height, width, mode, content and problem; content is equal for
-    equal files, and missing for a file whose size no other has; problem is '' for a readable image"""
+    """a row for each image: split, name, label, group, fold, height, width, mode, content and problem; group and fold
+    are missing if the data have none; content is equal for equal files, and missing for a file whose size no other has;
+    problem is '' for a readable image"""
     thumbnails: Tensor
     """(N, SIDE, SIDE, 3) uint8 in a mapped file; unreadable images are black"""
 
@@ -53,8 +54,8 @@ def scan_images(splits: Mapping[str, Split], folder: Path) -> Scan:
             facts = _scan_tensor(split.content, target)
         else:
             facts = _scan_files(list(split.content), name, target)
-        groups = getattr(split, "groups", None)
-        columns = {"split": name, "name": split.names, "label": split.labels, "group": groups, **facts}
+        given = {"group": split.groups, "fold": split.folds}
+        columns = {"split": name, "name": split.names, "label": split.labels, **given, **facts}
         parts.append(pd.DataFrame(columns, index=range(start, start + len(split))))
         start += len(split)
     table = pd.concat(parts).astype({"content": object})
@@ -103,7 +104,7 @@ def _read_header(path: Path) -> tuple[int, int, str, int]:
 
 
 def _hash_equal_sizes(paths: np.ndarray, sizes: np.ndarray) -> list[Any]:
-    """Return a hash of each file whose size another file has, and None for the others, which are not read."""
+    """Return a hash of each file that another file equals in size, and None for all other files, which are not read."""
     repeated = np.flatnonzero(pd.Series(sizes).duplicated(keep=False) & (sizes > 0))
     hashes: list[Any] = [None] * len(paths)
     for position, digest in zip(repeated, hash_files(list(paths[repeated]), "comparing files"), strict=True):

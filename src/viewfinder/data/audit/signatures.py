@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from viewfinder.data.audit.table import Table
+from viewfinder.data.table import Table
 
 FREQUENCIES = 8
 """Frequencies of the cosine transform in each direction, as in pHash."""
@@ -53,7 +53,9 @@ def compute_signatures(thumbnails: Tensor, margin: int = 0) -> Tensor:
 
 
 def find_candidates(thumbnails: Tensor) -> Table:
-    """Return pairs of images with similar signatures: first < second, is_mirrored and cosine.
+    """Return pairs of images with similar signatures, with the columns first, second, is_mirrored and cosine.
+
+    Each pair stands there once: first is the smaller number.
 
     Args:
         thumbnails: (N, H, W, 3) uint8.

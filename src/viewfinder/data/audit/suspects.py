@@ -9,7 +9,7 @@ from torch import Tensor
 
 from viewfinder.data.audit.duplicates import EXACT, Duplicates
 from viewfinder.data.audit.scan import BLOCK
-from viewfinder.data.audit.table import Table
+from viewfinder.data.table import Table
 
 BLANK_DEVIATION = 1.0
 """Standard deviation of the levels, 0..255, below which an image is blank."""

@@ -19,10 +19,11 @@ from viewfinder.data.sources.manifest_rows import (
     locate_images,
     read_splits,
 )
-from viewfinder.data.sources.manifest_table import Table, read_table
+from viewfinder.data.sources.manifest_table import read_table
 from viewfinder.data.split import SPLITS, Split
 from viewfinder.data.storage import Storage
 from viewfinder.data.subset import is_selected, name_classes, select_names
+from viewfinder.data.table import Table
 from viewfinder.data.unreadable import OnError
 from viewfinder.errors import Problem, UserError, did_you_mean
 
@@ -75,7 +76,7 @@ class Manifest(ImageData):
             table, trained = self._select_rows(table), self._select_rows(trained)
             problems += [*unknown, *find_label_problems(table, class_names or [*table["label"]], self._key)]
         if "image" in table:
-            problems += find_image_problems(table, self._root, self._key)
+            problems += find_image_problems(table, self.image_root, self._key)
         if self.folds is None:
             problems += find_group_problems(table, self._key, "split")
         else:
@@ -108,7 +109,7 @@ class Manifest(ImageData):
             problems += find_label_problems(table, [*table["label"]], self._key)
             problems += self._find_unknown_classes(table, class_names)
         if "image" in table:
-            problems += find_image_problems(table, self._root, self._key)
+            problems += find_image_problems(table, self.image_root, self._key)
         if problems:
             raise UserError("the data", problems, MAX_PROBLEMS)
         return self._build_split(table, class_names), warnings
@@ -118,7 +119,8 @@ class Manifest(ImageData):
         return escape_path(self.path)
 
     @property
-    def _root(self) -> Path:
+    def image_root(self) -> Path:
+        """Folder to which the paths of the images are relative."""
         return Path(self.root).expanduser() if self.root is not None else Path(self.path).expanduser().parent
 
     def _read(self) -> tuple[Table, list[Problem]]:
@@ -132,10 +134,10 @@ class Manifest(ImageData):
         if not len(table):
             problems.append(Problem("data.path", "has no rows", self._key, "Add a row for each image."))
             raise UserError("the data", problems)
-        if not self._root.is_dir():
-            problems.append(Problem("data.root", "is not a folder", escape_path(self._root)))
+        if not self.image_root.is_dir():
+            problems.append(Problem("data.root", "is not a folder", escape_path(self.image_root)))
         if "image" in table:
-            table = table.assign(path=locate_images(table["image"], self._root))
+            table = table.assign(path=locate_images(table["image"], self.image_root))
         if "split" in table:
             table = table.assign(split=read_splits(table["split"]))
         return table, problems
@@ -173,7 +175,7 @@ class Manifest(ImageData):
         given, paths = list(rows["label"]), list(rows["path"])
         labels = np.array([index_of[escape_path(label)] for label in given], dtype=np.int64)
         order = sorted(range(len(rows)), key=lambda row: (given[row], paths[row].split("/")))
-        root = self._root
+        root = self.image_root
 
         def take(role: str) -> np.ndarray | None:
             return rows[role].to_numpy(dtype=object)[order] if role in rows else None
@@ -183,5 +185,5 @@ class Manifest(ImageData):
             labels[order],
             np.array([root / paths[row] for row in order], dtype=object),
             take("group"),
-            take("fold") if self.folds is not None else None,
+            take("fold"),
         )

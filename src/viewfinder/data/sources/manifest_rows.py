@@ -10,7 +10,7 @@ from viewfinder.data.class_names import natural_key
 from viewfinder.data.files import escape_path
 from viewfinder.data.folds import check_given_folds
 from viewfinder.data.layout import SPLIT_OF_NAME
-from viewfinder.data.sources.manifest_table import Table
+from viewfinder.data.table import Table
 from viewfinder.errors import Problem, did_you_mean, join_first, join_names
 
 MAX_NAMED = 3

@@ -9,14 +9,13 @@ from typing import Any
 import pandas as pd
 
 from viewfinder.data.files import escape_path
+from viewfinder.data.table import Table
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 
 REQUIRED = ("image", "label")
 OPTIONAL = ("split", "fold", "group")
 """Roles of columns that are used if they are there; each is also the default name of its column."""
 SEPARATORS = ",;\t"
-Table = Any
-"""A pandas.DataFrame; type checkers take a selection of its rows for a column."""
 MAX_COLUMNS = 20
 """Columns named in a message."""
 
@@ -92,7 +91,7 @@ def _read_csv(path: Path, start: bytes) -> Table:
 
 def _read_parquet_header(path: Path) -> list[str]:
     if find_spec("pyarrow") is None:
-        remedy = "pip install 'viewfinder[parquet]', or pass a CSV file."
+        remedy = 'pip install "viewfinder[parquet]", or pass a CSV file.'
         raise make_path_error(path, "is a Parquet file, which needs pyarrow", remedy)
     from pyarrow import parquet
 

@@ -12,8 +12,8 @@ import pandas as pd
 from viewfinder.data.audit.duplicates import EXACT
 from viewfinder.data.audit.result import Audit
 from viewfinder.data.audit.suspects import BLANK, LABEL_ERROR, SMALL, UNREADABLE, count_leaks, find_shared_groups
-from viewfinder.data.audit.table import Table
 from viewfinder.data.decode import to_pil_image
+from viewfinder.data.table import Table
 from viewfinder.errors import printable
 from viewfinder.reporting.audit import count_modes, describe_sizes
 from viewfinder.reporting.pages.render import render_page

@@ -1,7 +1,10 @@
 """Addresses of trackers that a run folder names."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -49,6 +52,52 @@ def test_a_run_from_elsewhere_is_not_sent_to_the_server_that_it_names(finished: 
     (problem,) = refused.value.problems
     assert NODE["tracking_uri"] in problem.rule
     assert problem.remedy.endswith(f"logger=mlflow logger.mlflow.tracking_uri={NODE['tracking_uri']}")
+
+
+class FakeClient:
+    """MLflow's client of a server that stores files at an address, or creates no experiment."""
+
+    def __init__(self, files: str = ""):
+        self.files = files
+
+    def get_experiment_by_name(self, name: str) -> Any:
+        return SimpleNamespace(experiment_id="1") if self.files else None
+
+    def create_experiment(self, *_: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
+        raise MlflowException("the disk of the server is full")
+
+    def search_runs(self, *_: Any, **__: Any) -> list[Any]:
+        return [SimpleNamespace(info=SimpleNamespace(run_id="1", artifact_uri=self.files))]
+
+    def update_run(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("files", ["file:///home/user/.ssh", "/home/user", "C:/Users", "FILE:/home/user"])
+def test_a_server_that_names_a_folder_of_this_machine_for_the_files_gets_nothing(
+    files: str, finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = pytest.importorskip("mlflow.tracking")
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    monkeypatch.setattr(tracking, "MlflowClient", lambda _: FakeClient(files))
+    with pytest.raises(UserError) as refused:
+        sync_run(run, "mlflow", NODE, tmp_path)
+    (problem,) = refused.value.problems
+    assert problem.rule.endswith(f"in {files}, on this machine")
+    assert not (run.path / "sync_mlflow.json").exists()
+
+
+def test_an_experiment_that_a_server_does_not_create_is_an_error_with_its_reason(
+    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = pytest.importorskip("mlflow.tracking")
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    monkeypatch.setattr(tracking, "MlflowClient", lambda _: FakeClient())
+    with pytest.raises(UserError) as refused:
+        sync_run(run, "mlflow", NODE, tmp_path)
+    assert "the disk of the server is full" in refused.value.problems[0].rule
 
 
 def test_a_run_folder_with_links_is_sent_nowhere(finished: RunFolder, tmp_path: Path) -> None:

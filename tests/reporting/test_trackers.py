@@ -1,5 +1,6 @@
 """Trackers get each epoch once, and nothing they do stops a run."""
 
+import io
 import json
 import os
 import shutil
@@ -20,7 +21,10 @@ from viewfinder.config.overrides import compose_config
 from viewfinder.errors import Stopped
 from viewfinder.experiment.resume import resume_experiment
 from viewfinder.experiment.run import run_experiment
+from viewfinder.reporting.trackers import follow
+from viewfinder.reporting.trackers.follow import Follower
 from viewfinder.reporting.trackers.process import start_trackers
+from viewfinder.reporting.trackers.sender import Sender
 from viewfinder.runs.folder import RunFolder
 
 INSTALLED = [name for name in ("mlflow", "wandb") if find_spec(name)]
@@ -175,6 +179,66 @@ def test_sync_names_what_it_leaves_out_and_a_tracker_that_does_not_answer(
     assert failed.code == 2
     assert failed.err.count("did not get it") == 1  # the other run is not tried
     assert "Traceback" not in failed.err
+    (line,) = failed.out.splitlines()
+    assert line.startswith("mlflow   left out ")
+    assert line.endswith(": http://127.0.0.1:9, experiment viewfinder has not answered")
+
+
+def test_a_run_that_a_tracker_refuses_keeps_no_other_run_from_it(
+    run_copy: RunFolder, viewfinder: Type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow")
+    shutil.copytree(run_copy.path, tmp_path / "another")
+    send = Sender.send
+
+    def refuse_first(sender: Sender, status: str | None = None) -> None:
+        if sender.folder.path.name == "another":
+            raise ValueError("a value that it does not like")
+        send(sender, status)
+
+    monkeypatch.setattr(Sender, "send", refuse_first)
+    answer = viewfinder("sync", tmp_path / "another", run_copy.path, "logger=mlflow", database(tmp_path))
+    assert (answer.code, answer.err.count("a value that it does not like")) == (2, 1)
+    assert "sent" in answer.out
+
+
+def test_wandb_that_is_switched_off_gets_nothing_and_is_not_recorded_as_complete(
+    run_copy: RunFolder, viewfinder: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    answer = viewfinder("sync", run_copy.path, "logger=wandb")
+    assert (answer.code, "is switched off by WANDB_MODE=disabled" in answer.err) == (2, True)
+    assert not (run_copy.path / "sync_wandb.json").exists()
+
+
+def test_each_outage_of_a_tracker_is_said_once_and_its_end_too(
+    finished: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [None, OSError("one"), OSError("two"), None, None, OSError("three"), None]
+    output = io.StringIO()
+
+    class Answering:
+        folder, place, last_epoch = finished, "the server", None
+
+        def send(self, status: str | None) -> None:
+            answer, self.last_epoch = answers.pop(0), 1
+            if len(answers) == 1:
+                follower.ended.set()
+            if answer:
+                self.last_epoch = None
+                raise answer
+
+    monkeypatch.setattr(Follower, "_wait_for_end", lambda _: None)
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0)
+    monkeypatch.setattr(follow, "RETRY_SECONDS", 0)
+    follower = Follower(Answering(), 0, output)  # type: ignore[arg-type]
+    assert follower.run()
+    assert output.getvalue().splitlines() == [
+        "to the server", "nothing arrives at the server: OSError: one",
+        "to the server", "nothing arrives at the server: OSError: three",
+        "to the server",
+    ]  # fmt: skip
 
 
 def test_a_run_of_a_machine_with_a_tracker_is_scored_and_resumed_without_it(

@@ -22,7 +22,7 @@ def sync(
     """
     from viewfinder.config.loggers import list_trackers, validate_loggers
     from viewfinder.errors import Problem, UserError, printable
-    from viewfinder.reporting.trackers.sync import STAGE, sync_run
+    from viewfinder.reporting.trackers.sync import sync_run
     from viewfinder.runs.find import find_runs
 
     overrides = [word for word in runs if word.startswith(("logger=", "logger."))]
@@ -34,7 +34,7 @@ def sync(
             [Problem("RUN", "is missing", remedy="For example: viewfinder sync outputs logger=mlflow")],
         )
     problems: list[Problem] = []
-    unreachable: set[str] = set()
+    silent: set[tuple[str, str]] = set()
     count = 0
     for run in folders:
         try:
@@ -49,14 +49,11 @@ def sync(
         if not trackers:
             print(printable(f"left out     {run.path}: it has no tracker; add logger=mlflow or logger=wandb"))
         for name, node in trackers.items():
-            if name in unreachable:
-                continue
             try:
-                line = sync_run(run, name, node, Path.cwd() if chosen is not None else None)
+                line = sync_run(run, name, node, Path.cwd() if chosen is not None else None, silent)
                 print(printable(f"{name:8} {line}"), flush=True)
             except UserError as error:
-                problems += error.problems
-                unreachable.update([name] if error.stage == STAGE else [])
+                problems += [problem for problem in error.problems if problem not in problems]
     if problems:
         raise UserError("the trackers", problems)
     if not count:

@@ -14,7 +14,7 @@ from typing import TextIO
 from filelock import Timeout
 
 from viewfinder.config.loggers import list_trackers
-from viewfinder.errors import printable
+from viewfinder.errors import UserError, printable
 from viewfinder.reporting.trackers.sender import Sender
 from viewfinder.runs.folder import RunFolder
 
@@ -75,11 +75,14 @@ class Follower:
         is_connected = self.sender.last_epoch is not None
         try:
             self.sender.send(status)
+        except UserError as error:
+            return error.reason
         except Exception as error:  # of another package, which may raise anything
             return " ".join(f"{type(error).__name__}: {error}".split())[:200]
         finally:
             timer.cancel()
-        if not is_connected:
+        if not is_connected or self.has_reported_failure:
+            self.has_reported_failure = False  # another outage is worth another line
             self._print(f"{CONNECTED}{self.sender.place}")
         return ""
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from viewfinder.config.validate import Text
+from viewfinder.errors import Problem, UserError
 from viewfinder.reporting.trackers.tracker import RunFile, TrackedRun, Tracker, require_package
 
 SQLITE = "sqlite:///"
@@ -47,8 +49,7 @@ class MLflow(Tracker):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
     def describe_place(self, run: TrackedRun) -> str:
-        address = re.sub(r"//[^/]*@", "//", self._find_uri(run))  # without a password
-        return f"{address}, experiment {self.experiment_name}"
+        return f"{_hide_password(self._find_uri(run))}, experiment {self.experiment_name}"
 
     def _find_uri(self, run: TrackedRun) -> str:
         uri, folder = f"{SQLITE}mlflow.db", run.output_dir
@@ -73,6 +74,8 @@ class MLflow(Tracker):
             started = int(1000 * datetime.fromisoformat(run.facts["started"]).timestamp())
             found = [self.client.create_run(experiment, started, tags=_make_tags(run), run_name=run.name)]
         self.run_id = found[0].info.run_id
+        if uri.startswith(("http:", "https:")):
+            self._refuse_local_files(uri, found[0].info.artifact_uri)
         self._send_settings(run.settings, found[0].data.params)
         history = self.client.get_metric_history(self.run_id, EPOCH_METRIC)
         return max((metric.step for metric in history), default=0)
@@ -85,10 +88,21 @@ class MLflow(Tracker):
         if experiment is None:
             # Beside the database; MLflow's default is a folder in the working folder.
             place = Path(uri.removeprefix(SQLITE)).parent / "mlartifacts" if uri.startswith(SQLITE) else None
-            with contextlib.suppress(MlflowException):
+            try:
                 return self.client.create_experiment(self.experiment_name, place.as_uri() if place else None)
-            experiment = self.client.get_experiment_by_name(self.experiment_name)
+            except MlflowException:
+                experiment = self.client.get_experiment_by_name(self.experiment_name)
+                if experiment is None:
+                    raise
         return experiment.experiment_id
+
+    def _refuse_local_files(self, uri: str, artifact_uri: str) -> None:
+        """Raise UserError if a server names a folder of this machine for the files, where they could replace others."""
+        scheme = urlsplit(artifact_uri).scheme
+        if scheme == "file" or len(scheme) < 2:  # a path, on Windows perhaps with a drive
+            rule = f"the server wants the files of experiment {self.experiment_name} in {artifact_uri}, on this machine"
+            remedy = "Choose another logger.mlflow.experiment_name, which the server creates with a place of its own."
+            raise UserError("the tracker", [Problem(_hide_password(uri), rule, remedy=remedy)])
 
     def _send_settings(self, settings: Mapping[str, Any], known: Mapping[str, str]) -> None:
         """Send settings as parameters; a parameter is final, so that a later value becomes a tag."""
@@ -125,6 +139,10 @@ class MLflow(Tracker):
 
     def close(self, status: str) -> None:
         self.client.set_terminated(self.run_id, STATUSES.get(status, "KILLED"))
+
+
+def _hide_password(uri: str) -> str:
+    return re.sub(r"//[^/]*@", "//", uri)
 
 
 def _make_tags(run: TrackedRun) -> dict[str, str]:

@@ -56,7 +56,7 @@ class TrackerProcess:
         with self.process.stdout as lines:
             for line in lines:
                 if not self.is_over:
-                    self.has_failed = self.has_failed or not line.startswith(follow.CONNECTED)
+                    self.has_failed = not line.startswith(follow.CONNECTED)
                     self.log(line.strip(), self.has_failed)
 
     def log(self, text: str, is_incomplete: bool) -> None:

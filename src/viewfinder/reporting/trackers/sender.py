@@ -95,7 +95,7 @@ class Sender:
 
 
 def describe_run(run: RunFolder, typed_in: Path | None = None) -> TrackedRun:
-    """Return the name, the settings and the facts of a run, which has an id already; `typed_in` as for Sender."""
+    """Return the name, the settings and the facts of a run that has an id already; `typed_in` as for Sender."""
     facts, settings, folder = run.read_run(), run.read_settings(), run.path.absolute()
     sweep = folder.parent.name if (folder.parent / SWEEP_FILE).is_file() else None
     started_in = Path(facts.get("working_folder") or "")

@@ -1,5 +1,6 @@
 """Sending of runs that have ended."""
 
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ from viewfinder.reporting.trackers.sender import Sender, fix_id
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.lock import refuse_links
 
-STAGE = "the tracker"
 PATIENCE = 2.0
 """Seconds to wait for another process that sends the same run."""
 
 
-def sync_run(run: RunFolder, name: str, node: Mapping[str, Any], typed_in: Path | None = None) -> str:
+def sync_run(
+    run: RunFolder,
+    name: str,
+    node: Mapping[str, Any],
+    typed_in: Path | None = None,
+    silent: set[tuple[str, str]] | None = None,
+) -> str:
     """Send to a tracker what it lacks of a run that has ended.
 
     Args:
@@ -25,6 +31,8 @@ def sync_run(run: RunFolder, name: str, node: Mapping[str, Any], typed_in: Path 
         name: name of the tracker.
         node: its `_target_` and arguments.
         typed_in: folder to which relative paths of the node belong; None for the folder where the run was started.
+        silent: names and places of trackers that have not answered, which are not asked again; this one is added if it
+            does not answer.
 
     Returns:
         A line about the result.
@@ -47,7 +55,9 @@ def sync_run(run: RunFolder, name: str, node: Mapping[str, Any], typed_in: Path 
     if "tracking_id" not in run.read_run():
         with run.locked():
             fix_id(run)
-    sender = Sender(run, name, node, typed_in)
+    sender, silent = Sender(run, name, node, typed_in), set() if silent is None else silent
+    if (name, sender.place) in silent:
+        return f"left out     {run.path}: {sender.place} has not answered"
     try:
         with sender.lock().acquire(PATIENCE):
             if sender.is_complete():
@@ -58,8 +68,20 @@ def sync_run(run: RunFolder, name: str, node: Mapping[str, Any], typed_in: Path 
     except UserError:
         raise
     except Exception as error:  # of another package, which may raise anything
+        if _is_silence(error):
+            silent.add((name, sender.place))
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         rule = f"{name} did not get it: {reason}"
         remedy = f"It goes to {sender.place}. Once that can be reached, run the same command again."
-        raise UserError(STAGE, [Problem(str(run.path), rule, remedy=remedy)]) from error
+        raise UserError("the tracker", [Problem(str(run.path), rule, remedy=remedy)]) from error
     return f"sent         {run.path}, to {sender.place}"
+
+
+def _is_silence(error: BaseException | None) -> bool:
+    """Return whether an error, or an error that caused it, is that of a server that does not answer."""
+    while error is not None:
+        is_of_wandb = type(error).__name__ == "CommError"
+        if is_of_wandb or isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -74,7 +74,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def close(self, status: str) -> None:
-        """End the run there, with its status in run.json, and wait until everything has arrived."""
+        """End the tracker's run with the status in run.json, and wait until everything has arrived."""
 
 
 def require_package(name: str) -> None:
@@ -87,5 +87,5 @@ def require_package(name: str) -> None:
         UserError: if not.
     """
     if find_spec(name) is None:
-        rule, remedy = "needs a package that is not installed", f"pip install 'viewfinder[{name}]'"
+        rule, remedy = "needs a package that is not installed", f'pip install "viewfinder[{name}]"'
         raise UserError("the installation", [Problem(f"logger={name}", rule, remedy=remedy)])

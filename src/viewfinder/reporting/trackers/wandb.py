@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from viewfinder.config.validate import Text
+from viewfinder.errors import Problem, UserError
 from viewfinder.reporting.trackers.tracker import RunFile, TrackedRun, Tracker, require_package
 
+OFFLINE_MODES = ("offline", "dryrun")
+"""Values of WANDB_MODE with which W&B writes files alone."""
 START_SECONDS = 30
 """Seconds after which an unreachable server is a failure."""
 
@@ -39,7 +42,7 @@ class Wandb(Tracker):
         super().__init__(files)
         require_package("wandb")
         self.project, self.entity, self.group, self.tags = project, entity, group, tags
-        self.is_offline = offline or os.environ.get("WANDB_MODE") == "offline"
+        self.is_offline = offline or os.environ.get("WANDB_MODE") in OFFLINE_MODES
         self.run: Any = None
 
     def describe_place(self, run: TrackedRun) -> str:
@@ -70,10 +73,21 @@ class Wandb(Tracker):
                 silent=True, console="off", disable_git=True, x_disable_stats=True, init_timeout=START_SECONDS
             ),
         )
+        self._check_mode()
         self.run.config.update(dict(run.settings), allow_val_change=True)
         self.run.define_metric("epoch")
         self.run.define_metric("*", step_metric="epoch")
         return 0 if self.is_offline else max(self.run.starting_step - 1, 0)
+
+    def _check_mode(self) -> None:
+        """Raise UserError if W&B's own settings let a run send nothing, which would then be recorded as sent."""
+        if self.run.disabled:
+            rule, remedy = "is switched off by WANDB_MODE=disabled or its settings", "Unset it, or run `wandb enabled`."
+        elif self.run.offline and not self.is_offline:
+            rule, remedy = "is offline by its settings", "Set logger.wandb.offline=true, or run `wandb online`."
+        else:
+            return
+        raise UserError("the tracker", [Problem("W&B", rule, remedy=remedy)])
 
     def send_epochs(self, rows: Sequence[Mapping[str, float]], times: Sequence[float]) -> None:
         for row, time in zip(rows, times, strict=True):  # W&B ignores a step that it has

@@ -1,6 +1,7 @@
 """Data sets of Hugging Face's library are read as the library reads them, and what is wrong with them is named."""
 
 import contextlib
+import json
 import shutil
 import socket
 import time
@@ -82,13 +83,20 @@ def test_images_of_several_sizes_are_files_of_the_cache_that_are_written_once(
     data = open_data(HuggingFace(path=path), 8)
     files = sorted((tmp_path / "cache" / "viewfinder" / "huggingface").rglob("*.png"))
     assert len(files) == 51
-    times = [file.stat().st_mtime_ns for file in files]
+    times = [file.stat().st_mtime_ns for file in files[2:]]
     rows = make_rows(30, 500, is_mixed=True)["image"]
     contents = data.splits["train"].content
     assert isinstance(contents, np.ndarray)
     assert [content.read_bytes() for content in contents] == [row["bytes"] for row in rows]
-    open_data(HuggingFace(path=path), 8)
-    assert [file.stat().st_mtime_ns for file in files] == times
+    files[0].write_bytes(b"")  # as after a power loss
+    files[1].write_bytes(files[1].read_bytes()[:-1])
+    again = open_data(HuggingFace(path=path), 8)
+    assert [file.stat().st_mtime_ns for file in files[2:]] == times
+    assert again.fingerprints() == data.fingerprints()
+    assert isinstance(again.splits["test"].content, np.ndarray)
+    assert [content.read_bytes() for content in again.splits["test"].content] == [
+        row["bytes"] for row in make_rows(12, 400, is_mixed=True)["image"]
+    ]
 
 
 def test_columns_of_names_numbers_and_parquet_without_types_are_read_if_they_are_named(tmp_path: Path) -> None:
@@ -159,6 +167,22 @@ def test_labels_that_train_lacks_are_named_for_each_split(tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
+def test_columns_that_are_missing_or_of_another_type_in_one_split_are_named_for_it(tmp_path: Path) -> None:
+    train, val, test = (make_dataset(make_rows(9, seed)) for seed in (0, 10, 20))
+    val = val.rename_column("label", "kind")
+    test = test.cast_column("label", datasets.Value("int64")).remove_columns("image").rename_column("id", "image")
+    parts = {"train": train, "validation": val, "test": test}
+    for name, part in parts.items():
+        part.save_to_disk(tmp_path / "in" / name)
+    (tmp_path / "in" / "dataset_dict.json").write_text(json.dumps({"splits": [*parts]}))
+    problems = refuse(tmp_path / "in").problems
+    assert [(problem.key, problem.rule) for problem in problems] == [
+        ("the val split", "lacks the column label of train; its columns are image, kind, id"),
+        ("the test split", "has the column image with values of another kind than train: string, not Image"),
+        ("the test split", "has the column label with values of another kind than train: int64, not ClassLabel"),
+    ]
+
+
 def test_columns_that_are_missing_or_ambiguous_are_named_together(tmp_path: Path) -> None:
     rows = make_rows(4, 0)
     types = {"front": datasets.Image(), "back": datasets.Image(), "name": datasets.Value("string")}
@@ -182,7 +206,29 @@ def test_rows_without_an_image_or_with_a_file_that_is_missing_are_named(tmp_path
     pa.parquet.write_table(pa.table({"image": rows["image"], "label": rows["label"]}), tmp_path / "in.parquet")
     first, second = refuse(tmp_path / "in.parquet", label_column="label").problems
     assert first.rule == "1 of 12 rows have no image: 2"
-    assert second.rule.endswith("their files are missing: /nowhere/a.png, ../b.png")
+    assert second.rule.endswith("their files are outside data.path: /nowhere/a.png, ../b.png")
+
+
+def test_files_that_rows_name_are_read_below_the_data_set_alone(tmp_path: Path) -> None:
+    rows, folder = make_rows(30, 0), tmp_path / "in"
+    folder.mkdir()
+    (tmp_path / "private.png").write_bytes(rows["image"][3]["bytes"])
+    for name in ("3", "4"):
+        (folder / f"{name}.png").write_bytes(rows["image"][int(name)]["bytes"])
+    inside = {3: folder / "3.png", 4: folder / "4.png"}
+
+    def write(paths: dict[int, Path]) -> None:
+        images = [{"bytes": None, "path": str(paths[n])} if n in paths else rows["image"][n] for n in range(30)]
+        pa.parquet.write_table(pa.table({"image": images, "label": rows["label"]}), folder / "train.parquet")
+
+    write(inside)
+    data = open_data(HuggingFace(path=str(folder), label_column="label"), 8)
+    assert_equal(collect(data)["train/0000003"][0], chw(noise(8, 9, 3, seed=3)))
+    for path in (tmp_path / "private.png", folder / ".." / "private.png"):
+        write(inside | {3: path, 4: folder / "5.png"})
+        missing, outside = refuse(folder, label_column="label").problems
+        assert missing.rule.endswith(f"their files are missing: {folder / '5.png'}")
+        assert outside.rule.endswith(f"their files are outside data.path: {tmp_path / 'private.png'}")
 
 
 def test_unreadable_images_are_named_by_split_and_row_or_skipped(tmp_path: Path) -> None:
@@ -221,6 +267,8 @@ def test_splits_are_chosen_by_name_and_others_are_said(tmp_path: Path) -> None:
     assert data.warnings == ["not used: the splits extra; data.split_names chooses others"]
     problems = refuse(path, split_names={"train": "ful", "tset": "extra"}).problems
     assert ["Did you mean full?" in problem.rule or "tset" in problem.rule for problem in problems] == [True, True]
+    (problem,) = refuse(path, split_names={"train": "full", "val": "full", "test": "extra"}).problems
+    assert problem.rule == "gives train, val the same images: those of full"
     rule = refuse(save(tmp_path / "two", train=9, valid=3, validation=3)).problems[0].rule
     assert rule == "several splits may be val: train, valid, validation"
 
@@ -252,4 +300,4 @@ def test_a_missing_library_is_said_before_anything_else(monkeypatch: pytest.Monk
     monkeypatch.setattr(huggingface_library.importlib.metadata, "version", missing)
     with pytest.raises(UserError) as caught:
         HuggingFace(path="x")
-    assert caught.value.problems[0].remedy == "pip install 'viewfinder[huggingface]'"
+    assert caught.value.problems[0].remedy == 'pip install "viewfinder[huggingface]"'

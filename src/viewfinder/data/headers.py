@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from PIL import Image
 
 from viewfinder.data.decode_parallel import Unreadable, decode_all, map_in_threads
 from viewfinder.data.duplicates import compute_content_key
@@ -77,7 +78,12 @@ def read_header(path: Path) -> tuple[tuple[int, int], Literal[1, 3], int]:
     with open_stable(path) as file:
         key = compute_content_key(file)
         with open_image(file, path) as image:
-            # Pillow applies the orientation to the size of a TIFF, but not to the sizes of other formats.
-            is_transposed = image.format != "TIFF" and image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-            height, width = (image.width, image.height) if is_transposed else (image.height, image.width)
-            return (height, width), 1 if image.mode in GREY_MODES or image.mode.startswith("I;16") else 3, key
+            return *read_shape(image), key
+
+
+def read_shape(image: Image.Image) -> tuple[tuple[int, int], Literal[1, 3]]:
+    """Return ((height, width), channels) of an opened image as `load_image` would return it, without decoding it."""
+    # Pillow applies the orientation to the size of a TIFF, but not to the sizes of other formats.
+    is_transposed = image.format != "TIFF" and image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+    height, width = (image.width, image.height) if is_transposed else (image.height, image.width)
+    return (height, width), 1 if image.mode in GREY_MODES or image.mode.startswith("I;16") else 3

@@ -7,9 +7,9 @@ import numpy as np
 from viewfinder.config.instantiate import STAGE
 from viewfinder.config.validate import Count, Text
 from viewfinder.data.module import ImageData
-from viewfinder.data.sources.huggingface_columns import choose_splits, find_columns, read_labels
+from viewfinder.data.sources.huggingface_columns import check_columns, choose_splits, find_columns, read_labels
 from viewfinder.data.sources.huggingface_images import read_images
-from viewfinder.data.sources.huggingface_library import find_missing_library, load_splits
+from viewfinder.data.sources.huggingface_library import find_missing_library, list_image_folders, load_splits
 from viewfinder.data.split import Split
 from viewfinder.data.storage import Storage
 from viewfinder.data.unreadable import OnError
@@ -58,8 +58,9 @@ class HuggingFace(ImageData):
         datasets, warnings = choose_splits(found, self.split_names)
         self.warnings += warnings
         image_column, label_column = find_columns(datasets["train"].features, self.image_column, self.label_column)
+        check_columns(datasets, image_column, label_column)
         labels = read_labels(datasets, label_column)
-        images = read_images(datasets, image_column)
+        images = read_images(datasets, image_column, list_image_folders(self.path))
         names = {split: np.array([f"{split}/{row:07}" for row in range(len(datasets[split]))]) for split in datasets}
         splits = {split: Split(names[split], labels.by_split[split], images[split]) for split in datasets}
         return labels.class_names, splits

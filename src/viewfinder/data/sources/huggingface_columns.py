@@ -45,22 +45,7 @@ def choose_splits(found: Mapping[str, Any], chosen: Mapping[str, str] | None) ->
             if count > 1
         ]
     else:
-        problems = [
-            Problem(
-                "data.split_names", f"names a split {key}, which is none of {join_names(SPLITS)}", str(dict(chosen))
-            )
-            for key in chosen
-            if key not in SPLITS
-        ] + [
-            Problem(
-                "data.split_names",
-                f"has no split {value}. {did_you_mean(value, found)}".strip(),
-                value,
-                f"Splits: {names}.",
-            )
-            for value in chosen.values()
-            if value not in found
-        ]
+        problems = _find_invalid_names(found, chosen)
     if "train" not in chosen and not problems:
         rule = f"there is no split for training among {names}"
         problems.append(Problem("data.split_names", rule, remedy=_suggest_splits(found)))
@@ -69,6 +54,24 @@ def choose_splits(found: Mapping[str, Any], chosen: Mapping[str, str] | None) ->
     unused = [name for name in found if name not in chosen.values()]
     warnings = [f"not used: the splits {join_names(unused)}; data.split_names chooses others"] if unused else []
     return {split: found[chosen[split]] for split in SPLITS if split in chosen}, warnings
+
+
+def _find_invalid_names(found: Mapping[str, Any], chosen: Mapping[str, str]) -> list[Problem]:
+    """Return the problems of `data.split_names`: unknown splits, and splits that stand for several."""
+    key, received, remedy = "data.split_names", str(dict(chosen)), f"Splits: {join_names(found)}."
+    problems = [
+        Problem(key, f"names a split {split}, which is none of {join_names(SPLITS)}", received)
+        for split in chosen
+        if split not in SPLITS
+    ]
+    for name, count in Counter(chosen.values()).items():
+        if name not in found:
+            rule = f"has no split {name}. {did_you_mean(name, found)}".strip()
+            problems.append(Problem(key, rule, name, remedy))
+        elif count > 1:
+            users = join_names(split for split in chosen if chosen[split] == name)
+            problems.append(Problem(key, f"gives {users} the same images: those of {name}", received, remedy))
+    return problems
 
 
 def _suggest_splits(found: Mapping[str, Any]) -> str:
@@ -107,6 +110,34 @@ def find_columns(features: Mapping[str, Any], image: str | None, label: str | No
     if problems:
         raise UserError("the data", problems)
     return result[0], result[1]
+
+
+def check_columns(splits: Mapping[str, Any], image: str, label: str) -> None:
+    """Check that every split has the columns of train, with values of the same kind.
+
+    Args:
+        splits: split -> data set.
+        image, label: names of the columns in train.
+
+    Raises:
+        UserError: naming each split whose columns differ.
+    """
+    problems = []
+    is_named = is_class_label(splits["train"].features[label])
+    for split, dataset in splits.items():
+        for column, is_suitable in ((image, is_image), (label, is_class_label if is_named else is_label)):
+            feature = dataset.features.get(column)
+            if feature is None:
+                rule = f"lacks the column {column} of train; its columns are {join_names(dataset.features)}"
+            elif not is_suitable(feature):
+                kinds = [describe_type(each) for each in (feature, splits["train"].features[column])]
+                rule = f"has the column {column} with values of another kind than train: {', not '.join(kinds)}"
+            else:
+                continue
+            remedy = "Write it again with the columns of train, or leave it out by data.split_names."
+            problems.append(Problem(f"the {split} split", rule, remedy=remedy))
+    if problems:
+        raise UserError("the data", problems)
 
 
 def describe_type(feature: Any) -> str:

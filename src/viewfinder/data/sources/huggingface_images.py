@@ -11,20 +11,19 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from viewfinder.data.decode import to_tensor
 from viewfinder.data.decode_parallel import map_in_threads
 from viewfinder.data.files import escape_path, open_stable
-from viewfinder.data.headers import EXIF_ORIENTATION, GREY_MODES
+from viewfinder.data.formats import open_image
+from viewfinder.data.headers import read_shape
 from viewfinder.data.image_file import catch_problem, load_image
 from viewfinder.data.memory import HOST_SHARE
 from viewfinder.data.resources import free_memory
 from viewfinder.data.split import ImageRows
 from viewfinder.errors import Problem, UserError, join_first
-from viewfinder.runs.atomic import write_json
-from viewfinder.runs.cache_dir import cache_folder
+from viewfinder.runs.cache_dir import cache_folder, read_file_state
 
 MAX_NAMED = 3
 """Rows named in a sentence."""
@@ -37,24 +36,29 @@ class Header(NamedTuple):
     """(height, width); None if the image is unreadable"""
     channels: int
     suffix: str
+    length: int
+    """bytes of an image that is embedded"""
     digest: bytes
     path: str
     """path of an image that is not embedded"""
 
 
-def read_images(splits: Mapping[str, Any], column: str) -> Mapping[str, ImageRows | np.ndarray]:
+def read_images(
+    splits: Mapping[str, Any], column: str, folders: Sequence[Path]
+) -> Mapping[str, ImageRows | np.ndarray]:
     """Return the images of each split: in memory if they share a size and there is room, or else as files.
 
     Args:
         splits: split -> data set.
         column: name of the column with the images.
+        folders: folders of images that are not embedded; a row that names a file elsewhere is refused.
 
     Raises:
         UserError: naming each split with rows without an image, or if files cannot be written.
     """
     encoded = {split: _without_decoding(dataset, column) for split, dataset in splits.items()}
     headers = {split: _map_rows(_read_header, data, column, f"reading {split}") for split, data in encoded.items()}
-    if problems := [problem for split in headers for problem in _find_problems(split, headers[split])]:
+    if problems := [problem for split in headers for problem in _find_problems(split, headers[split], folders)]:
         raise UserError("the data", problems)
     flat = [header for by_row in headers.values() for header in by_row]
     sizes = {header.size for header in flat}
@@ -97,30 +101,30 @@ def _open(row: Mapping[str, Any]) -> AbstractContextManager[BinaryIO]:
 def _read_header(row: Mapping[str, Any] | None) -> Header | None:
     if row is None or (row["bytes"] is None and not row.get("path")):
         return None
-    digest = hashlib.blake2b(row["bytes"] or b"", digest_size=16).digest()
+    content = row["bytes"] or b""
+    embedded = (len(content), hashlib.blake2b(content, digest_size=16).digest())
     path = "" if row["bytes"] is not None else row["path"]
     try:
-        with _open(row) as file, Image.open(file) as image:
-            turned = image.format != "TIFF" and image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-            size = (image.width, image.height) if turned else (image.height, image.width)
-            is_grey = image.mode in GREY_MODES or image.mode.startswith("I;16")
-            return Header(size, 1 if is_grey else 3, f".{(image.format or '').lower()}", digest, path)
+        with _open(row) as file, open_image(file, Path(row.get("path") or "image")) as image:
+            return Header(*read_shape(image), f".{(image.format or '').lower()}", *embedded, path)
     except Exception:  # what is wrong is found when the file is read
-        return Header(None, 3, "", digest, path)
+        return Header(None, 3, "", *embedded, path)
 
 
-def _find_problems(split: str, headers: Sequence[Header | None]) -> list[Problem]:
+def _find_problems(split: str, headers: Sequence[Header | None], folders: Sequence[Path]) -> list[Problem]:
     empty = [str(row) for row, header in enumerate(headers) if header is None]
-    outside = [Path(header.path) for header in headers if header and header.path]
-    absent = [escape_path(path) for path in outside if not (path.is_absolute() and path.is_file())]
+    named = [Path(os.path.normpath(header.path)) for header in headers if header and header.path]
+    outside = [escape_path(path) for path in named if not any(map(path.is_relative_to, folders))]
+    absent = [escape_path(path) for path in named if any(map(path.is_relative_to, folders)) and not path.is_file()]
     problems = []
     if empty:
         rule = f"{len(empty):,} of {len(headers):,} rows have no image: {join_first(empty, MAX_NAMED)}"
         problems.append(Problem(f"the {split} split", rule, remedy="Remove these rows."))
-    if absent:
-        rule = f"{len(absent):,} of {len(headers):,} images are not embedded, and their files are missing: "
-        remedy = "Save the data set again where the files are, with to_parquet, which embeds them."
-        problems.append(Problem(f"the {split} split", rule + join_first(absent, MAX_NAMED), remedy=remedy))
+    for paths, state in ((absent, "missing"), (outside, "outside data.path")):
+        if paths:
+            rule = f"{len(paths):,} of {len(headers):,} images are not embedded, and their files are {state}: "
+            remedy = "Save the data set again where the files are, with to_parquet, which embeds them."
+            problems.append(Problem(f"the {split} split", rule + join_first(paths, MAX_NAMED), remedy=remedy))
     return problems
 
 
@@ -152,6 +156,8 @@ def _write_files(
 ) -> dict[str, np.ndarray]:
     """Write embedded images to files in the cache folder, once for each data set, and return all paths.
 
+    A file of another size than its image is written again: after a power loss, it may be empty.
+
     Raises:
         UserError: if the cache folder cannot be written.
     """
@@ -164,27 +170,26 @@ def _write_files(
         split: [Path(h.path) if h.path else folder / split / f"{row:07}{h.suffix}" for row, h in enumerate(by_row)]
         for split, by_row in headers.items()
     }
-    mark = folder / "complete.json"
-    if not mark.is_file() and any(not header.path for by_row in headers.values() for header in by_row):
-        try:
-            for split, dataset in encoded.items():
+    try:
+        for split, dataset in encoded.items():
+            sizes = [read_file_state(path)[0] for path in paths[split]]
+            rows = [row for row, header in enumerate(headers[split]) if not header.path and sizes[row] != header.length]
+            if rows:
                 (folder / split).mkdir(parents=True, exist_ok=True)
-                _write_split(dataset, column, headers[split], paths[split], split)
-            write_json(mark, {"images": {split: len(of_split) for split, of_split in paths.items()}})
-        except OSError as error:
-            remedy = "Free disk space, or move the cache with XDG_CACHE_HOME=PATH."
-            problem = Problem(str(folder), f"cannot be written: {error.strerror}", remedy=remedy)
-            raise UserError("the cache of images", [problem]) from error
+                _write_rows(dataset.select(rows), column, [paths[split][row] for row in rows], split)
+    except OSError as error:
+        remedy = "Free disk space, or move the cache with XDG_CACHE_HOME=PATH."
+        problem = Problem(str(folder), f"cannot be written: {error.strerror}", remedy=remedy)
+        raise UserError("the cache of images", [problem]) from error
     return {split: np.array(of_split, dtype=object) for split, of_split in paths.items()}
 
 
-def _write_split(dataset: Any, column: str, headers: Sequence[Header], paths: Sequence[Path], split: str) -> None:
+def _write_rows(dataset: Any, column: str, paths: Sequence[Path], split: str) -> None:
     def write_part(part: Sequence[int]) -> Iterator[None]:
         for index, row in zip(part, _read_rows(dataset, column, part), strict=True):
-            if not headers[index].path:
-                temporary = paths[index].with_name(f".{index}.{os.getpid()}")  # others may read the file
-                temporary.write_bytes(row["bytes"])
-                temporary.replace(paths[index])
+            temporary = paths[index].with_name(f".{paths[index].stem}.{os.getpid()}")  # others may read the file
+            temporary.write_bytes(row["bytes"])
+            temporary.replace(paths[index])
             yield None
 
     map_in_threads(write_part, range(len(dataset)), f"writing {split} images")

@@ -12,7 +12,7 @@ from viewfinder.data.files import escape_path
 from viewfinder.data.sources.download import QUICKSTART
 from viewfinder.errors import Problem, UserError
 
-INSTALL = "pip install 'viewfinder[huggingface]'"
+INSTALL = 'pip install "viewfinder[huggingface]"'
 SAVED = ("dataset_dict.json", "state.json")
 """Files in a folder that save_to_disk wrote; one of them identifies it."""
 FORMATS = {".parquet": "parquet", ".arrow": "arrow"}
@@ -91,6 +91,18 @@ def load_splits(path: str, subset: str | None, revision: str | None, download: b
         )
         raise _path_error(path, rule, remedy) from error
     return dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
+
+
+def list_image_folders(path: str) -> list[Path]:
+    """Return the folders where the images of a data set may be: its own, and those to which the library downloads."""
+    import_library()
+    from datasets import config
+    from huggingface_hub import constants
+
+    place = Path(path).expanduser()
+    caches = (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, constants.HF_HUB_CACHE)
+    own = [place.resolve(), place.absolute()] if place.is_dir() else []
+    return [*own, *(Path(cache).absolute() for cache in caches)]
 
 
 def _path_error(path: str, rule: str, remedy: str) -> UserError:

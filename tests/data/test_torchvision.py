@@ -196,15 +196,27 @@ def test_a_download_that_was_interrupted_is_refused_later(tmp_path: Path, monkey
         WRITERS["EuroSAT"](tmp_path, monkeypatch)
         raise KeyboardInterrupt
 
-    (tmp_path / "other.txt").write_text("")
+    (tmp_path / "another_set").mkdir()
+    (tmp_path / "another_set" / "other.txt").write_text("")
     monkeypatch.setattr(datasets.EuroSAT, "download", interrupted)
+    monkeypatch.chdir(tmp_path.parent)
     with pytest.raises(KeyboardInterrupt):
-        open_data(TorchvisionDataset(name="EuroSAT", root=str(tmp_path)))
+        open_data(TorchvisionDataset(name="EuroSAT", root=tmp_path.name))
     (problem,) = refuse("EuroSAT", tmp_path).problems
     assert "interrupted" in problem.rule
     assert problem.remedy.endswith("eurosat, .EuroSAT.incomplete")
     (tmp_path / ".EuroSAT.incomplete").unlink()
     assert len(open_data(TorchvisionDataset(name="EuroSAT", root=str(tmp_path))).splits["train"]) == 14
+
+
+def test_a_set_that_another_process_downloads_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(download, "PATIENCE", 0.05)
+    with download.downloading("EuroSAT", tmp_path):
+        (problem,) = refuse("EuroSAT", tmp_path).problems
+    assert problem.rule == "is still locked by another process, which downloads EuroSAT"
+    assert "for another process, which downloads EuroSAT, to release" in capsys.readouterr().err
 
 
 def test_an_archive_that_leads_outside_is_not_extracted(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ READ_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOC
 """Flags that follow no link and do not wait for the writer of a pipe."""
 PATIENCE = 10.0
 """Seconds to wait for the lock: child processes of a killed run end shortly after it."""
+QUIET_SECONDS = 10.0
+"""Seconds to wait for a lock before saying so."""
 
 
 class RunLock:
@@ -89,7 +91,7 @@ def acquire_patiently(acquire: Callable[[float], Any], patience: float, holder: 
         Timeout: if another process keeps the lock.
     """
     try:
-        acquire(patience / 10)
+        acquire(min(QUIET_SECONDS, patience / 10))
     except Timeout:
         print(f"waiting up to {patience:.0f} s for {holder} to release {path}", file=sys.stderr)
         acquire(patience)
@@ -134,7 +136,7 @@ def is_free(folder: Path, process: int, host: str) -> bool:
 
 
 def _try_shared_lock(descriptor: int) -> bool:
-    """Return whether no process holds a file's exclusive lock; several readers share it for a moment."""
+    """Return whether no process holds a file's exclusive lock, by holding a shared lock for a moment."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

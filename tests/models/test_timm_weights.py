@@ -1,5 +1,6 @@
 """Weights of timm's networks: files of several kinds, the cache of Hugging Face, and runs."""
 
+import contextlib
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,29 @@ def test_published_weights_in_the_cache_need_no_network(theirs: nn.Module, file:
     (snapshot.parents[1] / "refs" / "main").write_text("1234")
     assert_backbone(build("DEFAULT"), theirs)
     assert_backbone(build("DEFAULT", name="resnet10t"), theirs)
+
+
+def test_published_weights_may_have_a_file_of_another_name_and_a_revision(
+    theirs: nn.Module, file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, str | None]] = []
+
+    def fetch(repo_id: str, filename: str, revision: str | None) -> str:
+        asked.append((repo_id, filename, revision))
+        if filename.endswith(".safetensors"):
+            raise hub.errors.EntryNotFoundError("none")
+        torch.save(theirs.state_dict(), cache.parent / "other.bin")
+        return str(cache.parent / "other.bin")
+
+    published = timm.get_pretrained_cfg(NAME)
+    published.architecture = "resnet10t"
+    published.hf_hub_id, published.hf_hub_filename = "owner/name@v2", "folder/weights.bin"
+    monkeypatch.setattr("viewfinder.models.timm_network.find_published", lambda _: published)
+    monkeypatch.setattr("viewfinder.models.timm_weights.urlopen", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(hub, "hf_hub_download", fetch)
+    assert_backbone(build("DEFAULT"), theirs)
+    names = ("folder/weights.safetensors", "folder/weights.bin")
+    assert asked == [("owner/name", name, "v2") for name in names]
 
 
 def test_without_a_network_the_file_to_download_is_named_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

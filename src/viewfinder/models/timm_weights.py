@@ -11,7 +11,7 @@ from viewfinder.models.weights import download
 
 DEFAULT = "DEFAULT"
 FILES = ("model.safetensors", "pytorch_model.bin")
-"""Names of the file of weights on Hugging Face; timm prefers the first."""
+"""Usual names of the file of weights on Hugging Face; timm prefers the first."""
 TIMEOUT = 5.0
 """Seconds to wait for an answer before a download; huggingface_hub alone tries five times, for 47 s."""
 
@@ -54,26 +54,38 @@ def _find_on_hub(name: str, published: Any) -> Path:
     from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    repository, (safe, plain) = published.hf_hub_id, FILES
-    for file in FILES:
-        if isinstance(path := try_to_load_from_cache(repository, file), str):
+    repository, _, revision = published.hf_hub_id.partition("@")
+    first, *others = files = _list_files(published)
+    place: dict[str, Any] = {"repo_id": repository, "revision": revision or None}
+    for file in files:
+        if isinstance(path := try_to_load_from_cache(filename=file, **place), str):
             return Path(path)
     try:
         if reason := _why_unreachable():
             raise ConnectionError(reason)
         try:
-            return Path(hf_hub_download(repository, safe))
+            return Path(hf_hub_download(filename=first, **place))
         except LocalEntryNotFoundError:  # raised for a failed connection
             raise
         except EntryNotFoundError:
-            return Path(hf_hub_download(repository, plain))
+            if not others:
+                raise
+            return Path(hf_hub_download(filename=others[0], **place))
     except Exception as error:  # huggingface_hub and its HTTP library raise a dozen classes
         rule = f"the weights of {name} cannot be downloaded: {str(error).strip().partition(chr(10))[0]}"
         remedy = (
-            f"Download {hf_hub_url(repository, safe)} on a machine with network access and pass the file as "
+            f"Download {hf_hub_url(filename=first, **place)} on a machine with network access and pass the file as "
             "model.weights=FILE, or set model.weights=null for random weights."
         )
         raise invalid_weights(DEFAULT, rule, remedy) from error
+
+
+def _list_files(published: Any) -> tuple[str, ...]:
+    """Return the names that a file of weights may have on Hugging Face, the preferred one first, as timm does."""
+    named = published.hf_hub_filename
+    if not named:
+        return FILES
+    return (named.removesuffix(".bin") + ".safetensors", named) if named.endswith(".bin") else (named,)
 
 
 def _why_unreachable() -> str:

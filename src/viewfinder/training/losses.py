@@ -13,7 +13,35 @@ from viewfinder.errors import Problem, UserError
 ClassWeights = Literal["balanced"] | list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None
 
 
-class CrossEntropy(nn.Module):
+class _ClassWeighted(nn.Module):
+    """Loss that weights each image by its true class, and is divided by the sum of the weights.
+
+    Args:
+        counts: number of training images of each class, (K,).
+        class_weights: as for `make_class_weights`.
+
+    Raises:
+        UserError: if the number of weights is not K.
+    """
+
+    def __init__(self, counts: list[int], class_weights: ClassWeights):
+        super().__init__()
+        self.register_buffer("weights", make_class_weights(counts, class_weights), persistent=False)
+        self.weights: Tensor | None
+
+    def total_weight(self, labels: Tensor) -> float:
+        """Return the sum of the weights of images with these labels, (N,); the loss is divided by it."""
+        return float(len(labels)) if self.weights is None else self.weights[labels].double().sum().item()
+
+    def average(self, losses: Tensor, labels: Tensor) -> Tensor:
+        """Return the weighted mean of the losses of images, (N,), with these labels, (N,)."""
+        if self.weights is None:
+            return losses.mean()
+        weights = self.weights.to(losses)[labels]
+        return (losses * weights).sum() / weights.sum()
+
+
+class CrossEntropy(_ClassWeighted):
     """Cross entropy of logits (N, K) and labels (N,), each image weighted by its true class.
 
     The weighted mean is divided by the sum of the weights, as by torch.nn.CrossEntropyLoss. With label smoothing, torch
@@ -30,30 +58,23 @@ class CrossEntropy(nn.Module):
     """
 
     def __init__(self, counts: list[int], label_smoothing: Share = 0.0, class_weights: ClassWeights = None):
-        super().__init__()
+        super().__init__(counts, class_weights)
         self.label_smoothing = label_smoothing
-        self.register_buffer("weights", make_class_weights(counts, class_weights), persistent=False)
-        self.weights: Tensor | None
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.weights is None or not self.label_smoothing:
             weights = None if self.weights is None else self.weights.to(logits)
             return nn.functional.cross_entropy(logits, labels, weight=weights, label_smoothing=self.label_smoothing)
         losses = nn.functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none")
-        weights = self.weights.to(losses)[labels]
-        return (losses * weights).sum() / weights.sum()
-
-    def total_weight(self, labels: Tensor) -> float:
-        """Return the sum of the weights of images with these labels, (N,); the loss is divided by it."""
-        return float(len(labels)) if self.weights is None else self.weights[labels].double().sum().item()
+        return self.average(losses, labels)
 
 
-class Focal(nn.Module):
+class Focal(_ClassWeighted):
     """Focal loss of logits (N, K) and labels (N,): the mean of -(1 - p)^gamma log p over the images.
 
     p is the probability of the true class. With label smoothing, each class k adds its share of the target times
-    -(1 - p_k)^gamma log p_k. Weights are applied as by `CrossEntropy`, which this is for gamma=0. Lin et al. 2017,
-    equations 4 and 5; there, the classes are independent, and the weights are called alpha.
+    -(1 - p_k)^gamma log p_k. Weights are applied as by `CrossEntropy`; for gamma=0, both losses are equal. Lin et al.
+    2017, equations 4 and 5; there, the classes are independent, and the weights are called alpha.
 
     Args:
         counts: number of training images of each class, (K,); from the data.
@@ -72,10 +93,8 @@ class Focal(nn.Module):
         label_smoothing: Share = 0.0,
         class_weights: ClassWeights = None,
     ):
-        super().__init__()
+        super().__init__(counts, class_weights)
         self.gamma, self.label_smoothing = gamma, label_smoothing
-        self.register_buffer("weights", make_class_weights(counts, class_weights), persistent=False)
-        self.weights: Tensor | None
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -86,14 +105,7 @@ class Focal(nn.Module):
         losses = (1 - self.label_smoothing) * terms.gather(1, labels[:, None])[:, 0]
         if self.label_smoothing:
             losses = losses + self.label_smoothing * terms.mean(1)
-        if self.weights is None:
-            return losses.mean()
-        weights = self.weights.to(losses)[labels]
-        return (losses * weights).sum() / weights.sum()
-
-    def total_weight(self, labels: Tensor) -> float:
-        """Return the sum of the weights of images with these labels, (N,); the loss is divided by it."""
-        return float(len(labels)) if self.weights is None else self.weights[labels].double().sum().item()
+        return self.average(losses, labels)
 
 
 def make_class_weights(counts: Sequence[int], class_weights: ClassWeights) -> Tensor | None:

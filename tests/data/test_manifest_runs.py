@@ -56,6 +56,18 @@ def test_it_is_evaluated_on_its_own_images_and_on_others(
     assert moved.is_dir()
 
 
+def test_it_predicts_its_test_images_as_its_predictions_say(
+    listed: RunFolder, pictures: Path, viewfinder: Type, tmp_path: Path
+) -> None:
+    answer = viewfinder("predict", listed.path, pictures / "test", "--csv", tmp_path / "predictions.csv")
+    assert (answer.code, answer.err) == (0, "")
+    ours, theirs = pd.read_csv(tmp_path / "predictions.csv"), pd.read_csv(listed.predictions)
+    columns = [f"p_{name}" for name in CLASSES]
+    ours.index = [Path(path).relative_to(pictures.parent).as_posix() for path in ours["picture"]]
+    pd.testing.assert_frame_equal(ours[columns].sort_index(), theirs.set_index("picture")[columns].sort_index(),
+                                  check_names=False, atol=1e-5)  # fmt: skip
+
+
 def test_it_is_resumed_with_its_manifest_in_another_place(
     listed: RunFolder, manifest: Path, pictures: Path, viewfinder: Type, tmp_path: Path
 ) -> None:

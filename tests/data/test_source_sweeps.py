@@ -1,4 +1,4 @@
-"""Published data are swept, each job as it is trained alone."""
+"""Manifests and published data are swept, each job as it is trained alone."""
 
 import subprocess
 import sys
@@ -21,9 +21,13 @@ FILES = ("metrics.csv", "predictions.csv", "scores.json")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["torchvision", "huggingface"])
-def test_each_job_of_a_sweep_is_the_run_alone(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if source == "torchvision":
+@pytest.mark.parametrize("source", ["csv", "torchvision", "huggingface"])
+def test_each_job_of_a_sweep_is_the_run_alone(
+    source: str, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if source == "csv":
+        words = [*OPTIONS, "data=csv", f"data.path={manifest}"]
+    elif source == "torchvision":
         write_mnist(tmp_path / "in", monkeypatch)
         words = [*OPTIONS, "data=torchvision", "data.name=FashionMNIST", f"data.root={tmp_path / 'in'}"]
     else:

@@ -10,6 +10,7 @@ from viewfinder.experiment.build import build_network
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.mlp import MLP
 from viewfinder.models.summary import get_architecture
+from viewfinder.models.timm_network import TimmNetwork
 from viewfinder.training import precision
 from viewfinder.training.precision import (
     CPU_SPEEDUPS,
@@ -83,12 +84,22 @@ def test_tf32_is_allowed_during_training_steps_alone(monkeypatch: pytest.MonkeyP
 def test_every_measured_architecture_is_a_shipped_network() -> None:
     shipped = set()
     for path in find_conf().glob("model/*.yaml"):
-        if path.stem == "timm":  # any network, none of which is measured
-            continue
-        weights = ["model.weights=null"] if "weights:" in path.read_text(encoding="utf-8") else []
+        text = path.read_text(encoding="utf-8")
+        weights = ["model.weights=null"] if "weights:" in text else []
+        weights += ["model.name=resnet10t"] if "name: ???" in text else []
         with torch.device("meta"):
             shipped.add(get_architecture(build_network(compose_config([f"model={path.stem}", *weights]), 3, 10)))
     assert set(CPU_SPEEDUPS) <= shipped
+
+
+def test_no_network_of_timm_counts_as_measured_even_if_torchvision_has_one_of_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend_cpu(monkeypatch, avx512_bf16=True, amx=True)
+    with torch.device("meta"):
+        network = TimmNetwork(3, 10, "resnet50", None, image_size=32)
+    assert "resnet50" in CPU_SPEEDUPS
+    assert choose_precision(network, CPU) == ("32-true", "no measurement of timm/resnet50 in bf16-mixed")
 
 
 def test_networks_that_gain_are_listed_apart_from_those_that_do_not() -> None:

@@ -91,7 +91,7 @@ def test_a_tracker_that_is_not_installed_is_named_before_anything_is_created(
     (problem,) = expect_error(*QUICK, f"logger={name}").problems
     assert problem.key == f"logger={name}"
     assert "not installed" in problem.rule
-    assert problem.remedy == f"pip install 'viewfinder[{name}]'"
+    assert problem.remedy == f'pip install "viewfinder[{name}]"'
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Every command of README.md and docs/ is run, by CI or here, on a few images."""
 
 import ast
+import re
 import shlex
 import shutil
 import subprocess
@@ -85,7 +86,10 @@ def test_every_extra_that_is_installed_exists() -> None:
     for command in list_commands("pip install"):
         for part in command.line.split(" && "):
             if part.startswith("pip install"):
-                assert shlex.split(part)[3].strip(".[]") in ("", *extras)
+                words = [word for word in shlex.split(part)[2:] if word != "-e"]
+                named = re.fullmatch(r"(?:\.|viewfinder)(?:\[(\w+)\])?", words[0])
+                assert named, part
+                assert named[1] in (None, *extras)
 
 
 @pytest.mark.parametrize("command", TRAININGS, ids=lambda command: command.line)

@@ -206,6 +206,6 @@ def test_an_unwritable_place_is_one_error(finished: RunFolder, viewfinder: Type,
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_module, "find_spec", lambda name: None if name == "onnxscript" else object())
-    with raises_user_error(r"(?s)needs onnxscript.*pip install 'viewfinder\[export\]'"):
+    with raises_user_error(r"(?s)needs onnxscript.*pip install \"viewfinder\[export\]\""):
         check_installation("onnx")
     check_installation("torch")

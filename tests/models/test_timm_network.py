@@ -193,4 +193,4 @@ def test_arguments_are_added_with_a_plus_and_hold_no_text() -> None:
 
 def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert "pip install 'viewfinder[timm]'" in read_error(lambda: TimmNetwork(3, 5, "resnet10t", None), "model=timm")
+    assert 'pip install "viewfinder[timm]"' in read_error(lambda: TimmNetwork(3, 5, "resnet10t", None), "model=timm")

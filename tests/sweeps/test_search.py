@@ -209,7 +209,7 @@ def test_without_optuna_a_search_names_the_package_to_install(
     monkeypatch.setitem(sys.modules, "optuna", None)
     answer = viewfinder("search", "optimizer=adam,sgd")
     assert answer.code == 2
-    assert "pip install 'viewfinder[search]'" in on_one_line(answer.err)
+    assert 'pip install "viewfinder[search]"' in on_one_line(answer.err)
 
 
 def test_a_search_with_invalid_trials_is_refused_before_any_file_is_created(

@@ -93,7 +93,7 @@ def _choose_file(csv: Path | None, output: Path | None, file_format: FileFormat 
     suffix = output.suffix.lstrip(".") if output is not None else ""
     as_parquet = output is not None and (file_format or suffix) == FileFormat.parquet
     if as_parquet and find_spec("pyarrow") is None:
-        remedy = "pip install 'viewfinder[parquet]', or write CSV."
+        remedy = 'pip install "viewfinder[parquet]", or write CSV.'
         problems.append(Problem("--format", "needs pyarrow, which is not installed", "parquet", remedy))
     if problems:
         raise UserError("the command line", problems)

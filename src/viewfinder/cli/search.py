@@ -38,7 +38,7 @@ def search(
     from viewfinder.errors import Problem, UserError, printable
 
     if find_spec("optuna") is None:
-        rule, remedy = "needs Optuna, which is not installed", "pip install 'viewfinder[search]'"
+        rule, remedy = "needs Optuna, which is not installed", 'pip install "viewfinder[search]"'
         raise UserError("the installation", [Problem("viewfinder search", rule, remedy=remedy)])
     from viewfinder.sweeps.executors.local import LocalExecutor
 

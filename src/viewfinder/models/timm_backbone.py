@@ -39,7 +39,7 @@ def import_timm() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "timm":
             raise
-        remedy = "pip install 'viewfinder[timm]'"
+        remedy = 'pip install "viewfinder[timm]"'
         raise UserError(
             "the installation", [Problem("model=timm", "needs timm, which is not installed here", remedy=remedy)]
         ) from error

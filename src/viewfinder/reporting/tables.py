@@ -103,7 +103,7 @@ def format_spread(mean: float, deviation: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Format a duration in the largest unit of which there are two, such as '1.5 minutes' and '0.8 seconds'."""
+    """Format a duration in the largest unit that fits into it twice: '2.5 minutes', but '90 seconds'."""
     for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {name}"

@@ -63,7 +63,7 @@ class OnnxModel:
     def __init__(self, path: Path):
         if find_spec("onnxruntime") is None:
             rule = "needs ONNX Runtime, which is not installed"
-            raise UserError("the installation", [Problem(str(path), rule, remedy="pip install 'viewfinder[export]'")])
+            raise UserError("the installation", [Problem(str(path), rule, remedy='pip install "viewfinder[export]"')])
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

@@ -36,7 +36,7 @@ def check_installation(file_format: Format) -> None:
         rule = f"needs {', '.join(missing)}, not installed here"
         raise UserError(
             "the installation",
-            [Problem("--format onnx", rule, remedy="pip install 'viewfinder[export]', or use --format torch.")],
+            [Problem("--format onnx", rule, remedy='pip install "viewfinder[export]", or use --format torch.')],
         )
 
 

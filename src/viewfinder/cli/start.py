@@ -1,4 +1,4 @@
-"""Door of the `viewfinder` command, whose imports Ctrl-C may stop."""
+"""Entry point of the `viewfinder` command, whose imports can be interrupted by Ctrl-C."""
 
 from viewfinder.cli.exit import exit_with_message
 

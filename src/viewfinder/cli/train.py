@@ -105,7 +105,7 @@ def _require_single_run(parsed: Sequence[Override]) -> None:
     """Check that no override requires a sweep.
 
     Raises:
-        UserError: with a problem for each override with several values or of the group `sweep`.
+        UserError: with a problem for each override that has several values, or a key of the group `sweep`.
     """
     quotes = "or write a list as 'key=[a,b]', and text with a comma as 'key=\"a,b\"'."
     problems = []

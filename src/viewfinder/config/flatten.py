@@ -29,7 +29,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def flatten_settings(config: Mapping[str, Any]) -> dict[str, str | float | int]:
-    """Flatten a resolved configuration to the settings that can change a score; a class is listed under its group."""
+    """Flatten a resolved configuration to the settings that can change a score; a `_target_` stands for its group."""
     settings: dict[str, str | float | int] = {}
     for key, value in flatten(config).items():
         if key.endswith(CLASS):

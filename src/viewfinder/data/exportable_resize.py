@@ -127,7 +127,7 @@ def _axis(length: Tensor, resized_length: Tensor, count: int, is_cropped_first: 
 
 
 def _resize_width(levels: Tensor, weights: Tensor) -> Tensor:
-    """Map (N, C, H, W) to (N, C, H, w) by weights (W, w), as a product of matrices: others fail in torch 2.6."""
+    """Map (N, C, H, W) to (N, C, H, w) by weights (W, w), flattened: torch 2.6 fails on (N, C, H, W) @ (W, w)."""
     return (levels.flatten(0, 2) @ weights).unflatten(0, levels.shape[:3])
 
 

@@ -133,7 +133,7 @@ def describe_fold(facts: Mapping[str, Any], test_size: int) -> str:
 
 
 def _hash_names(pool: Split) -> str:
-    """Return a hash of the names and labels of all folds, which is equal in all runs of one cross-validation."""
+    """Return a hash of the names and labels of all folds' images; all runs of one cross-validation have the same."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update("\0".join(pool.names).encode("utf-8", "surrogateescape"))
     digest.update(pool.labels.astype(np.int64).tobytes())

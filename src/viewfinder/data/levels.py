@@ -27,7 +27,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def read_scale(opened: Image.Image) -> tuple[int, bool]:
-    """Return the largest integer level of an opened file, and whether it is black."""
+    """Return the largest integer level of an opened file, and whether that level is black."""
     tags = getattr(opened, "tag_v2", {})
     bits = tags.get(BITS_PER_SAMPLE, (16,))
     return 4095 if bits == (12,) else 65535, tags.get(PHOTOMETRIC) == WHITE_IS_ZERO

@@ -68,7 +68,7 @@ def _find_other_classes(data: ImageData, class_names: Sequence[str], split: str)
 
 
 def _has_same_sizes(data: ImageData, facts: Mapping[str, Any]) -> bool:
-    """Return whether the splits have as many images as those of the run, which may have skipped some."""
+    """Return whether the splits have as many images as the run's splits, images that the run skipped included."""
     sizes, skipped = {name: len(split) for name, split in data.splits.items()}, len(facts.get("skipped", []))
     if skipped:
         return sum(sizes.values()) == sum(facts["split_sizes"].values()) + skipped

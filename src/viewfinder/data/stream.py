@@ -108,9 +108,10 @@ def _receive_chunk(
 
 
 def can_share_memory() -> bool:
-    """Return whether processes can hand over shared memory; they use a socket in the folder for temporary files.
+    """Return whether worker processes can send tensors in shared memory.
 
-    The path of a socket may have about 100 bytes. Where it is longer, a worker's failure would not reach this process.
+    They connect by a socket in the folder for temporary files. The path of a socket may have about 100 bytes; where it
+    is longer, a worker's failure would not reach this process.
     """
     try:
         Listener().close()

@@ -183,5 +183,5 @@ def explain_working_folder(folder: RunFolder) -> Iterator[None]:
         if started_in is None or Path(started_in) == Path.cwd():
             raise
         rule = f"was started in {started_in}"
-        remedy = "Relative paths are looked for there and in the current folder, user modules in the latter alone."
+        remedy = "Relative paths are looked for there and in the current folder, user modules in the current one alone."
         raise UserError(error.stage, [*error.problems, Problem("the run", rule, remedy=remedy)]) from error

@@ -46,7 +46,7 @@ def require_written_output() -> None:
 
 
 class Output(io.FileIO):
-    """File descriptor that discards everything after the first error of writing."""
+    """File descriptor that discards everything after its first write error."""
 
     error: OSError | None = None
     """the error, unless the reader has ended"""

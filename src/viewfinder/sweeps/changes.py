@@ -82,7 +82,7 @@ def find_code_changes(runs: Iterable[RunFolder]) -> dict[str, list[str]]:
 
 
 class DataRequest(NamedTuple):
-    """Data as a job prepares them."""
+    """Data of a job, and how the job decodes them."""
 
     config: dict[str, Any]
     side: int

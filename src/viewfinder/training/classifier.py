@@ -131,7 +131,7 @@ class Classifier(pl.LightningModule):
         self.tallies[split] = self.tallies[split] + part if split in self.tallies else part
 
     def on_train_epoch_end(self) -> None:
-        """Log train/loss and train/accuracy over the epoch's images, each with the weights at its step."""
+        """Log train/loss and train/accuracy: means over the epoch's images, scored with the weights of their steps."""
         loss = self.epoch_losses().sum(dtype=torch.float64)
         sums = torch.stack([loss, self.correct.to(loss), torch.full_like(loss, self.count)])
         if self.trainer.world_size > 1:

@@ -111,7 +111,7 @@ def _read_curves(comparison: Comparison, summary: pd.DataFrame) -> dict[str, lis
 
 
 def _format_job(folder: Path, row: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-    """Return the row of a finished run with a link to its report, relative so that the sweep can be moved."""
+    """Return the row of a finished run; its link to the report is relative, so that the sweep can be moved."""
     run = RunFolder(Path(row["run"]))
     relative = os.path.relpath(run.report, folder)
     link = urllib.parse.quote(os.fsencode(relative)) if run.report.is_file() else None

@@ -4,6 +4,6 @@ import optuna
 
 
 def open_trial(study: optuna.Study, number: int) -> optuna.Trial:
-    """Return a running trial of a study, which may have been started by another process."""
+    """Return a running trial of a study, even if another process has started it."""
     (trial,) = (trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
     return optuna.Trial(study, trial._trial_id)

@@ -158,7 +158,7 @@ def _find_key_problems(parsed: Sequence[Override], searched: Sequence[Override])
     searched_keys = {override.key_or_group for override in searched}
     for key, count in Counter(override.key_or_group for override in parsed).items():
         if count > 1 and key in searched_keys:
-            problems.append(Problem(key, "is searched, but given twice", remedy="Remove one of them."))
+            problems.append(Problem(key, "is searched, so it must be given once only", remedy="Remove one of them."))
     for override in searched:
         if override.key_or_group.split(".")[0].split("/")[0] in NOT_SEARCHABLE:
             rule = "cannot be searched: it makes no trial better than another"

@@ -92,7 +92,7 @@ def use_features(
         return _log_no_cache(f"neither disk nor memory has room for them: {error}")
     freed = evict(folder, {store.path.stem for store in stores.values()}) if computed else 0
     if freed:
-        log_wrapped(f"features removed the least recently used {format_size(freed)} from {folder}")
+        log_wrapped(f"features removed {format_size(freed)} from the full cache {folder}, least recently used first")
     unwritable = next((store.unwritable for store in stores.values() if store.in_memory), None)
     _attach(data, features, device)
     return _log_features({

@@ -38,13 +38,19 @@ def test_scores_by_value_are_numpys_mean_and_deviation_in_numeric_order() -> Non
 
 
 @pytest.mark.parametrize(
-    ("values", "scale"),
-    [([1e-4, 1e-3, 1e-2], "log"), ([16, 32, 64], "linear"), ([0.0, 1e-4, 1.0], "linear"), ([-1, 1, 1000], "linear")],
+    ("key", "values", "scale"),
+    [
+        ("optimizer.lr", [1e-3, 2e-3, 3e-3], "log"),
+        ("optimizer.weight_decay", [1e-4, 1e-3, 1e-2], "log"),
+        ("data.batch_size", [16, 32, 64], "linear"),
+        ("optimizer.lr", [0.0, 1e-4, 1.0], "linear"),
+        ("data.limit", [-1, 1, 1000], "linear"),
+    ],
 )
-def test_a_swept_number_is_drawn_along_an_axis_that_suits_it(values: list[float], scale: str) -> None:
-    (axes,) = draw_sweep(*compared([{"optimizer.lr": value} for value in values])).axes
+def test_a_swept_number_is_drawn_along_an_axis_that_suits_it(key: str, values: list[float], scale: str) -> None:
+    (axes,) = draw_sweep(*compared([{key: value} for value in values])).axes
     assert axes.get_xscale() == scale
-    assert axes.get_xlabel() == "optimizer.lr"
+    assert axes.get_xlabel() == key
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {"validation", "test"}
 
 
@@ -98,6 +104,8 @@ def test_the_ten_best_settings_have_colours_by_epoch_and_the_others_are_grey() -
     assert [line.get_color() for line in axes.lines] == [
         colour for colour in (*COLOURS, *[OTHERS] * 3) for _ in range(2)
     ]
+    looks = {(line.get_marker(), line.get_linestyle()) for line in axes.lines[:20]}
+    assert len(looks) == len(COLOURS)  # told apart without colour, too
     assert list(axes.lines[0].get_ydata()) == [25, 50]
     said = [text.get_text() for text in axes.get_legend().get_texts()]
     assert said == [*(f"_{place}" for place in range(10)), "3 others"]

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from viewfinder.reporting.style import shorten_label
 
-COLOURS = {"train": "#8a94a6", "val": "#1f5fbf"}
+COLOURS, STYLES = {"train": "#8a94a6", "val": "#1f5fbf"}, {"train": "--", "val": "-"}
 INK = "#1d2430"
 CHART_WIDTH, LETTER_WIDTH = 290, 5.6
 """Width of a chart, and average width of a letter in the name of a phase, in points."""
@@ -31,7 +31,10 @@ def draw_curves(metrics: pd.DataFrame, best_epoch: int, phases: Mapping[str, int
     figure = Figure(figsize=(10, height), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for split, label in (("train", "training"), ("val", "validation")):
-            axes.plot(metrics["epoch"], metrics[f"{split}/{name}"], color=COLOURS[split], label=label, marker="o", ms=3)
+            axes.plot(
+                metrics["epoch"], metrics[f"{split}/{name}"], STYLES[split],
+                color=COLOURS[split], label=label, marker="o", ms=3,
+            )  # fmt: skip
         axes.axvline(best_epoch, color="#d9822b", lw=1, ls="--", label=f"best, epoch {best_epoch}")
         for first in [*phases.values()][1:]:
             axes.axvline(first - 0.5, color=INK, lw=1, ls=":")

@@ -1,6 +1,7 @@
 """Validation accuracy by epoch of several runs in one chart."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,6 +13,8 @@ from viewfinder.reporting.style import shorten_label, style_axes
 COLOURS = (
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#1d2430", "#bcbd22", "#17becf",
 )  # fmt: skip
+MARKERS, STYLES = "osDv^", ("-", "--")
+"""Markers and line styles, which tell the first ten settings apart without colour."""
 OTHERS = "#c3cad4"
 
 
@@ -27,13 +30,17 @@ def draw_epochs(runs: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
     for rank, (setting, tables) in enumerate(runs.items()):
         is_grey = rank >= len(COLOURS)
         colour = OTHERS if is_grey else COLOURS[rank]
+        look: dict[str, Any] = {
+            "marker": "o" if is_grey else MARKERS[rank % len(MARKERS)],
+            "ls": "-" if is_grey else STYLES[rank // len(MARKERS)],
+        }
         for table in tables:
             axes.plot(
-                table["epoch"], 100 * table["val/accuracy"], color=colour, lw=1.5, marker="o", ms=3, alpha=0.85,
-                zorder=1 if is_grey else 3 - rank / 100,
+                table["epoch"], 100 * table["val/accuracy"], color=colour, lw=1.5, ms=4, alpha=0.85,
+                zorder=1 if is_grey else 3 - rank / 100, **look,
             )  # fmt: skip
         if rank <= len(COLOURS):
-            handles.append(Line2D([], [], color=colour, lw=2))
+            handles.append(Line2D([], [], color=colour, lw=2, ms=5, **look))
             names.append(f"{len(runs) - len(COLOURS)} others" if is_grey else shorten_label(setting, 40))
     axes.set(xlabel="epoch", ylabel="validation accuracy, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

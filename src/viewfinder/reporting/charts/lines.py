@@ -8,7 +8,7 @@ from matplotlib.ticker import NullLocator
 from viewfinder.reporting.style import SPLITS, name_repeats, shorten_label, style_axes
 
 LOG_DECADES = 1.5
-"""Decades from which positive values are drawn on a logarithmic axis."""
+"""Decades from which positive values are drawn on a logarithmic axis; learning rates always are."""
 MIN_LABEL_GAP = 0.07
 """Gap between labelled values, as a share of the axis; closer labels would touch."""
 
@@ -48,9 +48,9 @@ def draw_line(values: np.ndarray, scores: pd.DataFrame, name: str) -> Figure:
         )
         axes.plot(values, percent[column], marker, color=colour, ms=4, alpha=0.4, mew=0)
         axes.plot(x, mean, color=colour, marker=marker, ms=6, label=label)
-    if is_logarithmic(x):
+    if is_logarithmic(x, name):
         axes.set_xscale("log")
-    positions = np.log(x) if is_logarithmic(x) else x
+    positions = np.log(x) if is_logarithmic(x, name) else x
     if np.diff(positions).min(initial=np.inf) >= MIN_LABEL_GAP * np.ptp(positions):
         axes.set_xticks(x, [f"{value:g}" for value in x])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -61,5 +61,8 @@ def draw_line(values: np.ndarray, scores: pd.DataFrame, name: str) -> Figure:
     return figure
 
 
-def is_logarithmic(values: np.ndarray) -> bool:
-    return bool(values.min() > 0 and np.log10(values.max()) - np.log10(values.min()) >= LOG_DECADES)
+def is_logarithmic(values: np.ndarray, name: str) -> bool:
+    """Return whether the values of a setting are drawn on a logarithmic axis."""
+    if values.min() <= 0 or values.min() == values.max():
+        return False
+    return name.endswith("lr") or bool(np.log10(values.max()) - np.log10(values.min()) >= LOG_DECADES)

@@ -1,9 +1,12 @@
 """Size and cost of a network, measured with one image."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from viewfinder.data.preprocess import get_preprocess
@@ -31,7 +34,7 @@ def summarise_network(
     size = get_preprocess(network).image_size
     name, training = get_architecture(network), network.training
     try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
+        with count_flops() as counter, torch.no_grad():
             logits = network.eval()(torch.zeros(1, channels, size, size))
     except Exception as error:
         rule = f"{name} fails on an image of {channels} x {size} x {size}: {format_exception(error)}"
@@ -52,3 +55,18 @@ def summarise_network(
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "multiply_adds": counter.get_total_flops() // 2,
     }
+
+
+@contextlib.contextmanager
+def count_flops() -> Iterator[FlopCounterMode]:
+    """Count the floating-point operations in this block, those of attention as matrix products.
+
+    torch's counter does not know the fused kernels of attention on a CPU, which are switched off.
+    """
+    is_fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(is_fast)

@@ -148,6 +148,12 @@ def draw_cases() -> st.SearchStrategy[Case]:
             overrides,
             options(min_correlation=number, weights=weights),
         ),
+        "inspect": (
+            st.one_of(small, path.map(lambda p: [p])),
+            overrides,
+            options(image=path, mistakes=number, max_images=number, classes=number, weights=weights),
+        ),
+        "explain convolution": (st.lists(path, max_size=1), options(output=files, kernel=st.just("blur"))),
         "search": (small, overrides, options(trials=number, name=path, sampler=number, no_prune=None)),
         "train -m": (st.just(SMALL), overrides, dry),
         "": (st.lists(text, max_size=2), options()),
@@ -155,8 +161,8 @@ def draw_cases() -> st.SearchStrategy[Case]:
 
     @st.composite
     def compose(draw: Callable[..., Any]) -> Case:
-        common = ["train", "evaluate", "predict", "resume", "report", "compare", "lr-range", "audit"]
-        command = draw(st.sampled_from([*3 * common, "search", "train -m", ""]))
+        common = ["train", "evaluate", "predict", "resume", "report", "compare", "lr-range", "audit", "inspect"]
+        command = draw(st.sampled_from([*3 * common, "explain convolution", "search", "train -m", ""]))
         words = [*command.split(), *(word for part in by_command[command] for word in draw(part))]
         names = draw(st.lists(st.sampled_from(sorted(VARIABLES)), max_size=2))
         variables = {name: draw(st.sampled_from(VARIABLES[name])) for name in names}

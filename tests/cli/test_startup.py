@@ -26,6 +26,8 @@ HELPS = {
             "compare",
             "report",
             "audit",
+            "inspect",
+            "explain",
             "sync",
         )
     },

@@ -9,7 +9,9 @@ from viewfinder.cli.cancel import cancel
 from viewfinder.cli.compare import compare
 from viewfinder.cli.evaluate import evaluate
 from viewfinder.cli.exit import exit_with_message
+from viewfinder.cli.explain import explain
 from viewfinder.cli.export import export
+from viewfinder.cli.inspect import inspect
 from viewfinder.cli.lr_range import lr_range
 from viewfinder.cli.predict import predict
 from viewfinder.cli.report import report
@@ -40,6 +42,8 @@ cli.command()(report)
 cli.command()(sync)
 cli.command()(lr_range)
 cli.command()(audit)
+cli.command()(inspect)
+cli.add_typer(explain, name="explain")
 
 
 @cli.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -56,7 +60,7 @@ def app() -> None:
     """Run a subcommand; show an error that the user can fix without a traceback and exit with 2.
 
     The working folder is not on sys.path: it may be someone else's run folder, with a pandas.py in it. `train`,
-    `lr-range`, `search` and `audit` of data add it; `allow=NAME` adds it last.
+    `lr-range`, `search`, `audit` of data and `inspect` of a model add it; `allow=NAME` adds it last.
     """
     prepare_streams()
     configure_threads()

@@ -1,6 +1,5 @@
 """TensorBoard events of a run: curves, custom charts, images, the network's graph and the HPARAMS tab."""
 
-import io
 import os
 import warnings
 from collections.abc import Mapping
@@ -20,7 +19,8 @@ from viewfinder.reporting.charts.confusion import ConfusionFrames
 from viewfinder.reporting.charts.images import draw_images
 from viewfinder.reporting.tensorboard.events import PREFIX, truncate_events
 from viewfinder.reporting.tensorboard.hparams import summarise_session_end, summarise_session_start
-from viewfinder.reporting.tensorboard.internals import Summary, convert_graph
+from viewfinder.reporting.tensorboard.images import summarise_image, summarise_png
+from viewfinder.reporting.tensorboard.internals import convert_graph
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.logging import log_wrapped
 
@@ -98,8 +98,12 @@ class TensorBoard:
                 self.writer.add_scalar(name, value, row["epoch"])
         count = len(self.pixels)
         sample = Predictions(predictions.logits[:count], predictions.labels[:count])
-        self._write_image("val/pictures", draw_images(self.pixels, sample, self.class_names), row["epoch"])
-        self._write_image("val/confusion", self.frames.draw(count_confusion(predictions).numpy()), row["epoch"])
+        images = {
+            "val/pictures": draw_images(self.pixels, sample, self.class_names),
+            "val/confusion": self.frames.draw(count_confusion(predictions).numpy()),
+        }
+        for tag, image in images.items():
+            self.events.add_summary(summarise_image(tag, image), row["epoch"])
         self.writer.flush()
         for path in self.folder.path.glob(f"{PREFIX}*"):
             with path.open("rb+") as file:
@@ -120,7 +124,8 @@ class TensorBoard:
             for name in ("accuracy", "loss", "f1"):
                 self.writer.add_scalar(f"best/{split}_{name}", best[split][name], best["epoch"])
         with Image.open(self.folder.confusion) as image:
-            self._write_png(FINAL_CONFUSION, image, self.folder.confusion.read_bytes(), best["epoch"])
+            summary = summarise_png(FINAL_CONFUSION, image, self.folder.confusion.read_bytes())
+        self.events.add_summary(summary, best["epoch"])
 
     def __enter__(self) -> "TensorBoard":
         return self
@@ -134,19 +139,6 @@ class TensorBoard:
             if error is None:
                 raise
             # Otherwise `error`, such as a full disk, is the cause.
-
-    def _write_image(self, tag: str, image: Image.Image, epoch: int) -> None:
-        # SummaryWriter.add_image converts to float and compresses as far as possible, which is slow.
-        file = io.BytesIO()
-        image.save(file, "PNG", compress_level=1)
-        self._write_png(tag, image, file.getvalue(), epoch)
-
-    def _write_png(self, tag: str, image: Image.Image, content: bytes, epoch: int) -> None:
-        channels = len(image.getbands())
-        encoded = Summary.Image(
-            height=image.height, width=image.width, colorspace=channels, encoded_image_string=content
-        )
-        self.events.add_summary(Summary(value=[Summary.Value(tag=tag, image=encoded)]), epoch)
 
 
 def start_tensorboard(

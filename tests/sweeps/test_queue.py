@@ -107,6 +107,26 @@ def test_a_lost_job_is_submitted_again_a_few_times_and_then_fails_with_the_reaso
     assert "job 0 is lost (NODE_FAIL): submitted again" in capsys.readouterr().out
 
 
+def test_a_job_that_its_scheduler_never_started_is_submitted_again_without_limit(
+    sweep: SweepFolder, finished: RunFolder
+) -> None:
+    executor = FakeExecutor(finished)
+    driver = attach(sweep, executor)
+
+    def drop_or_finish() -> None:
+        if len(executor.submissions) > 2 * MAX_ATTEMPTS:
+            executor.finish_all()
+        executor.states = {
+            name: JobState(State.GONE, state.id, has_begun=False) if state.state == State.WAITING else state
+            for name, state in executor.states.items()
+        }
+
+    executor.on_poll = drop_or_finish
+    driver.wait()
+    assert len(executor.submissions) == 2 * MAX_ATTEMPTS + 1
+    assert statuses(sweep) == ["finished"] * 5
+
+
 def test_a_cancelled_job_is_left_to_the_next_command(sweep: SweepFolder, finished: RunFolder) -> None:
     executor = FakeExecutor(finished)
     driver = attach(sweep, executor)

@@ -162,7 +162,8 @@ class QueueDriver:
             self._count_failure(status == "failed")
         elif state.is_cancelled or self._is_cancelled():
             print_line(f"job {job.folder} cancelled; the same command continues it")
-        elif self.attempts[job.folder] < MAX_ATTEMPTS and not self.is_draining:
+        elif (self.attempts[job.folder] < MAX_ATTEMPTS or not state.has_begun) and not self.is_draining:
+            self.attempts[job.folder] -= not state.has_begun
             print_line(f"job {job.folder} is lost{f' ({state.reason})' if state.reason else ''}: submitted again")
             self.waiting[job.folder] = job
         else:

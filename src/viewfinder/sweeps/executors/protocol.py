@@ -29,6 +29,8 @@ class JobState(NamedTuple):
     """why it waits, or why it is gone"""
     is_cancelled: bool = False
     """whether it was ended on purpose"""
+    has_begun: bool = True
+    """False if it is gone because the scheduler never started it"""
 
 
 class QueuedJob(NamedTuple):

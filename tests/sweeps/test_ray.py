@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from conftest import on_one_line, raises_user_error
 from sweep_command import sweep_command
-from viewfinder.sweeps.executors.protocol import JobState, State
 
+from viewfinder.sweeps.executors.protocol import JobState, State
 from viewfinder.sweeps.executors.ray import ADDRESS_VARIABLES, RayExecutor
 from viewfinder.sweeps.executors.ray_states import FOLDER_MISSING, describe_ray_job
 

@@ -154,6 +154,11 @@ def draw_cases() -> st.SearchStrategy[Case]:
             options(image=path, mistakes=number, max_images=number, classes=number, weights=weights),
         ),
         "explain convolution": (st.lists(path, max_size=1), options(output=files, kernel=st.just("blur"))),
+        "robustness": (
+            st.lists(path, max_size=2),
+            overrides,
+            options(only=st.sampled_from(["blur", "jpeg", "x"]), weights=weights, seed=number, output=path),
+        ),
         "search": (small, overrides, options(trials=number, name=path, sampler=number, no_prune=None)),
         "train -m": (st.just(SMALL), overrides, dry),
         "": (st.lists(text, max_size=2), options()),
@@ -162,6 +167,7 @@ def draw_cases() -> st.SearchStrategy[Case]:
     @st.composite
     def compose(draw: Callable[..., Any]) -> Case:
         common = ["train", "evaluate", "predict", "resume", "report", "compare", "lr-range", "audit", "inspect"]
+        common.append("robustness")
         command = draw(st.sampled_from([*3 * common, "explain convolution", "search", "train -m", ""]))
         words = [*command.split(), *(word for part in by_command[command] for word in draw(part))]
         names = draw(st.lists(st.sampled_from(sorted(VARIABLES)), max_size=2))

@@ -28,6 +28,7 @@ HELPS = {
             "audit",
             "inspect",
             "explain",
+            "robustness",
             "sync",
         )
     },

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 import hydra
 import pytest
 import pytorch_lightning
+import yaml
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from viewfinder.config.overrides import compose_config, find_conf, parse_overrides
+from viewfinder.config.hydra_internals import parse_override
+from viewfinder.config.overrides import compose_config, find_conf, list_values, parse_overrides
 from viewfinder.errors import Problem, UserError
 from viewfinder.experiment.run import run_experiment
 from viewfinder.sweeps.plan import plan_jobs
@@ -23,19 +25,32 @@ SCREEN, WIDTH = 24, 100
 QUICK = ("experiment=quickstart", "trainer=cpu")
 IMAGES = "IMAGES"
 """Placeholder for a folder of images in overrides."""
-REQUIRED = {
-    "data=image_folder": (f"data.root={IMAGES}",),
-    "data=torchvision": ("data.name=FashionMNIST", "data.download=false"),
-    "data=huggingface": (f"data.path={IMAGES}",),
-    "data=csv": (f"data.path={IMAGES}",),
-    "experiment=transfer": ("data=digits", "model.weights=null"),
-    "model=timm": ("model.name=resnet10t", "model.weights=null"),
-} | {
-    f"model={path.stem}": ("data.channels=3",)
-    for path in find_conf().glob("model/*.yaml")
-    if "Pretrained" in path.read_text(encoding="utf-8")
-}
+REQUIRED = (
+    {
+        "data=image_folder": (f"data.root={IMAGES}",),
+        "data=torchvision": ("data.name=FashionMNIST", "data.download=false"),
+        "data=huggingface": (f"data.path={IMAGES}",),
+        "data=csv": (f"data.path={IMAGES}",),
+        "experiment=transfer": ("data=digits", "model.weights=null"),
+        "model=timm": ("model.name=resnet10t", "model.weights=null"),
+    }
+    | {
+        f"model={path.stem}": ("data.channels=3",)
+        for path in find_conf().glob("model/*.yaml")
+        if "Pretrained" in path.read_text(encoding="utf-8")
+    }
+    | {
+        f"experiment={path.stem}": tuple(
+            f"{key}={list_values(parse_override(f'{key}={values}'))[0]}"
+            for key, values in yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["sweeper"]["params"].items()
+        )
+        for path in find_conf().glob("experiment/*.yaml")
+        if "sweeper" in path.read_text(encoding="utf-8")
+    }
+)
 
+SWEEP_KEYS = ("hydra", "sweep")
+"""Keys of an experiment that belong to a sweep as a whole."""
 KINDS = {
     "limit": "whole number",
     "per_class": "whole number",
@@ -58,6 +73,8 @@ KINDS = {
     "cuda_graph": "word",
     "weights": "word",
     "variant": "word",
+    "padding": "word",
+    "pooling": "word",
     "preprocess": "word",
     "hidden": "list of numbers",
     "image_size": "whole number",
@@ -211,7 +228,7 @@ def list_keys() -> list[Key]:
                 if group == "experiment":  # its keys are at the top level
                     node = OmegaConf.to_container(OmegaConf.load(find_conf() / group / f"{choice}.yaml"))
                     assert isinstance(node, dict)
-                    values = {str(key): value for key, value in node.items() if key != "defaults"}
+                    values = {str(key): value for key, value in node.items() if key not in ("defaults", *SWEEP_KEYS)}
                 else:
                     values = compose_file(f"{group}/{choice}")
                 overrides = (*QUICK, *(() if chosen in QUICK else (chosen,)), *REQUIRED.get(chosen, ()))

@@ -1,13 +1,14 @@
 """Import paths of earlier versions still work."""
 
 import importlib
+import inspect
 from pathlib import Path
 
 import pytest
 from torch import nn
 
 from viewfinder.config.instantiate import accepts_argument, import_target
-from viewfinder.config.moved import MOVED
+from viewfinder.config.moved import ADDED_ARGUMENTS, MOVED, update_targets
 from viewfinder.config.overrides import compose_config
 from viewfinder.experiment.build import build_network
 from viewfinder.experiment.check import check_config
@@ -40,3 +41,13 @@ def test_a_users_own_yaml_may_name_a_replaced_class(working_folder: Path) -> Non
     assert isinstance(network, Pretrained)
     assert (network.variant, network.preprocess.image_size) == ("resnet50", 224)
     assert [layer.out_features for layer in network.head.modules() if isinstance(layer, nn.Linear)] == [4, 5]
+
+
+@pytest.mark.parametrize("target", ADDED_ARGUMENTS)
+def test_arguments_that_earlier_configurations_lack_have_their_defaults(target: str) -> None:
+    parameters = inspect.signature(import_target(target)).parameters
+    added = ADDED_ARGUMENTS[target]
+    assert {name: parameters[name].default for name in added} == added
+    stored = {"_target_": target, "widths": [4]}
+    assert update_targets({"model": stored}) == {"model": stored | added}
+    assert update_targets(stored | dict.fromkeys(added, 7)) == stored | dict.fromkeys(added, 7)

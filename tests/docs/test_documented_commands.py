@@ -207,6 +207,8 @@ def test_each_later_command_does_its_work(tmp_path: Path, monkeypatch: pytest.Mo
         words = shlex.split(
             command.line.replace("RUN", "outputs/quickstart/one")
             .replace("outputs/lr", "outputs")
+            .replace("outputs/mlp_against_cnn", "outputs")
+            .replace("outputs/ablation_pooling", "outputs")
             .replace("/other/place", str(tmp_path / "in"))
         )
         if command.line.startswith("viewfinder resume") and "=" not in command.line:

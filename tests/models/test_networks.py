@@ -1,5 +1,7 @@
 """The tutorial's networks have the published layers and parameters."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -114,3 +116,50 @@ def test_custom_cnn_refuses_pictures_that_its_blocks_would_halve_to_nothing() ->
     with raises_user_error(r"model\.image_size = 15 must be at least 16"):
         CustomCNN(3, 10, image_size=15)
     assert CustomCNN(3, 10, image_size=16).eval()(torch.rand(1, 3, 16, 16)).shape == (1, 10)
+
+
+@pytest.mark.parametrize("pooling", ["max", "average", "stride"])
+@pytest.mark.parametrize(("padding", "kernel_size"), [("same", 1), ("same", 5), ("valid", 2), ("valid", 3)])
+def test_custom_cnn_takes_the_smallest_images_that_its_blocks_leave_pixels_of_and_no_smaller(
+    pooling: Any, padding: Any, kernel_size: int
+) -> None:
+    options: dict[str, Any] = {"padding": padding, "kernel_size": kernel_size, "pooling": pooling, "hidden": []}
+    smallest = 0
+    for side in range(1, 24):
+        layers: list[nn.Module] = []
+        for a, b in ((1, 2), (2, 3)):
+            border = (kernel_size - 1) // 2 if padding == "same" else 0
+            stride = 2 if pooling == "stride" else 1
+            pool = {"max": nn.MaxPool2d(2), "average": nn.AvgPool2d(2), "stride": nn.Identity()}[pooling]
+            layers += [nn.Conv2d(a, b, kernel_size, 1, border), nn.ReLU(), nn.BatchNorm2d(b)]
+            layers += [nn.Conv2d(b, b, kernel_size, stride, border), nn.ReLU(), nn.BatchNorm2d(b), pool]
+        plain = nn.Sequential(*layers, nn.Flatten()).eval()
+        images = torch.rand(1, 1, side, side)
+        try:
+            features = plain(images).shape[1]
+        except RuntimeError:  # a layer has no pixel left
+            continue
+        smallest = smallest or side
+        network = CustomCNN(1, 2, image_size=side, widths=[2, 3], **options)
+        if side in (smallest, smallest + 1, smallest + 5):
+            assert network.head[1].in_features == features
+            states = (network.features.state_dict().values(), plain.state_dict().values())
+            for ours, theirs in zip(*states, strict=True):
+                ours.copy_(theirs)
+            torch.testing.assert_close(network.eval().features(images).flatten(1), plain(images))
+    if smallest > 1:
+        with raises_user_error(rf"must be at least {smallest}: each of the 2 blocks halves the image"):
+            CustomCNN(1, 2, image_size=smallest - 1, widths=[2, 3], **options)
+
+
+def test_custom_cnn_without_batch_norm_has_the_other_layers() -> None:
+    def list_layers(network: nn.Module) -> list[str]:
+        return [type(module).__name__ for module in network.modules() if not [*module.children()]]
+
+    layers = [name for name in list_layers(CustomCNN(3, 10)) if not name.startswith("BatchNorm")]
+    assert list_layers(CustomCNN(3, 10, batch_norm=False)) == layers
+
+
+def test_custom_cnn_refuses_even_kernels_with_same_padding() -> None:
+    with raises_user_error(r"model\.kernel_size = 4 must be odd with model\.padding=same"):
+        CustomCNN(3, 10, kernel_size=4)

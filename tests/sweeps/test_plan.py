@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import on_one_line
+from conftest import on_one_line, raises_user_error
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from sweep_command import Sweep, sweep_command
 
@@ -39,6 +39,32 @@ def test_a_line_stands_for_the_same_jobs_as_in_hydras_own_multirun(line: list[st
     jobs = plan_jobs(parsed).jobs
     assert [job.overrides for job in jobs] == expected
     assert [job.config for job in jobs] == [compose_config(words) for words in expected]
+
+
+@pytest.mark.parametrize(
+    ("line", "params"),
+    [
+        (["experiment=mlp_against_cnn", "seed=7", "data=digits"], ["model=mlp,simple_cnn,custom_cnn"]),
+        (["experiment=ablation_head_depth", "model.hidden=[4]"], ["seed=1,2,3"]),
+        (["experiment=ablation_head_depth", "seed=1"], ["model.hidden=[],[512],[512,1024]"]),
+    ],
+)
+def test_an_experiment_that_is_a_sweep_stands_for_the_same_jobs_as_in_hydras_own_multirun(
+    line: list[str], params: list[str]
+) -> None:
+    (expected,) = BasicSweeper.split_arguments(parse_overrides([*params, *line]), None)
+    plan = plan_jobs(parse_overrides(line))
+    assert [job.overrides for job in plan.jobs] == expected
+    assert [job.config for job in plan.jobs] == [compose_config(words) for words in expected]
+    assert plan.settings.name == line[0].removeprefix("experiment=")
+
+
+def test_an_experiment_that_is_a_sweep_is_no_single_run_and_no_part_of_another_sweep() -> None:
+    with raises_user_error("experiment = ablation_pooling is a sweep over model.pooling, seed .*-m.*model.pooling"):
+        compose_config(["experiment=ablation_pooling", "seed=1"])
+    assert compose_config(["experiment=ablation_pooling", "model.pooling=average"]).model.pooling == "average"
+    with raises_user_error("takes one value with an experiment that is a sweep itself: ablation_pooling"):
+        plan_jobs(parse_overrides(["experiment=quickstart,ablation_pooling"]))
 
 
 def test_a_glob_takes_all_matching_choices_and_duplicate_jobs_run_once() -> None:

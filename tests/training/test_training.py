@@ -37,6 +37,19 @@ SIDES = {
     "convnext_tiny": 32, "swin_t": 32, "inception_v3": "75 model.freeze=false",
 }  # fmt: skip
 """Pixels that a pre-trained family is content with; without its batch norm, inception_v3 of random weights explodes."""
+SMALL_SWEPT = "trainer.threads=1 trainer.precision=32-true model.image_size=16"
+ABLATIONS = {
+    "ablation_hidden_units": "model.widths=[32]",
+    "ablation_depth": "model.widths=[32]",
+    "ablation_kernel_size": "model.kernel_size=1",
+    "ablation_pooling": "model.pooling=stride",
+    "ablation_padding": "model.padding=valid",
+    "ablation_batch_norm": "model.batch_norm=false",
+    "ablation_dropout": "model.block_dropout=0.0 model.dropout=0.0",
+    "ablation_data": "data.train_fraction=0.5",
+    "ablation_head_depth": "model.hidden=[]",
+}
+"""Experiments that are sweeps -> one of their values."""
 WITH = {
     "model=mlp": PICTURES,
     "model=simple_cnn": PICTURES,
@@ -51,6 +64,8 @@ WITH = {
     **{f"experiment={name}": PICTURES for name in ("simple_cnn", "custom_cnn")},
     "experiment=resnet50": f"{PICTURES} model.weights=WEIGHTS model.image_size=32",
     **{f"phases={name}": f"{PICTURES} {TWO}" for name in ("fine_tune", "transfer")},
+    "experiment=mlp_against_cnn": f"{PICTURES} model=mlp",
+    **{f"experiment={name}": f"{PICTURES} {SMALL_SWEPT} {value}" for name, value in ABLATIONS.items()},
     "experiment=transfer": f"{PICTURES} {TWO} model.weights=null",
 }
 """Choice -> settings to train it with; by default PICTURES, and for a data source nothing."""

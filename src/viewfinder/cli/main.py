@@ -16,6 +16,7 @@ from viewfinder.cli.lr_range import lr_range
 from viewfinder.cli.predict import predict
 from viewfinder.cli.report import report
 from viewfinder.cli.resume import resume
+from viewfinder.cli.robustness import robustness
 from viewfinder.cli.search import search
 from viewfinder.cli.status import status
 from viewfinder.cli.sync import sync
@@ -44,6 +45,7 @@ cli.command()(lr_range)
 cli.command()(audit)
 cli.command()(inspect)
 cli.add_typer(explain, name="explain")
+cli.command()(robustness)
 
 
 @cli.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

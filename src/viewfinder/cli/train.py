@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.cli.exit import exit_with_message
+from viewfinder.config.experiment_sweep import require_no_sweep
 from viewfinder.config.hydra_internals import Override, parse_command_line
 from viewfinder.config.overrides import STAGE, parse_overrides, resolve_run_config
 from viewfinder.config.own_files import describe_own_files, find_conf, use_config_dir
@@ -76,11 +77,13 @@ def _run_or_sweep(args: argparse.Namespace, command: list[str] | None) -> None:
 
 def _run(cfg: DictConfig, command: list[str] | None) -> None:
     """Train one run with the configuration that Hydra composed."""
+    typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    with exit_with_message():  # Hydra would show a traceback
+        require_no_sweep(HydraConfig.get(), typed)
     with fast_imports():
         from viewfinder.experiment.run import run_experiment
 
-    typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    with exit_with_message():  # Hydra would show a traceback
+    with exit_with_message():
         run_cfg = resolve_run_config(cfg)
         sys.argv = command or sys.argv
         run_experiment(run_cfg, overrides=typed)

@@ -26,6 +26,15 @@ MOVED_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 """Replaced classes -> the present class, and the arguments that give it the earlier behaviour."""
+ADDED_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "viewfinder.models.custom_cnn.CustomCNN": {
+        "kernel_size": 3,
+        "padding": "same",
+        "pooling": "max",
+        "batch_norm": True,
+    },
+}
+"""Classes -> arguments that configurations of earlier versions lack, and their values there."""
 
 
 def current_target(target: str) -> str:
@@ -39,7 +48,7 @@ def current_target(target: str) -> str:
 def update_targets(value: Any) -> Any:
     """Return a copy of a configuration's plain values with every `_target_` at its present path.
 
-    For a class in MOVED_CLASSES, listed arguments that its node lacks are added.
+    For a class in MOVED_CLASSES or ADDED_ARGUMENTS, listed arguments that its node lacks are added.
     """
     if isinstance(value, list):
         return [update_targets(inner) for inner in value]
@@ -51,7 +60,8 @@ def update_targets(value: Any) -> Any:
         return node
     if target in MOVED_CLASSES:
         node = {**copy.deepcopy(MOVED_CLASSES[target][1]), **node}
-    return {**node, "_target_": current_target(target)}
+    present = current_target(target)
+    return {**ADDED_ARGUMENTS.get(present, {}), **node, "_target_": present}
 
 
 class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):

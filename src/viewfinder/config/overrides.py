@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from viewfinder.config.experiment_sweep import require_no_sweep
 from viewfinder.config.hydra_internals import (
     PRIMARY,
     Override,
@@ -41,12 +42,13 @@ def compose_config(overrides: list[str]) -> DictConfig:
     """Compose conf/ with overrides, as `train.py` does.
 
     Raises:
-        UserError: with a problem for each invalid override.
+        UserError: with a problem for each invalid override, or if the experiment is a sweep.
     """
     overrides = quote_texts(overrides)
     parse_overrides(overrides)
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):
         cfg = compose(PRIMARY, overrides, return_hydra_config=True)
+    require_no_sweep(cfg.hydra, overrides)
     set_hydra_config(cfg)
     return resolve_run_config(cfg)
 

@@ -1,6 +1,7 @@
 """Deeper convolutional network, the tutorial's second."""
 
 import itertools
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,25 +12,32 @@ from viewfinder.models.transfer import Transferable
 
 
 class CustomCNN(Transferable):
-    """Blocks of two 3x3 convolutions, then fully connected layers.
+    """Blocks of two convolutions, then fully connected layers.
 
     Each block is (convolution, ReLU, batch norm) twice, max-pool and dropout; each hidden layer is linear, ReLU, batch
-    norm and dropout. A linear layer follows.
+    norm and dropout. A linear layer follows. The first linear layer takes its size from the images that the blocks
+    leave.
 
     Args:
         channels, classes: from the data.
-        image_size: side of the images in pixels, at least 2 ** len(widths): each block halves it.
+        image_size: side of the images in pixels, at least 2 ** len(widths) by default: each block halves it.
         widths: channels of each block.
         block_dropout: dropout probability after each block.
         hidden: units of each hidden linear layer.
         dropout: dropout probability after each hidden layer.
+        kernel_size: side of the kernels F; odd with same padding.
+        padding: "same" adds (F - 1) / 2 pixels on each side of a convolution's input; "valid" adds none.
+        pooling: how a block halves the image: "max" or "average" over 2x2 pixels, or "stride", a stride of 2 of its
+            second convolution.
+        batch_norm: whether batch norm follows each ReLU.
         weights: a run of this network, or a file with its state_dict, from which all but the last layer is loaded; None
             for random weights.
         freeze: train the last layer only.
         cache_features: compute the features of a frozen network once, not every epoch.
 
     Raises:
-        UserError: if the images are too small for that many blocks, or the weights are missing or do not match.
+        UserError: if the kernels are even with same padding, the images are too small for that many blocks, or the
+            weights are missing or do not match.
     """
 
     def __init__(
@@ -41,23 +49,22 @@ class CustomCNN(Transferable):
         block_dropout: Share = 0.25,
         hidden: list[Count] = [512, 1024],  # noqa: B006
         dropout: Share = 0.5,
+        kernel_size: Count = 3,
+        padding: Literal["same", "valid"] = "same",
+        pooling: Literal["max", "average", "stride"] = "max",
+        batch_norm: bool = True,
         weights: Text | None = None,
         freeze: bool = False,
         cache_features: bool = True,
     ):
         super().__init__()
-        side = image_size >> len(widths)
-        if not side:
-            rule = f"must be at least {2 ** len(widths)}: each of the {len(widths)} blocks halves the image"
-            raise UserError(
-                "the configuration",
-                [Problem("model.image_size", rule, str(image_size), "Increase it, or shorten model.widths.")],
-            )
+        block = _Block(kernel_size, padding, pooling, batch_norm, block_dropout)
+        side = _leave_pixels(block, image_size, len(widths))
         self.preprocess = Preprocess(image_size)
-        blocks = [_block(a, b, block_dropout) for a, b in itertools.pairwise([channels, *widths])]
+        blocks = [block.build(a, b) for a, b in itertools.pairwise([channels, *widths])]
         self.features = nn.Sequential(*blocks)
         sizes = [([channels, *widths])[-1] * side**2, *hidden]
-        dense = [_dense(a, b, dropout) for a, b in itertools.pairwise(sizes)]
+        dense = [_dense(a, b, dropout, batch_norm) for a, b in itertools.pairwise(sizes)]
         self.head = nn.Sequential(nn.Flatten(), *dense, nn.Linear(sizes[-1], classes))
         self.transfer(weights, freeze, cache_features)
 
@@ -65,18 +72,69 @@ class CustomCNN(Transferable):
         return self.head(self.features(images))
 
 
-def _block(inputs: int, width: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, width, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.BatchNorm2d(width),
-        nn.Conv2d(width, width, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.BatchNorm2d(width),
-        nn.MaxPool2d(2),
-        nn.Dropout(dropout),
-    )
+class _Block(NamedTuple):
+    """Arguments that the blocks of a network share."""
+
+    kernel_size: int
+    padding: str
+    pooling: str
+    batch_norm: bool
+    dropout: float
+
+    @property
+    def border(self) -> int:
+        """Pixels added on each side of a convolution's input."""
+        return (self.kernel_size - 1) // 2 if self.padding == "same" else 0
+
+    @property
+    def cut(self) -> int:
+        """Pixels by which a convolution without a stride shortens a side."""
+        return self.kernel_size - 1 - 2 * self.border
+
+    def build(self, inputs: int, width: int) -> nn.Sequential:
+        stride = 2 if self.pooling == "stride" else 1
+        layers = [*self._convolve(inputs, width, 1), *self._convolve(width, width, stride)]
+        if stride == 1:
+            layers.append(nn.MaxPool2d(2) if self.pooling == "max" else nn.AvgPool2d(2))
+        return nn.Sequential(*layers, nn.Dropout(self.dropout))
+
+    def _convolve(self, inputs: int, width: int, stride: int) -> list[nn.Module]:
+        layers = [nn.Conv2d(inputs, width, self.kernel_size, stride, self.border), nn.ReLU()]
+        return [*layers, nn.BatchNorm2d(width)] if self.batch_norm else layers
+
+    def output_side(self, side: int) -> int:
+        """Return the side of a block's output, floor((N + 2P - F) / S) + 1 after each layer; below 1: none is left."""
+        side -= self.cut
+        return (side - self.cut - 1) // 2 + 1 if self.pooling == "stride" else (side - self.cut) // 2
+
+    def smallest_input(self, side: int) -> int:
+        """Return the smallest side of a block's input that leaves an output of this side."""
+        return (2 * side - 1 if self.pooling == "stride" else 2 * side) + 2 * self.cut
 
 
-def _dense(inputs: int, width: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.BatchNorm1d(width), nn.Dropout(dropout))
+def _leave_pixels(block: _Block, image_size: int, count: int) -> int:
+    """Return the side of the images that blocks leave.
+
+    Raises:
+        UserError: if none is left, or the padding is not a whole number of pixels.
+    """
+    if block.padding == "same" and block.kernel_size % 2 == 0:
+        rule = "must be odd with model.padding=same, which adds (kernel_size - 1) / 2 pixels on each side"
+        remedy = "Use an odd size, or model.padding=valid."
+        raise UserError("the configuration", [Problem("model.kernel_size", rule, str(block.kernel_size), remedy)])
+    side, smallest = image_size, 1
+    for _ in range(count):
+        side, smallest = block.output_side(side), block.smallest_input(smallest)
+    if image_size < smallest:
+        cut = f", after its convolutions cut off {2 * block.cut} pixels" if block.cut else ""
+        rule = f"must be at least {smallest}: each of the {count} blocks halves the image{cut}"
+        remedy = "Increase it, or shorten model.widths."
+        raise UserError("the configuration", [Problem("model.image_size", rule, str(image_size), remedy)])
+    return side
+
+
+def _dense(inputs: int, width: int, dropout: float, batch_norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Linear(inputs, width), nn.ReLU()]
+    if batch_norm:
+        layers.append(nn.BatchNorm1d(width))
+    return nn.Sequential(*layers, nn.Dropout(dropout))

@@ -18,6 +18,7 @@ from viewfinder.config.paths import expand_paths
 from viewfinder.config.validate import Count, Text, validate_arguments
 from viewfinder.errors import Problem, UserError
 from viewfinder.sweeps.compose import Composer
+from viewfinder.sweeps.experiment import add_sweep_params
 from viewfinder.sweeps.launcher import compose_launcher, find_launcher_problems, is_local
 
 SINGLE_VALUED = ("sweep", "hydra", "output_dir")
@@ -63,7 +64,7 @@ class Plan(NamedTuple):
 def plan_jobs(parsed: Sequence[Override]) -> Plan:
     """Compose the configuration of every combination of values.
 
-    The order is as in Hydra's own multirun: the last key changes fastest.
+    The order is as in Hydra's own multirun: the last key changes fastest; keys that the experiment sweeps come first.
 
     Args:
         parsed: overrides that `parse_overrides` has accepted.
@@ -71,6 +72,7 @@ def plan_jobs(parsed: Sequence[Override]) -> Plan:
     Raises:
         UserError: if there are no jobs or too many, or a sweep does not support an override.
     """
+    parsed = add_sweep_params(parsed)
     _check_overrides(parsed)
     values = {override.get_key_element(): _expand_override(override) for override in parsed}  # the last of a key counts
     with initialize_config_dir(str(find_conf()), job_name="train", version_base="1.3"):

@@ -1,0 +1,95 @@
+"""Files of a measurement of robustness: table, chart, and a page with both and the corrupted images."""
+
+import base64
+import io
+import math
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from viewfinder.errors import printable
+from viewfinder.evaluation.robustness import ORIGINAL, Measured, list_corruptions
+from viewfinder.reporting.charts.files import encode_data_url, save_figure
+from viewfinder.reporting.charts.robustness import draw_examples, draw_robustness
+from viewfinder.reporting.pages.render import render_page
+from viewfinder.reporting.robustness import format_count
+from viewfinder.reporting.tables import format_spread
+from viewfinder.runs.atomic import replace_text
+
+CSV, CHART, PAGE = "robustness.csv", "robustness.png", "robustness.html"
+
+
+def write_robustness(folder: Path, measured: Measured, title: str, command: str) -> None:
+    """Write robustness.csv, robustness.png and robustness.html.
+
+    Args:
+        folder: folder of the files.
+        measured: the accuracies.
+        title: names of the runs or sweeps.
+        command: command line.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
+    summary, costs = measured.summary, measured.costs
+    replace_text(folder / CSV, measured.table.to_csv(index=False))
+    save_figure(draw_robustness(summary.levels, summary.settings), folder / CHART)
+    corruptions = list_corruptions(summary.levels)
+    settings = list(summary.settings["setting"])
+    accuracies = {
+        (row["corruption"], None if math.isnan(row["strength"]) else row["strength"], row["setting"]): _format(row)
+        for row in summary.levels.to_dict("records")
+    }
+    means = {(row["corruption"], row["setting"]): _format(row) for row in summary.corruptions.to_dict("records")}
+    page = render_page(
+        "robustness.html.j2",
+        title=printable(title),
+        command=printable(command),
+        notes=[printable(note) for note in measured.notes],
+        settings=[
+            {
+                **row,
+                "setting": printable(row["setting"]),
+                "parameters": format_count(costs.loc[row["setting"], "parameters"]),
+                "multiply_adds": format_count(costs.loc[row["setting"], "multiply_adds"]),
+                "seconds": _format_seconds(costs.loc[row["setting"], "epoch_seconds"]),
+            }
+            for row in summary.settings.to_dict("records")
+        ],
+        original=[accuracies[ORIGINAL, None, setting] for setting in settings],
+        corruptions=[
+            {
+                "title": corruption.title,
+                "unit": corruption.unit,
+                "means": [means[name, setting] for setting in settings],
+                "levels": [
+                    (f"{strength:g}", [accuracies[name, strength, setting] for setting in settings])
+                    for strength in corruption.strengths
+                ],
+            }
+            for name, corruption in corruptions.items()
+        ],
+        chart=encode_data_url(folder / CHART),
+        examples=_encode_figure(draw_examples(measured.examples, list(corruptions))),
+        has_folds="folds" in summary.settings,
+        format_spread=format_spread,
+    )
+    replace_text(folder / PAGE, page)
+
+
+def _encode_figure(figure: Figure) -> str:
+    """Return a figure as a data URL."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _format_seconds(seconds: float) -> str:
+    return "" if math.isnan(seconds) else f"{seconds:.1f}"
+
+
+def _format(row: Mapping[Hashable, Any]) -> str:
+    """Format the mean accuracy of a row with its standard deviation."""
+    return format_spread(row["accuracy_mean"], row["accuracy_std"])

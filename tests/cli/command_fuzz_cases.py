@@ -137,11 +137,15 @@ def draw_cases() -> st.SearchStrategy[Case]:
     dry = st.just(["sweep.dry_run=true"])
     by_command: dict[str, tuple[Any, ...]] = {
         "train": (small, overrides, hydra),
-        "evaluate": (path.map(lambda p: [p]), overrides, options(split=split, weights=weights, json=files, csv=files)),
+        "evaluate": (
+            path.map(lambda p: [p]),
+            overrides,
+            options(split=split, weights=weights, json=files, csv=files, calibrate=None),
+        ),
         "predict": (st.lists(path, max_size=3), options(top=number, csv=files), st.just(["photos"])),
         "resume": (path.map(lambda p: [p]), overrides),
         "report": (st.lists(path, max_size=2), options()),
-        "compare": (st.lists(path, max_size=3), options(markdown=None, csv=files)),
+        "compare": (st.lists(path, max_size=3), options(markdown=None, csv=files, page=files)),
         "lr-range": (small, overrides, options(steps=number, from_=number, to=number)),
         "audit": (
             st.one_of(small, path.map(lambda p: [p])),

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Type
+from conftest import Page, Type, on_one_line
+from scipy.stats import binomtest
 
 from viewfinder.reporting.tables import print_comparison
 from viewfinder.runs.folder import RunFolder
@@ -101,3 +102,46 @@ def test_compare_numbers_settings_that_are_too_long_for_the_terminal(
     assert max(map(len, lines)) <= 80
     assert lines[1].startswith("1 ")
     assert lines[2] == f"1  {long}"
+
+
+def test_compare_concludes_from_the_test_images_of_all_seeds(seeds: Path, viewfinder: Type, tmp_path: Path) -> None:
+    page_file = tmp_path / "page.html"
+    answer = viewfinder("compare", seeds, "--page", page_file)
+    assert (answer.code, answer.err) == (0, "")
+    (line,) = [line for line in answer.out.splitlines() if line.startswith("  test  ")]
+    assert line.endswith("noise of seeds and of 15 images")
+    means = scores_below(seeds).groupby("rate")[["val", "test"]].mean().sort_values("val", ascending=False)["test"]
+    assert f"  {100 * abs(means.iloc[0] - means.iloc[1]):.2f} " in line
+    assert "\nVerdict: " in answer.out
+    (difference,) = [line.split() for line in answer.out.splitlines() if line.startswith("optimizer.lr ")]
+    assert [float(value) for value in difference[1:]] == list(means.index)
+    page = Page(page_file.read_text(encoding="utf-8"))
+    said = on_one_line(" ".join(page.text))
+    assert on_one_line(line) in said
+    assert "Verdict: " in said
+    assert "optimizer.lr" in said
+    assert len(page.fetched) == 3  # accuracy, validation loss, training loss
+    assert all(source.startswith("data:image/png;base64,") for source in page.fetched)
+
+
+def test_compare_applies_mcnemars_test_to_two_runs(seeds: Path, viewfinder: Type) -> None:
+    tables = {path.parent.name: pd.read_csv(path) for path in seeds.glob("*/predictions.csv")}
+    is_right = {name: (table["true"] == table["predicted"]).to_numpy() for name, table in tables.items()}
+    pairs = [(f"0.01_{i}", f"0.0001_{j}") for i in range(3) for j in range(3)]
+    first, second = max(pairs, key=lambda pair: (is_right[pair[0]] != is_right[pair[1]]).sum())
+    answer = viewfinder("compare", seeds / first, seeds / second)
+    one, other = is_right[first], is_right[second]
+    differing = [int((one & ~other).sum()), int((other & ~one).sum())]
+    p_value = binomtest(differing[0], sum(differing)).pvalue
+    (line,) = [line for line in answer.out.splitlines() if line.startswith("  test  ")]
+    assert "McNemar's test of 15 images" in line
+    assert f"p = {p_value:.2g}, " in line or f"p = {p_value:.2f}, " in line
+    assert f"  {100 * abs(differing[0] - differing[1]) / 15:.2f} " in line
+
+
+def test_compare_applies_mcnemars_test_to_two_seeds_of_one_setting(seeds: Path, viewfinder: Type) -> None:
+    out = viewfinder("compare", seeds / "0.01_0", seeds / "0.01_1").out
+    vals = scores_below(seeds).query("rate == 0.01 and seed < 2").set_index("seed")["val"]
+    best, other = (0, 1) if vals[0] >= vals[1] else (1, 0)
+    assert f"Is seed {best} better than seed {other}? Their settings are equal." in out
+    assert "McNemar's test of 15 images" in out

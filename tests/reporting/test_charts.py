@@ -14,8 +14,9 @@ from matplotlib.text import Text
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
+from viewfinder.evaluation.confusion import find_most_confused, normalise_rows
 from viewfinder.evaluation.metrics import Predictions, count_confusion
-from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion, find_most_confused, normalise_rows
+from viewfinder.reporting.charts.confusion import ConfusionFrames, draw_confusion
 from viewfinder.reporting.charts.files import save_figure
 from viewfinder.reporting.charts.images import CELL_HEIGHT, CELL_WIDTH, draw_images, format_captions
 

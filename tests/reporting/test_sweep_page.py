@@ -63,6 +63,8 @@ def test_a_sweeps_page_says_what_compare_says(sweep: Path, viewfinder: Type) -> 
     assert command in said
     for line in lead.partition("Is lr=")[2].splitlines()[1:3]:
         assert " ".join(line.split()) in said
+    (verdict,) = [line for line in lead.splitlines() if line.startswith("Verdict: ")]
+    assert " ".join(verdict.split()) in said
 
 
 def test_a_job_whose_name_is_odd_is_linked_to_all_the_same(seeds: Path, tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 """`viewfinder compare`: runs side by side, with mean and standard deviation over seeds and folds."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from viewfinder.cli.output_file import check_output_file, write_output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from viewfinder.evaluation.comparison import BestSetting
 
 
 def compare(
@@ -14,6 +19,12 @@ def compare(
     csv: Annotated[
         Path | None,
         typer.Option(metavar="FILE", callback=check_output_file, help="Write one row per run to this file."),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", callback=check_output_file, help="Write verdict, table and learning curves to this page."
+        ),
     ] = None,
     out_of_fold: Annotated[
         Path | None,
@@ -24,8 +35,8 @@ def compare(
 ) -> None:
     """Compare runs; runs that differ only in their seed or fold share a row, with mean and standard deviation.
 
-    Below the table: the lead of the best setting over the next, seed by seed, with its 95% interval, and the command
-    that repeats it.
+    Below the table: the lead of the best setting over the next with its 95% interval, a verdict on the test images,
+    the keys in which the two differ, and the command that repeats the best.
     """
     from viewfinder.errors import printable
     from viewfinder.evaluation.comparison import (
@@ -53,15 +64,38 @@ def compare(
         print_wrapped(console, printable(note), indent="")
     for path, reason in compared.skipped:
         print_wrapped(console, printable(f"left out: {path}: {reason}"), indent="  ")
-    if not markdown:
+    if not markdown or page is not None:
         best = describe_best(compared, summary)
-        for number, line in enumerate(best.lead):
-            console.print(printable(line) if number else f"\n{printable(line)}")
-        if best.command:
-            console.print(f"\nRepeat the best setting:\n  {best.command}", soft_wrap=True)
+        if not markdown:
+            _print_best(console, best)
+        if page is not None:
+            from viewfinder.reporting.pages.comparison import render_comparison  # imports Matplotlib
+
+            write_output(page, render_comparison(compared, summary, best))
     if out_of_fold is not None and predictions is not None:
         console.print()
         print_wrapped(console, describe_pooled(predictions), indent="  ")
         write_output(out_of_fold, predictions.to_csv(index=False))
     if csv is not None:
         write_output(csv, table.to_csv(index=False))
+
+
+def _print_best(console: "Console", best: "BestSetting") -> None:
+    """Print the lead of the best setting, the verdict, the differing keys and the command."""
+    from viewfinder.errors import printable
+    from viewfinder.reporting.tables import build_difference_table, print_wrapped
+
+    for number, line in enumerate(best.lead):
+        if number == 0:
+            console.print()
+        print_wrapped(console, printable(line), indent=8 * " " if number else "")
+    if best.verdict is not None:
+        console.print()
+        for sentence in (best.verdict.sentence, *best.verdict.details):
+            if sentence:
+                print_wrapped(console, printable(sentence), indent="  ")
+    if best.differences:
+        console.print()
+        console.print(build_difference_table(best.differences))
+    if best.command:
+        console.print(f"\nRepeat the best setting:\n  {best.command}", soft_wrap=True)

@@ -103,10 +103,9 @@ def _choose_file(csv: Path | None, output: Path | None, file_format: FileFormat 
     return csv or output, as_parquet
 
 
-def _open_model(
-    run: Path, allowed: list[str]
-) -> "tuple[Callable[[Sequence[str]], Iterator[Classified]], tuple[Path, list[str]]]":
-    """Return a function that classifies image files, and the file and the classes of the model."""
+def _open_model(run: Path, allowed: list[str]) -> "tuple[Callable[[Sequence[str]], Iterator[Classified]], list[str]]":
+    """Return a function that classifies image files, and what identifies the model."""
+    from viewfinder.evaluation.prediction_file import identify_model
     from viewfinder.runs.find import expand_home
 
     run = expand_home(run)
@@ -115,18 +114,20 @@ def _open_model(
         from viewfinder.experiment.export.onnx_model import OnnxModel
 
         model = OnnxModel(run)
-        return lambda files: classify_exported(model, files), (run, model.class_names)
+        return lambda files: classify_exported(model, files), identify_model(run, model.class_names)
     with fast_imports():  # imports torch and Lightning
         from viewfinder.experiment.classify import classify
         from viewfinder.experiment.load import open_run
 
     opened = open_run(run, allowed, "best")
-    return lambda files: classify(opened, files), (opened.folder.best, opened.class_names)
+    temperature = [] if opened.temperature is None else [f"temperature {opened.temperature}"]
+    identity = identify_model(opened.folder.best, [*opened.class_names, *temperature])
+    return lambda files: classify(opened, files), identity
 
 
 def _write_predictions(
     classify: "Callable[[Sequence[str]], Iterator[Classified]]",
-    model: tuple[Path, list[str]],
+    model: list[str],
     files: Sequence[str],
     top: int,
     path: Path | None,
@@ -140,11 +141,11 @@ def _write_predictions(
     from tqdm import tqdm
 
     from viewfinder.errors import printable
-    from viewfinder.evaluation.prediction_file import PredictionFile, PredictionStream, identify_model
+    from viewfinder.evaluation.prediction_file import PredictionFile, PredictionStream
 
     stream = open_stream(path) if path else None
     if path and not stream:
-        target = PredictionFile(path, itertools.chain(identify_model(*model), files))
+        target = PredictionFile(path, itertools.chain(model, files))
         if target.count:
             typer.echo(f"continue after {target.count:,} of {len(files):,} images", err=True)
         if target.discarded:

@@ -12,7 +12,8 @@ from viewfinder.errors import Problem, UserError, join_names
 from viewfinder.evaluation.images import name_images
 from viewfinder.evaluation.paired import describe_difference
 from viewfinder.evaluation.repeat import format_repeat_command
-from viewfinder.evaluation.settings import describe_settings, find_differences, name_phases
+from viewfinder.evaluation.settings import CLASS, describe_settings, find_differences, format_value, name_phases
+from viewfinder.evaluation.verdict import Verdict, judge_settings
 from viewfinder.runs.folder import RunFolder
 
 SCORES = ("best_val", "best_test", "best_f1", "last_val", "last_test")
@@ -139,13 +140,19 @@ class BestSetting(NamedTuple):
     """Description of the best setting by validation."""
 
     lead: list[str]
-    """lines on its lead over the next setting; empty if it is the only one"""
+    """lines on its lead over the next setting; empty if there is no other"""
     command: str | None
     """command that repeats it; None if its runs do not record their overrides"""
+    verdict: Verdict | None = None
+    """conclusion from the test images; None if it is the only setting, or the runs have folds"""
+    differences: Sequence[tuple[str, str, str]] = ()
+    """keys in which it differs from the next setting, with both values"""
 
 
 def describe_best(comparison: Comparison, summary: pd.DataFrame) -> BestSetting:
     """Compare the best setting with the next, and find the command that repeats it.
+
+    Two runs of a single setting are compared with each other.
 
     Args:
         comparison: runs to compare.
@@ -154,8 +161,36 @@ def describe_best(comparison: Comparison, summary: pd.DataFrame) -> BestSetting:
     if summary.empty:
         return BestSetting([], None)
     settings, rows = list(summary["setting"]), comparison.unique_rows()
-    lead = describe_difference(rows, settings[0], settings[1], len(settings)) if len(settings) > 1 else []
-    best = rows[rows["setting"] == settings[0]]
-    folds: list[Any] = best["fold"].tolist() if "fold" in best else []
-    runs, folds = [RunFolder(Path(path)) for path in best["run"]], [fold for fold in folds if not pd.isna(fold)]
-    return BestSetting(lead, format_repeat_command(runs, best["seed"], folds))
+    best = rows.loc[rows["setting"] == settings[0]]
+    folds = [fold for fold in best["fold"].tolist() if not pd.isna(fold)] if "fold" in best else []
+    command = format_repeat_command([RunFolder(Path(path)) for path in best["run"]], best["seed"], folds)
+    if len(settings) == 1:
+        return _compare_seeds(best, command) if len(best) == 2 and not folds else BestSetting([], command)
+    has_folds = "fold" in rows and not all(map(pd.isna, rows["fold"].tolist()))
+    verdict = None if has_folds else judge_settings(rows, settings)
+    lead = describe_difference(rows, settings[0], settings[1], len(settings), verdict.test_line if verdict else None)
+    differences = _list_differences(comparison, rows, settings[0], settings[1])
+    return BestSetting(lead, command, verdict, differences)
+
+
+def _compare_seeds(rows: pd.DataFrame, command: str | None) -> BestSetting:
+    """Compare two runs that differ only in their seeds."""
+    rows = rows.sort_values("best_val", ascending=False, kind="stable")
+    rows = rows.assign(setting=[f"seed {seed}" for seed in rows["seed"]])
+    first, second = rows["setting"]
+    verdict = judge_settings(rows, [first, second])
+    test_lines = [f"  test  {verdict.test_line}"] if verdict.test_line else []
+    return BestSetting([f"Is {first} better than {second}? Their settings are equal.", *test_lines], command, verdict)
+
+
+def _list_differences(
+    comparison: Comparison, rows: pd.DataFrame, first: str, second: str
+) -> list[tuple[str, str, str]]:
+    """List the keys in which two settings differ, and the values of both; "" where a setting lacks the key."""
+    values = []
+    for name in (first, second):
+        varied = comparison.varied[rows.index[list(rows["setting"]).index(name)]]
+        values.append({key: format_value(value, key) for key, value in varied.items()})
+    ours, theirs = values
+    keys = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    return [(key.removesuffix(CLASS), ours.get(key, ""), theirs.get(key, "")) for key in keys]

@@ -61,7 +61,9 @@ def _half_width(count: int, deviation: float, overlap: float = 0.0) -> float:
     return float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * deviation * math.sqrt(1 / count + overlap)
 
 
-def describe_difference(rows: pd.DataFrame, first: str, second: str, settings: int) -> list[str]:
+def describe_difference(
+    rows: pd.DataFrame, first: str, second: str, settings: int, test_line: str | None = None
+) -> list[str]:
     """Describe in a few lines which of two settings is better, by how much, and whether the runs suffice.
 
     Args:
@@ -69,6 +71,7 @@ def describe_difference(rows: pd.DataFrame, first: str, second: str, settings: i
         first: setting with the better mean on validation.
         second: setting to compare it with.
         settings: number of settings from which `first` was chosen.
+        test_line: difference on the test split from another comparison, in place of that over seeds.
     """
     question = f"Is {first} better than {second}?"
     noun, folds, rows = "seed", None, rows.loc[rows["setting"].isin([first, second])]
@@ -84,9 +87,13 @@ def describe_difference(rows: pd.DataFrame, first: str, second: str, settings: i
     shared = ours.index.intersection(theirs.index).sort_values()
     if len(shared) < 2:
         count = f"no {noun}" if shared.empty else f"only {noun} {shared[0]}"
-        return [f"{question} They share {count}; a comparison needs at least two shared {noun}s."]
+        test_lines = [f"  test  {test_line}"] if test_line else []
+        return [f"{question} They share {count}; a comparison needs at least two shared {noun}s.", *test_lines]
     lines = [f"{question} Mean over {len(shared)} shared {noun}s, in percentage points, with its 95% interval:"]
     for column, split in SPLITS.items():
+        if split == "test" and test_line:
+            lines.append(f"  test  {test_line}")
+            continue
         first_scores, second_scores = (table.loc[shared, column].to_numpy() for table in (ours, theirs))
         difference = compute_difference(first_scores, second_scores, folds)
         lines.append(f"  {split:<4}  {_describe_split(difference, noun)}")

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ class OpenedRun:
         preprocess = self.classifier.preprocess
         self.picture_shape = (channels, preprocess.fit_to_files(size) if preprocess.resize.cover else size)
         self.file_preprocess = copy.copy(preprocess)  # reading a split may change the other one
-        load_weights(self.classifier, folder.best if weights == "best" else folder.last)
+        checkpoint = load_weights(self.classifier, folder.best if weights == "best" else folder.last)
+        self.weights, self.steps = weights, _read_steps(checkpoint)
         check_loss(self.classifier.loss, len(self.class_names))
         set_tf32(False)
         self.trainer: pl.Trainer = instantiate(options, "trainer")
@@ -104,12 +106,29 @@ class OpenedRun:
             pixels: (N, C, H, W) uint8.
 
         Returns:
-            (N, K) float64 on the CPU.
+            (N, K) float64 on the CPU; divided by the temperature, if the run is calibrated.
         """
         device = self.trainer.strategy.root_device
         with torch.inference_mode():
             network = self.classifier.eval().to(device).network
-            return network(self.file_preprocess(pixels.to(device))).double().cpu()
+            logits = network(self.file_preprocess(pixels.to(device))).double().cpu()
+            return logits if self.temperature is None else logits / self.temperature
+
+    @cached_property
+    def temperature(self) -> float | None:
+        """Temperature in calibration.json; None if these weights are not calibrated.
+
+        Raises:
+            UserError: if it was fitted to other weights.
+        """
+        calibration = self.folder.read_calibration().get(self.weights)
+        if calibration is None:
+            return None
+        if calibration["steps"] != self.steps:
+            rule = f"was fitted to the {self.weights} weights after {calibration['steps']} steps, not {self.steps}"
+            remedy = f"Fit it again: viewfinder evaluate {self.folder.path} --calibrate; or delete it."
+            raise UserError("the calibration", [Problem(str(self.folder.calibration), rule, remedy=remedy)])
+        return calibration["temperature"]
 
     def compare_with_stored(self, data: ImageData, split: str, weights: str, scores: dict[str, Any]) -> str:
         """Compare scores of a split with those in the run's scores.json, and describe the result."""
@@ -128,6 +147,13 @@ class OpenedRun:
         if is_streamed or was_streamed:  # fingerprints cover the sizes of the files, or cannot be compared
             causes += ", or other images"
         return f"Differs from scores.json by up to {largest:.2g}: {causes}."
+
+
+def _read_steps(checkpoint: dict[str, Any]) -> int | None:
+    """Return the optimizer steps of a checkpoint, which may be untrusted; None if it does not tell."""
+    loop = checkpoint.get("loop")
+    steps = loop.get("steps") if isinstance(loop, dict) else None
+    return steps if isinstance(steps, int) else None
 
 
 def _agree(stored: Any, scores: Any) -> bool:

@@ -83,13 +83,17 @@ class TrainedRun:
 
     @cached_property
     def model(self) -> ImageClassifier:
-        """The network with its preprocessing, in evaluation mode: uint8 or Pillow images to logits (N, K)."""
+        """The network with its preprocessing, in evaluation mode: uint8 or Pillow images to logits (N, K).
+
+        The logits are divided by the temperature, if the run is calibrated.
+        """
         classifier, (channels, size) = self.opened.classifier, self.opened.picture_shape
         network = classifier.network.to(self.opened.trainer.strategy.root_device)
         stored = copy.copy(classifier.preprocess)
         stored.is_fitted = "cropped" in self.opened.facts
         preprocesses = (stored, self.opened.file_preprocess)
-        return ImageClassifier(network, *preprocesses, channels, size).eval().requires_grad_(False)
+        temperature = self.opened.temperature
+        return ImageClassifier(network, *preprocesses, channels, size, temperature).eval().requires_grad_(False)
 
     def predict(self, images: Images) -> pd.DataFrame:
         """Classify images, as `viewfinder predict` does.

@@ -26,12 +26,20 @@ class ImageClassifier(nn.Module):
         file_preprocess: its preprocessing of images that were decoded to `size`.
         channels: channels of the run's images, 1 or 3.
         size: size to which the run's files are decoded.
+        temperature: number by which logits are divided, if the run is calibrated.
     """
 
     def __init__(
-        self, network: nn.Module, preprocess: Preprocess, file_preprocess: Preprocess, channels: int, size: Size
+        self,
+        network: nn.Module,
+        preprocess: Preprocess,
+        file_preprocess: Preprocess,
+        channels: int,
+        size: Size,
+        temperature: float | None = None,
     ):
         super().__init__()
+        self.temperature = temperature
         self.network, self.channels, self.size = network, channels, size
         self.preprocess, self.file_preprocess = preprocess, file_preprocess
 
@@ -52,7 +60,8 @@ class ImageClassifier(nn.Module):
             found = f"{tuple(pixels.shape)} {str(pixels.dtype).removeprefix('torch.')}"
             raise ValueError(f"images must be (N, {self.channels}, H, W) uint8, not {found}")
         device = next(self.network.parameters()).device
-        return self.network(preprocess(pixels.to(device)))
+        logits = self.network(preprocess(pixels.to(device)))
+        return logits if self.temperature is None else logits / self.temperature
 
     def _stack(self, images: Decoded | Sequence[Decoded]) -> Tensor:
         is_single = isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4)

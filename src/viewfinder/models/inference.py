@@ -15,10 +15,12 @@ class InferenceNetwork(nn.Module):
     Args:
         network: maps float images to logits; its attribute `preprocess` converts uint8 images.
         size: size to which files are resized when they are decoded, before `preprocess`.
+        temperature: number by which logits are divided, if the run is calibrated.
     """
 
-    def __init__(self, network: nn.Module, size: Size):
+    def __init__(self, network: nn.Module, size: Size, temperature: float | None = None):
         super().__init__()
+        self.temperature = temperature
         resize = Resize.from_size(size)
         self.network, self.resize = network, PillowResize(resize)
         self.preprocess = copy.copy(get_preprocess(network))
@@ -28,4 +30,6 @@ class InferenceNetwork(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map uint8 images (N, C, H, W) to probabilities and logits, each (N, K) float32."""
         logits = self.network(self.preprocess(self.resize(images)))
+        if self.temperature is not None:
+            logits = logits / self.temperature
         return logits.softmax(1), logits

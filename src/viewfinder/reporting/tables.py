@@ -3,7 +3,7 @@
 import math
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,11 @@ Accuracy and macro F1 in percent, mean and standard deviation over seeds and
 folds. val, test and test F1 are scores of the epoch with the best validation
 accuracy; epoch is its mean. last is the test accuracy of the last epoch."""
 SCORE_NAMES = ("accuracy", "f1", "precision", "recall", "loss")
+RANKING_NAMES = {
+    "top3": "top-3 accuracy", "top5": "top-5 accuracy", "auroc": "AUROC", "average_precision": "average precision",
+    "calibration_error": "calibration error",
+}  # fmt: skip
+"""Labels of the scores in scores.json that need probabilities."""
 MIN_WIDTH = 20
 """Columns of the narrowest terminal to whose width lines are wrapped."""
 UNLIMITED_WIDTH = 10_000
@@ -44,15 +49,12 @@ def print_wrapped(console: Console, text: str, indent: str = 9 * " ") -> None:
     print("\n".join(lines), file=console.file)
 
 
-def build_score_table(scores: Mapping[str, Any], title: str) -> Table:
-    """Tabulate the scores of a split over all classes and for each class."""
-    table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False)
-    for column in ("", "images", *SCORE_NAMES):
-        table.add_column(column, justify="right" if column else "left")
-    table.add_row("all", f"{scores['pictures']:,}", *(f"{scores[name]:.4f}" for name in SCORE_NAMES), end_section=True)
-    for name, values in scores["per_class"].items():
-        cells = (f"{values[column]:.4f}" if column in values else "" for column in SCORE_NAMES)
-        table.add_row(printable(name), f"{values['pictures']:,}", *cells)
+def build_score_table(scores: Mapping[str, Any]) -> Table:
+    """Tabulate the scores of a split over all classes."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("images", *SCORE_NAMES):
+        table.add_column(column, justify="right")
+    table.add_row(f"{scores['pictures']:,}", *(f"{scores[name]:.4f}" for name in SCORE_NAMES))
     return table
 
 
@@ -94,6 +96,16 @@ def _build_comparison(summary: pd.DataFrame, markdown: bool) -> Table:
         cells = [*(str(row[name]) for name in repeats), format_epoch(row["best_epoch"])]
         cells += [format_spread(row[f"{name}_mean"], row[f"{name}_std"]) for name in columns]
         table.add_row(printable(str(row["setting"])), *cells)
+    return table
+
+
+def build_difference_table(differences: Sequence[tuple[str, str, str]]) -> Table:
+    """Tabulate the keys in which the best setting and the next differ."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("differing key", "best", "next"):
+        table.add_column(column, overflow="fold")
+    for cells in differences:
+        table.add_row(*map(printable, cells))
     return table
 
 

@@ -33,6 +33,8 @@ class RunFolder:
         self.config, self.run, self.data, self.scores = (
             self.path / name for name in (CONFIG_FILE, RUN_FILE, "data.json", "scores.json")
         )
+        self.calibration = self.path / "calibration.json"
+        """temperature of `viewfinder evaluate --calibrate`"""
         self.metrics, self.predictions = self.path / "metrics.csv", self.path / "predictions.csv"
         self.best, self.last = self.path / "best.ckpt", self.path / "last.ckpt"
         self.previous = self.path / "previous.ckpt"
@@ -166,6 +168,13 @@ class RunFolder:
             remedy = "Finish the run with viewfinder resume."
             raise UserError("the run folder", [Problem("RUN", rule, str(self.path), remedy)])
         return read_validated_json(self.scores, Scores)
+
+    def read_calibration(self) -> dict[str, Any]:
+        """Read calibration.json; return {} if there is none."""
+        from viewfinder.runs.read import read_validated_json
+        from viewfinder.runs.schemas import Calibration
+
+        return read_validated_json(self.calibration, Calibration) if self.calibration.exists() else {}
 
     def __enter__(self) -> "RunFolder":
         return self

@@ -82,6 +82,11 @@ class SplitScores(TypedDict):
     f1: Share
     precision: Share
     recall: Share
+    top3: NotRequired[Share]
+    top5: NotRequired[Share]
+    calibration_error: NotRequired[Share]
+    auroc: NotRequired[Share]
+    average_precision: NotRequired[Share]
     pictures: Whole
     per_class: dict[str, ClassScores]
     confusion: list[list[Whole]]
@@ -108,6 +113,29 @@ class Scores(TypedDict):
     __pydantic_config__ = OPEN  # type: ignore[misc]
     best: WeightsScores
     last: WeightsScores
+
+
+class WeightsCalibration(TypedDict):
+    """Temperature of the best or the last weights, fitted on the validation split."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+    temperature: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+    steps: Whole | None
+    """optimizer steps of the weights"""
+    epoch: Whole | None
+    pictures: Whole
+    loss: Annotated[list[float], Field(min_length=2, max_length=2)]
+    """cross-entropy before and after"""
+    calibration_error: Annotated[list[Share], Field(min_length=2, max_length=2)]
+    """before and after, as the loss"""
+
+
+class Calibration(TypedDict):
+    """Contents of calibration.json."""
+
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+    best: NotRequired[WeightsCalibration]
+    last: NotRequired[WeightsCalibration]
 
 
 class Network(TypedDict):

@@ -38,19 +38,20 @@ def score_splits(
     return scores
 
 
-def load_weights(classifier: Classifier, path: Path) -> None:
-    """Load a checkpoint's weights into a classifier.
+def load_weights(classifier: Classifier, path: Path) -> dict[str, Any]:
+    """Load a checkpoint's weights into a classifier, and return the checkpoint.
 
     Raises:
         UserError: if the file cannot be read, or belongs to another network.
     """
-    state = read_checkpoint(path)["state_dict"]
+    checkpoint = read_checkpoint(path)
     try:
-        classifier.load_state_dict(state)
+        classifier.load_state_dict(checkpoint["state_dict"])
     except Exception as error:  # an untrusted state_dict may hold anything
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         remedy = "Check that config.yaml in its folder and the overrides describe the network of this checkpoint."
         raise UserError("the checkpoint", [Problem(str(path), f"cannot be loaded: {reason}", remedy=remedy)]) from error
+    return checkpoint
 
 
 def score_best_and_last(

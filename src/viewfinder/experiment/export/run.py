@@ -74,7 +74,7 @@ def export_run(
     try:
         with replace_file(path) as temporary:
             temporary.touch()  # an unwritable folder is reported before the long part
-            program = trace(InferenceNetwork(network, size), channels, name)
+            program = trace(InferenceNetwork(network, size, opened.temperature), channels, name)
             if file_format == "onnx":
                 write_onnx(program, facts, temporary, name)
             else:
@@ -94,6 +94,7 @@ def _describe(opened: OpenedRun, weights: str) -> dict[str, Any]:
     channels, size = opened.picture_shape
     preprocess, resize = opened.classifier.preprocess, Resize.from_size(size)
     count = len(opened.class_names)
+    calibration = {} if opened.temperature is None else {"calibration": {"temperature": opened.temperature}}
     return {
         "class_names": opened.class_names,
         "run": {
@@ -122,5 +123,6 @@ def _describe(opened: OpenedRun, weights: str) -> dict[str, Any]:
             "mean": preprocess.mean,
             "std": preprocess.std,
         },
+        **calibration,
         "viewfinder": version("viewfinder"),
     }

@@ -1,4 +1,4 @@
-"""Confusion matrix as a heat map, and the most confused pairs of classes."""
+"""Confusion matrix as a heat map."""
 
 import functools
 from typing import NamedTuple
@@ -9,16 +9,11 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from PIL import Image
 
+from viewfinder.evaluation.confusion import normalise_rows
 from viewfinder.reporting.style import shorten_label
 
 MAX_NUMBERED = 20
 """Classes up to which cells show their share; shares that round to 0.00 are left out."""
-
-
-def normalise_rows(counts: np.ndarray) -> np.ndarray:
-    """Divide counts, (K, K), by the images of each true class; a class without images has a row of zeros."""
-    totals = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
 
 
 def draw_confusion(counts: np.ndarray, class_names: list[str], split: str, numbers: bool = True) -> Figure:
@@ -102,16 +97,3 @@ def _draw_background(class_names: tuple[str, ...], split: str) -> _Background:
     # Leave one pixel on each side for the frame.
     inside = slice(len(pixels) - top + 1, len(pixels) - bottom - 1), slice(left + 1, right - 1)
     return _Background(pixels, inside, axes.images[0].cmap)
-
-
-def find_most_confused(
-    counts: np.ndarray, class_names: list[str], max_pairs: int = 8
-) -> list[dict[str, str | int | float]]:
-    """Return the pairs of a true and a predicted class with the most images: true, predicted, pictures, share."""
-    shares = normalise_rows(counts)
-    wrong = [(int(counts[i, j]), i, j) for i, j in np.ndindex(counts.shape) if i != j and counts[i, j]]
-    wrong.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
-    return [
-        {"true": class_names[i], "predicted": class_names[j], "pictures": count, "share": float(shares[i, j])}
-        for count, i, j in wrong[:max_pairs]
-    ]

@@ -1,4 +1,4 @@
-"""Validation accuracy by epoch of several runs in one chart."""
+"""Accuracy or loss by epoch of several runs in one chart."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,14 +16,20 @@ COLOURS = (
 MARKERS, STYLES = "osDv^", ("-", "--")
 """Markers and line styles, which tell the first ten settings apart without colour."""
 OTHERS = "#c3cad4"
+CURVES = {
+    "val/accuracy": "validation accuracy, %", "val/loss": "validation loss", "train/loss": "training loss",
+}  # fmt: skip
+"""Label of the vertical axis, by column of metrics.csv."""
 
 
-def draw_epochs(runs: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
+def draw_epochs(runs: Mapping[str, Sequence[pd.DataFrame]], column: str = "val/accuracy") -> Figure:
     """Draw a line for each run, coloured by setting; settings after the first ten are grey.
 
     Args:
         runs: rows of metrics.csv of each run, by setting, the best setting first.
+        column: a key of CURVES.
     """
+    factor = 100 if column == "val/accuracy" else 1
     figure = Figure(figsize=(9, max(4.2, 1.2 + 0.26 * min(len(runs), len(COLOURS) + 1))), layout="constrained")
     axes = figure.subplots()
     handles, names = [], []
@@ -36,13 +42,13 @@ def draw_epochs(runs: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
         }
         for table in tables:
             axes.plot(
-                table["epoch"], 100 * table["val/accuracy"], color=colour, lw=1.5, ms=4, alpha=0.85,
+                table["epoch"], factor * table[column], color=colour, lw=1.5, ms=4, alpha=0.85,
                 zorder=1 if is_grey else 3 - rank / 100, **look,
             )  # fmt: skip
         if rank <= len(COLOURS):
             handles.append(Line2D([], [], color=colour, lw=2, ms=5, **look))
             names.append(f"{len(runs) - len(COLOURS)} others" if is_grey else shorten_label(setting, 40))
-    axes.set(xlabel="epoch", ylabel="validation accuracy, %")
+    axes.set(xlabel="epoch", ylabel=CURVES[column])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     style_axes(axes)
     legend = axes.legend(handles, names, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="best first")

@@ -23,4 +23,9 @@ def save_image(image: Image.Image, path: Path) -> None:
 
 def encode_data_url(path: Path) -> str:
     """Return a PNG file as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    return encode_png(path.read_bytes())
+
+
+def encode_png(content: bytes) -> str:
+    """Return the content of a PNG file as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(content).decode()

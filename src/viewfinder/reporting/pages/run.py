@@ -5,12 +5,14 @@ import numpy as np
 from viewfinder.config.phases import find_first_epochs, validate_phases
 from viewfinder.data.folds import describe_fold
 from viewfinder.errors import join_names
+from viewfinder.evaluation.confusion import compute_class_intervals, find_most_confused
 from viewfinder.evaluation.intervals import bootstrap_f1, wilson_interval
-from viewfinder.reporting.charts.confusion import draw_confusion, find_most_confused
+from viewfinder.reporting.charts.confusion import draw_confusion
 from viewfinder.reporting.charts.curves import draw_curves
 from viewfinder.reporting.charts.files import encode_data_url, save_figure
 from viewfinder.reporting.pages.render import render_page
-from viewfinder.reporting.tables import SCORE_NAMES, format_duration
+from viewfinder.reporting.pages.trust import describe_trust
+from viewfinder.reporting.tables import RANKING_NAMES, SCORE_NAMES, format_duration
 from viewfinder.runs.atomic import replace_text
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.read import make_file_error, read_text
@@ -51,6 +53,9 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
         data=data,
         scores=scores,
         names=SCORE_NAMES,
+        ranking=[(label, best["test"][name]) for name, label in RANKING_NAMES.items() if name in best["test"]],
+        class_intervals=compute_class_intervals(counts, class_names),
+        trust=describe_trust(run, class_names, best["epoch"]),
         accuracy_interval=wilson_interval(int(np.trace(counts)), max(int(counts.sum()), 1)),
         f1_interval=bootstrap_f1(counts),
         split_seed=settings["data"].get("split_seed") if isinstance(settings.get("data"), dict) else None,

@@ -57,7 +57,7 @@ def write_sweep_report(
         chart.unlink(missing_ok=True)
     if not summary.empty:
         save_figure(draw_sweep(comparison, summary), charts["sweep"])
-        if curves := _read_curves(comparison, summary):
+        if curves := read_curves(comparison, summary):
             save_figure(draw_epochs(curves), charts["epochs"])
     reasons = dict(failed) | {path.name: reason for path, reason in comparison.skipped if path.name not in dict(failed)}
     best = describe_best(comparison, summary)
@@ -67,6 +67,7 @@ def write_sweep_report(
         command=command and printable(command),
         settings=summary.to_dict("records"),
         lead=best.lead,
+        verdict=best.verdict,
         repeat_command=best.command,
         finished=[_format_job(folder, row) for row in comparison.table.to_dict("records")],
         failures=[(printable(name), printable(reason)) for name, reason in sorted(reasons.items(), key=_natural_order)],
@@ -95,7 +96,7 @@ def _natural_order(item: tuple[str, str]) -> tuple[int, str]:
     return len(name), name
 
 
-def _read_curves(comparison: Comparison, summary: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
+def read_curves(comparison: Comparison, summary: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
     """Read metrics.csv of each setting's runs, the best setting first; unreadable files are left out."""
     rows, curves = comparison.unique_rows(), {}
     for setting in summary["setting"]:

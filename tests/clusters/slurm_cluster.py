@@ -54,6 +54,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 MaxArraySize={max_array_size}
 MaxJobCount=20000
+MinJobAge=3600
 KillWait=5
 ReturnToService=2
 SlurmdTimeout=10

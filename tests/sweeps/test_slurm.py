@@ -182,3 +182,9 @@ def test_what_slurm_would_refuse_is_refused_before_anything_is_created(
 
 def test_submitit_is_a_version_whose_private_parts_are_known() -> None:
     assert submitit.__version__ in ("1.5.2", "1.5.3", "1.5.4")
+
+
+def test_a_warning_that_is_due_at_the_start_of_a_job_is_refused(slurm: FakeSlurm, tmp_path: Path) -> None:
+    with raises_user_error("must be less than the 120 seconds of timeout_min"):
+        SubmititSlurm(folder=tmp_path, timeout_min=2, signal_delay_s=120).check([])
+    SubmititSlurm(folder=tmp_path, timeout_min=3, signal_delay_s=120).check([])

@@ -25,11 +25,10 @@ def print_attached(states: Mapping[str, JobState]) -> None:
 
 
 def print_submitted(jobs: Sequence[SweepJob], ids: Sequence[str]) -> None:
-    """Print which jobs were submitted, and the ids of the first and the last."""
-    names = [jobs[0].folder, *([jobs[-1].folder] if len(jobs) > 1 else [])]
-    print_line(
-        f"submitted job{'s' * (len(jobs) > 1)} {' to '.join(names)} as {' to '.join(dict.fromkeys([ids[0], ids[-1]]))}"
-    )
+    """Print how many jobs were submitted, and the first and the last of them."""
+    ends = [f"{job.folder} as {job_id}" for job, job_id in zip(jobs, ids, strict=True)]
+    count = f"{len(jobs)} jobs" if len(jobs) > 1 else "job"
+    print_line(f"submitted {count}: {', '.join(ends) if len(ends) < 4 else f'{ends[0]} to {ends[-1]}'}")
 
 
 def print_started(job: SweepJob, state: JobState) -> None:

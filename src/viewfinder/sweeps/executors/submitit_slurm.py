@@ -96,6 +96,7 @@ class SubmititSlurm:
     def check(self, configs: Sequence[Mapping[str, Any]]) -> None:
         require_submitit("submitit_slurm")
         require_commands()
+        self._check_signal_delay()
         self._check_tasks(configs)
         with TemporaryDirectory() as folder:
             script = Path(folder) / "check.sh"
@@ -103,6 +104,14 @@ class SubmititSlurm:
             answer = run_command(["sbatch", "--test-only", str(script)])
         if answer.returncode and not any(text in answer.stderr for text in FULL):
             raise self._describe_refusal(answer.stderr)
+
+    def _check_signal_delay(self) -> None:
+        """Raise UserError if a job would be requeued as soon as it starts."""
+        limit, delay = 60 * self.parameters["timeout_min"], self.parameters["slurm_signal_delay_s"]
+        if delay >= limit:
+            rule = f"must be less than the {limit} seconds of timeout_min, or each job is requeued as soon as it starts"
+            remedy = f"For example hydra.launcher.signal_delay_s={limit // 2}, or a longer time limit."
+            raise UserError("the launcher", [Problem("hydra.launcher.signal_delay_s", rule, str(delay), remedy)])
 
     def _check_tasks(self, configs: Sequence[Mapping[str, Any]]) -> None:
         """Raise UserError if several tasks of a job are not the processes of its run."""

@@ -23,8 +23,11 @@ TASK_VARIABLE = "VIEWFINDER_TASK"
 """Environment variable with a task as JSON, for `python -m viewfinder.sweeps.executors.task`."""
 CLAIMS = ".claims"
 """Folder in a sweep's folder with a lock for each job."""
-PATIENCE = 5.0
-"""Seconds to wait for another process at the same job, which may be ending."""
+PATIENCE = 120.0
+"""Seconds to wait for another process at the same job.
+
+It may be ending, or its machine may be lost, whose locks an NFS server keeps for 90 seconds.
+"""
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that end a task before its run has begun to handle them."""
 
@@ -69,7 +72,7 @@ def run_task(task: Task) -> int:
     if is_helper():
         _ignore_requeue_signal()  # of which one process of the job takes care
         raise SystemExit(_train(task, follow_decision(claims, folder.name)))
-    with _claimed(claims, folder.name) as is_mine:
+    with claimed(claims, folder.name, PATIENCE) as is_mine:
         decision = _decide(RunFolder(folder), is_mine)
         publish_decision(claims, folder.name, decision)
         return _train(task, decision)
@@ -103,15 +106,15 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _claimed(claims: Path, job: str) -> Iterator[bool]:
-    """Lock a job within this block; yield False if another process keeps the lock.
+def claimed(claims: Path, job: str, patience: float) -> Iterator[bool]:
+    """Lock a job within this block; yield False if another process keeps the lock for `patience` seconds.
 
     The lock is beside the run folder, because a run folder that has not started may be removed.
     """
     lock = FileLock(claims / job)
     claims.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire(PATIENCE)
+        lock.acquire(patience)
     except Timeout:
         yield False
         return

@@ -46,6 +46,10 @@ SAMPLE = 25
 Train = Callable[..., RunFolder]
 
 
+IMAGE_URLS = ("data:image/png;base64,", "data:image/svg+xml;base64,")
+"""Beginnings of the addresses of images inside a page."""
+
+
 class Answer(NamedTuple):
     code: int
     out: str

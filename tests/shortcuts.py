@@ -20,7 +20,7 @@ from viewfinder.config.own_files import list_own_folders
 from viewfinder.experiment import run as experiment
 from viewfinder.reporting.charts.confusion import draw_confusion
 from viewfinder.reporting.charts.curves import draw_curves
-from viewfinder.reporting.charts.files import save_figure
+from viewfinder.reporting.charts.files import encode_svg, save_figure
 from viewfinder.reporting.pages import run as page
 from viewfinder.reporting.pages.run import write_report
 from viewfinder.runs.atomic import replace_file
@@ -67,6 +67,7 @@ def draw_charts_once() -> Iterator[None]:
     `viewfinder report` and a run within `draw_new_charts` draw them anew.
     """
     drawn: dict[Any, bytes] = {}
+    encoded: dict[Any, str] = {}
 
     def save_once(chart: tuple[Any, Callable[[], Figure]], path: Path) -> None:
         shape, draw = chart
@@ -75,6 +76,12 @@ def draw_charts_once() -> Iterator[None]:
             drawn[shape] = path.read_bytes()
         with replace_file(path) as temporary:
             temporary.write_bytes(drawn[shape])
+
+    def encode_once(chart: tuple[Any, Callable[[], Figure]]) -> str:
+        shape, draw = chart
+        if shape not in encoded:
+            encoded[shape] = encode_svg(draw())
+        return encoded[shape]
 
     def plan_curves(metrics: DataFrame, best: int, phases: Mapping[str, int]) -> tuple[Any, Callable[[], Figure]]:
         return (len(metrics), best, *phases.items()), lambda: draw_curves(metrics, best, phases)
@@ -87,6 +94,7 @@ def draw_charts_once() -> Iterator[None]:
             patch.setattr(page, "draw_curves", plan_curves)
             patch.setattr(page, "draw_confusion", plan_confusion)
             patch.setattr(page, "save_figure", save_once)
+            patch.setattr(page, "encode_svg", encode_once)
             write_report(run, status)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import CLASSES, Page, Type, on_one_line
+from conftest import CLASSES, IMAGE_URLS, Page, Type, on_one_line
 
 from viewfinder.runs.folder import RunFolder
 
@@ -26,7 +26,7 @@ def test_the_report_is_one_file_that_fetches_no_other(finished: RunFolder) -> No
     html = finished.report.read_text(encoding="utf-8")
     page = Page(html)
     assert len(page.fetched) >= 3
-    assert [address for address in page.fetched if not address.startswith(("data:image/png;base64,", "#"))] == []
+    assert [address for address in page.fetched if not address.startswith((*IMAGE_URLS, "#"))] == []
     assert page.tags.isdisjoint({"script", "link", "iframe"})
     assert [word for word in ("http://", "https://", "@import", "url(") if word in html] == []
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Page, Type
+from conftest import IMAGE_URLS, Page, Type
 from untrusted_runs import assert_rejected, list_files, update_config
 
 from viewfinder.errors import printable
@@ -75,7 +75,7 @@ def test_a_page_shows_names_and_executes_none(run_copy: RunFolder, viewfinder: T
     page = Page(html)
     assert page.tags.isdisjoint({"script", "iframe", "object"})
     assert "<script" not in html
-    assert [address for address in page.fetched if not address.startswith("data:image/png;base64,")] == []
+    assert [address for address in page.fetched if not address.startswith(IMAGE_URLS)] == []
     assert set(NAMES) <= {part.strip() for part in page.text}
 
 

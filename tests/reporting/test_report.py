@@ -1,11 +1,13 @@
 """The report of a run is one self-contained, safely escaped HTML file."""
 
+import base64
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pandas as pd
-from conftest import Page, some_predictions
+from conftest import IMAGE_URLS, Page, some_predictions
 from PIL import Image
 from scipy.stats import binomtest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -55,6 +57,10 @@ def test_class_names_that_look_like_html_are_text_in_the_report(tmp_path: Path) 
     interval = binomtest(round(split["accuracy"] * 60), 60).proportion_ci(method="wilson")
     assert f"accuracy {interval.low:.1%} to {interval.high:.1%} (Wilson)" in " ".join(text.split())
     assert 'viewfinder.load_run("PATH/run")' in text
+    for address, chart in zip(page.fetched, (run.curves, run.confusion), strict=True):
+        svg = base64.b64decode(address.partition(",")[2])
+        assert "script" not in {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()}
+        assert len(svg) < chart.stat().st_size
 
 
 def test_the_report_is_one_file_that_asks_nothing_of_the_network(tmp_path: Path) -> None:
@@ -63,7 +69,7 @@ def test_the_report_is_one_file_that_asks_nothing_of_the_network(tmp_path: Path)
     content = run.report.read_text(encoding="utf-8")
     sources = Page(content).fetched
     assert len(sources) == 2
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert all(source.startswith(IMAGE_URLS) for source in sources)
     assert not re.search(r"url\(|@import|https?://", re.sub(r"base64,[^\"]*", "", content))
     for path in (run.curves, run.confusion):
         with Image.open(path) as picture:

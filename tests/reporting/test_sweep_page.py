@@ -44,7 +44,7 @@ def test_report_writes_the_page_of_a_sweep_beside_those_of_its_jobs(sweep: Path,
     assert "script" not in page.tags
     assert "<script>alert(1)</script>" in said
     assert "7 not started" in said
-    links = [each for each in page.fetched if not each.startswith("data:image/png;base64,")]
+    links = [each for each in page.fetched if not each.startswith("data:image/svg+xml;base64,")]
     assert links == [f"{number}/report.html" for number in range(6)]
     assert len(page.fetched) == len(links) + 2
     assert (sweep / "sweep.png").read_bytes().startswith(b"\x89PNG")

@@ -13,7 +13,6 @@ from viewfinder.reporting.inspection import (
     FIELD_NOTE,
     Inspection,
     Sheet,
-    describe_silent,
     format_field,
     format_shape,
     tabulate_layers,
@@ -81,7 +80,6 @@ def _render(inspection: Inspection) -> str:
             for layer in inspection.silent
         ],
         silent_source=inspection.silent_source,
-        silent_total=describe_silent(inspection.silent),
         left_out=[printable(line) for line in inspection.left_out],
     )  # fmt: skip
 

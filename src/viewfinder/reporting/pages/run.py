@@ -9,7 +9,7 @@ from viewfinder.evaluation.confusion import compute_class_intervals, find_most_c
 from viewfinder.evaluation.intervals import bootstrap_f1, wilson_interval
 from viewfinder.reporting.charts.confusion import draw_confusion
 from viewfinder.reporting.charts.curves import draw_curves
-from viewfinder.reporting.charts.files import encode_data_url, save_figure
+from viewfinder.reporting.charts.files import encode_data_url, encode_svg, save_figure
 from viewfinder.reporting.pages.render import render_page
 from viewfinder.reporting.pages.trust import describe_trust
 from viewfinder.reporting.tables import RANKING_NAMES, SCORE_NAMES, format_duration
@@ -42,8 +42,13 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
     if validate_phases(phases):
         raise make_file_error(run.config, "has invalid phases")
     counts = np.array(best["test"]["confusion"])
-    save_figure(draw_curves(metrics, best["epoch"], find_first_epochs(phases)), run.curves)
-    save_figure(draw_confusion(counts, class_names, "test"), run.confusion)
+    curves = draw_curves(metrics, best["epoch"], find_first_epochs(phases))
+    confusion = draw_confusion(counts, class_names, "test")
+    save_figure(curves, run.curves)
+    save_figure(confusion, run.confusion)
+    images = {"curves": encode_svg(curves), "confusion": encode_svg(confusion)}
+    if run.mistakes.is_file():
+        images["mistakes"] = encode_data_url(run.mistakes)
     model = settings.get("model")
     page = render_page(
         "run.html.j2",
@@ -67,9 +72,7 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
         per_class=sorted(best["test"]["per_class"].items(), key=lambda item: item[1]["f1"]),
         weights=model.get("weights") if isinstance(model, dict) else None,
         config=read_text(run.config),
-        images={
-            path.stem: encode_data_url(path) for path in (run.curves, run.confusion, run.mistakes) if path.is_file()
-        },
+        images=images,
         duration=format_duration(sum(facts.get("epoch_seconds", []))),
     )
     replace_text(run.report, page)

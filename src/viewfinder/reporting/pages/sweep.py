@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from viewfinder.errors import UserError, printable
 from viewfinder.evaluation.comparison import Comparison, describe_best, read_runs, summarise_settings
 from viewfinder.reporting.charts.epochs import draw_epochs
-from viewfinder.reporting.charts.files import encode_data_url, save_figure
+from viewfinder.reporting.charts.files import encode_svg, save_figure
 from viewfinder.reporting.charts.sweep import draw_sweep
 from viewfinder.reporting.pages.render import render_page
 from viewfinder.reporting.tables import format_epoch, format_spread, make_legend
@@ -55,10 +56,13 @@ def write_sweep_report(
     charts = {"sweep": folder / "sweep.png", "epochs": folder / "epochs.png"}
     for chart in charts.values():
         chart.unlink(missing_ok=True)
+    figures: dict[str, Figure] = {}
     if not summary.empty:
-        save_figure(draw_sweep(comparison, summary), charts["sweep"])
+        figures["sweep"] = draw_sweep(comparison, summary)
         if curves := read_curves(comparison, summary):
-            save_figure(draw_epochs(curves), charts["epochs"])
+            figures["epochs"] = draw_epochs(curves)
+    for name, figure in figures.items():
+        save_figure(figure, charts[name])
     reasons = dict(failed) | {path.name: reason for path, reason in comparison.skipped if path.name not in dict(failed)}
     best = describe_best(comparison, summary)
     page = render_page(
@@ -71,7 +75,7 @@ def write_sweep_report(
         repeat_command=best.command,
         finished=[_format_job(folder, row) for row in comparison.table.to_dict("records")],
         failures=[(printable(name), printable(reason)) for name, reason in sorted(reasons.items(), key=_natural_order)],
-        images={name: encode_data_url(chart) for name, chart in charts.items() if chart.is_file()},
+        images={name: encode_svg(figure) for name, figure in figures.items()},
         legend=make_legend(summary),
         has_folds="folds" in summary,
         notes=comparison.notes,

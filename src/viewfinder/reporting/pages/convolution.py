@@ -1,6 +1,5 @@
 """Page about convolution: the tutorial's formulas at work on one image, in one file without network access."""
 
-import base64
 import io
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from viewfinder.models.convolution import (
     cross_correlate,
     pool,
 )  # fmt: skip
+from viewfinder.reporting.charts.files import encode_png
 from viewfinder.reporting.pages.render import render_page
 from viewfinder.runs.atomic import replace_text
 
@@ -155,4 +155,4 @@ def _encode(levels: np.ndarray) -> str:
     """Return levels from 0 to 255 as a PNG file in a data URL."""
     file = io.BytesIO()
     Image.fromarray(np.round(levels).clip(0, 255).astype(np.uint8)).save(file, "png")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return encode_png(file.getvalue())

@@ -1,6 +1,5 @@
 """Page of an inspection: inspect.html, one file without network access, and the images and the table beside it."""
 
-import base64
 import io
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from viewfinder.errors import join_first, printable
-from viewfinder.reporting.charts.files import save_image
+from viewfinder.reporting.charts.files import encode_png, save_image
 from viewfinder.reporting.inspection import (
     FIELD_NOTE,
     Inspection,
@@ -92,4 +91,4 @@ def _encode(image: Image.Image) -> str:
     """Return an image as a data URL."""
     file = io.BytesIO()
     image.save(file, "png")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return encode_png(file.getvalue())

@@ -85,7 +85,7 @@ def test_other_images_are_measured_and_said_to_differ(run_copy: RunFolder, tmp_p
             image.save(tmp_path / "other" / "test" / name / f"{number}.png")
     answer = viewfinder("robustness", run_copy.path, f"data.root={tmp_path / 'other'}", "--only", "blur")
     assert answer.code == 0, answer.err
-    assert "in scores.json" in answer.out
+    assert "These are 12 images; the scores of the runs are of 15." in answer.out
     assert pd.read_csv(run_copy.path / "robustness.csv")["images"].unique().tolist() == [12]
 
 

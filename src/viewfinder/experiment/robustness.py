@@ -71,9 +71,7 @@ def measure_robustness(
             total = len(data.images[SPLIT])
             counts |= dict(zip(rows, correct, strict=True))
             totals |= dict.fromkeys(rows, total)
-            notes += [
-                _describe_deviation(run, weights, row[0] / total) for run, row in zip(group, correct, strict=True)
-            ]
+            notes += [_describe_images(run, weights, row[0], total) for run, row in zip(group, correct, strict=True)]
             if examples is None:
                 pixels, _ = data.images[SPLIT].gather(torch.tensor([0]))
                 examples = torch.cat([*corrupt_each(pixels, names, Place(0, seed, 0))])
@@ -82,7 +80,7 @@ def measure_robustness(
     table = tabulate_accuracies(runs, [counts[row] for row in order], [totals[row] for row in order], names)
     notes += [f"left out: {path}: {reason}" for path, reason in comparison.skipped]
     costs = read_costs(list(runs["run"]), list(runs["setting"]))
-    return Measured(table, summarise(table), costs, examples, [note for note in notes if note])
+    return Measured(table, summarise(table), costs, examples, [note for note in dict.fromkeys(notes) if note])
 
 
 def _group_by_images(opened: dict[int, OpenedRun]) -> dict[str, list[int]]:
@@ -131,15 +129,15 @@ def _iterate(data: ImageData, device: torch.device) -> Iterator[tuple[Tensor, Te
             yield batch.pixels, batch.labels
 
 
-def _describe_deviation(run: OpenedRun, weights: str, accuracy: float) -> str:
-    """Describe a difference of the accuracy on the original images from scores.json; '' if there is none."""
-    stored: Any = run.folder.read_scores()[weights][SPLIT]["accuracy"]
-    if abs(stored - accuracy) <= MAX_DEVIATION:
+def _describe_images(run: OpenedRun, weights: str, correct: int, total: int) -> str:
+    """Describe a difference of the images, or of the accuracy on them, from scores.json; '' if there is none."""
+    stored: Any = run.folder.read_scores()[weights][SPLIT]
+    if stored["pictures"] != total:
+        return f"These are {total:,} images; the scores of the runs are of {stored['pictures']:,}."
+    if abs(stored["accuracy"] - correct / total) <= MAX_DEVIATION:
         return ""
-    return (
-        f"{run.folder.path} has test accuracy {accuracy:.4f} on these images, and {stored:.4f} in scores.json: "
-        "they are not all of its test images, or others."
-    )
+    accuracies = f"{correct / total:.4f} here and {stored['accuracy']:.4f} in scores.json"
+    return f"These are not the test images of {run.folder.path}: its accuracy is {accuracies}."
 
 
 def choose_folder(paths: Sequence[Path], runs: Sequence[RunFolder]) -> Path | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from viewfinder.data.corruptions import Corruption
 from viewfinder.evaluation.robustness import ORIGINAL, list_corruptions, list_levels
 from viewfinder.reporting.charts.epochs import OTHERS
-from viewfinder.reporting.style import name_repeats, shorten_label, style_axes
+from viewfinder.reporting.style import shorten_label, style_axes
 
 COLUMNS = 3
 COLOURS = ("#1f5fbf", "#d9822b", "#2a7d46", "#8e3b8a", "#b03a2e", "#4a4f57", "#0f8a9d", "#8a6d1f")
@@ -51,7 +51,8 @@ def draw_robustness(levels: pd.DataFrame, settings: pd.DataFrame) -> Figure:
     if len(handles) > len(COLOURS):
         names[-1] = f"{len(handles) - len(COLOURS)} others"
     has_bands = bool(settings["accuracy_std"].notna().any())
-    title = f"mean ± standard deviation over {name_repeats(settings)}" if has_bands else None
+    repeats = "seeds and folds" if "folds" in settings else "seeds"
+    title = f"mean ± standard deviation over {repeats}" if has_bands else None
     legend = grid[len(corruptions)].legend(handles[:shown], names, frameon=False, loc="center", title=title, fontsize=9)
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -37,6 +37,8 @@ def test_each_node_runs_a_job_impossible_ones_are_refused_and_no_process_is_left
         for keys, rule in REFUSED:
             with raises_user_error(rule):
                 SubmititSlurm(folder=tmp_path, **keys).check([])
+        cluster.query("scontrol", "update", "NodeName=ALL", "State=DRAIN", "Reason=test")
+        SubmititSlurm(folder=tmp_path).check([])
         assert len(cluster.query("squeue", "-hr", "--states=all").splitlines()) == len(NODES)
         daemons = list(cluster.processes.values())
     assert [process.returncode for process in daemons] == [0] * 4

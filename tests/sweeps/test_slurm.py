@@ -188,3 +188,13 @@ def test_a_warning_that_is_due_at_the_start_of_a_job_is_refused(slurm: FakeSlurm
     with raises_user_error("must be less than the 120 seconds of timeout_min"):
         SubmititSlurm(folder=tmp_path, timeout_min=2, signal_delay_s=120).check([])
     SubmititSlurm(folder=tmp_path, timeout_min=3, signal_delay_s=120).check([])
+
+
+def test_jobs_may_wait_for_nodes_that_are_down(slurm: FakeSlurm, tmp_path: Path) -> None:
+    slurm.answer("sbatch", err="allocation failure: Requested node configuration is not available\n", code=1)
+    for out in ("up down*\nup idle", "down idle\n", "up drained"):
+        slurm.answer("sinfo", out)
+        SubmititSlurm(folder=tmp_path).check([])
+    slurm.answer("sinfo", "up idle\nup mixed\n")
+    with raises_user_error("Requested node configuration is not available"):
+        SubmititSlurm(folder=tmp_path).check([])

@@ -25,6 +25,9 @@ FULL = ("violates accounting/QOS policy", "job submit limit", "Resource temporar
 """Parts of SLURM's messages when a user or the cluster has too many jobs."""
 SILENT = ("Unable to contact slurm controller", "Socket timed out", "Connection refused")
 """Parts of SLURM's messages when its controller does not answer."""
+NO_NODES = "node configuration is not available"
+AVAILABLE = {"allocated", "completing", "idle", "mixed", "planned", "reserved"}
+"""States of sinfo's manual in which a node takes jobs, now or later."""
 DEFAULT_ARRAY_SIZE = 1001
 """MaxArraySize of SLURM's manual."""
 MAX_BATCH = 1000
@@ -103,7 +106,16 @@ class SubmititSlurm:
             script.write_text(make_submission_script(self._make_executor("check")), encoding="utf-8")
             answer = run_command(["sbatch", "--test-only", str(script)])
         if answer.returncode and not any(text in answer.stderr for text in FULL):
+            if NO_NODES in answer.stderr and self._has_unavailable_nodes():
+                return
             raise self._describe_refusal(answer.stderr)
+
+    def _has_unavailable_nodes(self) -> bool:
+        """Return whether nodes of the partition are down or drained: sbatch queues jobs for them, but fails a test."""
+        chosen = [f"--partition={self.partition}"] if self.partition is not None else []
+        answer = run_command(["sinfo", "--noheader", "--format=%a %T", *chosen])
+        states = [line.split() for line in answer.stdout.splitlines()]
+        return any(available != "up" or state not in AVAILABLE for available, state in states)
 
     def _check_signal_delay(self) -> None:
         """Raise UserError if a job would be requeued as soon as it starts."""

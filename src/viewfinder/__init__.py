@@ -41,7 +41,7 @@ def train(
     from viewfinder.config.overrides import compose_config
     from viewfinder.runs.launcher import own_launcher
 
-    with own_launcher(devices=None):  # before Lightning is imported
+    with own_launcher():  # before Lightning is imported
         from viewfinder.experiment.failures import format_allow_override
         from viewfinder.experiment.python_objects import PythonObjects, record_objects
         from viewfinder.experiment.run import run_experiment
@@ -80,7 +80,7 @@ def load_run(
 
     if weights not in ("best", "last"):
         raise ValueError(f"weights must be 'best' or 'last', not {weights!r}")
-    with own_launcher(devices=None):  # before Lightning is imported
+    with own_launcher():  # before Lightning is imported
         from viewfinder.experiment.load import open_run
         from viewfinder.experiment.python_objects import PythonObjects
         from viewfinder.experiment.trained_run import TrainedRun
@@ -109,7 +109,7 @@ def resume(
     _check_types((), overrides)
     from viewfinder.runs.launcher import own_launcher
 
-    with own_launcher(devices=None):  # before Lightning is imported
+    with own_launcher():  # before Lightning is imported
         from viewfinder.experiment.failures import format_allow_override
         from viewfinder.experiment.find_run import find_run
         from viewfinder.experiment.python_objects import PythonObjects

@@ -44,11 +44,25 @@ def test_two_ranks_take_the_batches_of_one_in_turn() -> None:
 
 def test_shuffled_ranks_have_equally_many_batches_and_evaluating_ones_leave_nothing_out() -> None:
     shuffled = [list_batches(EpochOrder(90, 10, 4, rank, 2), 1) for rank in (0, 1)]
-    assert [len(batches) for batches in shuffled] == [4, 4]
+    assert [len(batches) for batches in shuffled] == [5, 5]
     for count in (90, 91, 2):
         ordered = [flatten(list_batches(EpochOrder(count, 10, None, rank, 2), 1)) for rank in (0, 1)]
         assert sorted(ordered[0] + ordered[1]) == list(range(count))
         assert abs(len(ordered[0]) - len(ordered[1])) <= 1
+
+
+@pytest.mark.parametrize(("count", "world_size"), [(90, 2), (97, 2), (83, 3), (86, 3), (80, 2), (44, 4)])
+def test_the_batches_of_all_ranks_are_the_batches_of_one(count: int, world_size: int) -> None:
+    together = zip(
+        *(list_batches(EpochOrder(count, 10, 4, rank, world_size), 1) for rank in range(world_size)), strict=True
+    )
+    steps = [[set(batch) for batch in step] for step in together]
+    alone = [set(batch) for batch in list_batches(EpochOrder(count, 10 * world_size, 4), 1)]
+    if count % (10 * world_size) in range(1, 2 * world_size):  # too few for all
+        alone = alone[: count // (10 * world_size)]
+    assert [set.union(*step) for step in steps] == alone
+    sizes = [[len(batch) for batch in step] for step in steps]
+    assert all(max(step) - min(step) <= 1 and min(step) >= 2 for step in sizes)
 
 
 def test_a_last_batch_of_one_is_left_out_only_when_shuffled() -> None:
@@ -102,7 +116,8 @@ def test_a_balanced_epoch_can_be_repeated_and_is_shared_among_processes() -> Non
     alone = list_batches(make_balanced(), 2)
     assert list_batches(make_balanced(), 2) == alone
     ranks = [list_batches(make_balanced(rank, 2), 2) for rank in (0, 1)]
-    assert ranks == [alone[0:74:2], alone[1:74:2]]
+    assert [batches[:37] for batches in ranks] == [alone[0:74:2], alone[1:74:2]]
+    assert [batches[37:] for batches in ranks] == [[alone[74][:8]], [alone[74][8:]]]
     assert list_batches(make_balanced(max_batches=3), 2) == alone[:3]
 
 

@@ -60,7 +60,7 @@ MISSING = [name for name in ("mlflow", "wandb") if find_spec(name) is None]
 """Trackers that are not installed."""
 TRAININGS = [
     command for command in list_commands(*TRAIN)
-    if is_shown_whole(command) and not {"-m", "--help", "--cfg"}.intersection(words_of(command))
+    if is_shown_whole(command) and not {"-m", "--help", "--cfg", "trainer=ddp"}.intersection(words_of(command))
     and not any(name in command.line for name in MISSING)
 ]  # fmt: skip
 SWEEPS = list_commands("python train.py -m")
@@ -69,6 +69,7 @@ SEARCHES = list_commands("viewfinder search")
 
 def test_every_command_is_of_a_kind_that_is_run() -> None:
     kinds = ("pip install", "ruff", "viewfinder", "tensorboard --logdir outputs", "sphinx-build", *TRAIN, *SCRIPTS)
+    kinds += ("torchrun", "srun")  # test_documented_devices.py
     assert [command for command in list_commands("") if not command.line.startswith(kinds)] == []
 
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Train, assert_same_run, train_into
+from ranks import srun_variables
 
 from viewfinder.errors import UserError
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.launcher import LAUNCHER_VARIABLES, PROCESS_VARIABLE, is_helper
+from viewfinder.runs.launcher import LAUNCHER_VARIABLES, PROCESS_VARIABLE, Place, is_helper, read_place
 
 TASKS = {
-    "srun -n 4": {
-        "SLURM_PROCID": "2", "SLURM_LOCALID": "2", "SLURM_NODEID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "12",
-        "SLURM_STEP_NUM_TASKS": "4",
-    },
+    "srun -n 4": srun_variables(2, 4, 1),
+    "srun -N 2 -n 4": srun_variables(3, 4, 1)
+    | {"SLURM_STEP_NUM_NODES": "2", "SLURM_LOCALID": "1", "SLURM_NODEID": "1"},
     "left over": {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "nowhere", "MASTER_PORT": "1"},
     "torchrun": {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"},
     "jsrun": {
@@ -50,23 +50,45 @@ def test_a_task_of_a_launcher_is_a_run_of_its_own(
 
 
 @pytest.mark.parametrize(
-    ("variables", "rule"),
+    ("name", "more", "words", "problems"),
     [
-        (TASKS["srun -n 4"], "starts processes of its own, in each of the 4 that srun has started"),
-        (TASKS["mpirun"], "starts processes of its own, in each of the 4 that mpirun has started"),
-        (TASKS["torchrun"] | {"WORLD_SIZE": "4"}, "must be the number of processes that torchrun has started, 4"),
+        ("srun -n 4", {}, ["trainer.devices=2"],
+         [("trainer.devices", "must be the number of processes that srun has started, 4")]),
+        ("srun -N 2 -n 4", {}, ["trainer.devices=4"], [
+            ("trainer.devices", "must be the number of processes that srun has started on each node, 2"),
+            ("trainer.num_nodes", "must be the number of nodes on which srun has started processes, 2"),
+        ]),
+        ("mpirun", {}, ["trainer.devices=2"],
+         [("trainer.devices", "starts processes of its own, in each of the 4 that mpirun has started")]),
+        ("torchrun", {"WORLD_SIZE": "4"}, ["trainer.devices=2"],
+         [("trainer.devices", "must be the number of processes that torchrun has started, 4")]),
+        ("torchrun", {}, ["trainer.num_nodes=2"], [
+            ("trainer.devices", "must be the number of processes that torchrun has started, 2"),
+            ("trainer.num_nodes", "must be the number of nodes on which torchrun has started processes, 1"),
+        ]),
+        ("left over", {}, ["trainer.num_nodes=2"], [("trainer.num_nodes", "needs a launcher on each node")]),
     ],
-)
-def test_several_devices_in_each_of_several_tasks_are_refused(
-    variables: dict[str, str], rule: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for variable, value in variables.items():
+)  # fmt: skip
+def test_other_numbers_than_those_of_the_launcher_are_refused(
+    name: str, more: dict[str, str], words: list[str], problems: list[tuple[str, str]], tiny: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for variable, value in (TASKS[name] | more).items():
         monkeypatch.setenv(variable, value)
     with pytest.raises(UserError) as refused:
-        train_into(tmp_path / "run", *tiny, "trainer.devices=2")
-    (problem,) = refused.value.problems
-    assert (problem.key, problem.rule) == ("trainer.devices", rule)
+        train_into(tmp_path / "run", *tiny, *words)
+    assert [(problem.key, problem.rule) for problem in refused.value.problems] == problems
     assert not (tmp_path / "run").exists()
+
+
+def test_a_task_of_srun_knows_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in TASKS["srun -N 2 -n 4"].items():
+        monkeypatch.setenv(variable, value)
+    assert read_place() == Place("srun", rank=3, world_size=4, local_rank=1, local_size=2, node=1)
+    assert is_helper()
+    monkeypatch.setenv("SLURM_PROCID", "one")  # left over
+    assert read_place() is None
+    assert not is_helper()
 
 
 def test_a_process_that_lightning_starts_is_a_helper(monkeypatch: pytest.MonkeyPatch) -> None:

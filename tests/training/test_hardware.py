@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 import torch
 from conftest import train_into
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from ranks import srun_variables
 from torch import nn
 
 from viewfinder.config.overrides import compose_config
 from viewfinder.models.simple_cnn import SimpleCNN
 from viewfinder.training import hardware, precision
-from viewfinder.training.hardware import HardwareSettings, choose_settings, set_threads
+from viewfinder.training.ddp import Launcher
+from viewfinder.training.hardware import HardwareSettings, choose_settings
 
 CPU = torch.device("cpu")
 
@@ -93,15 +96,25 @@ def test_the_shipped_trainer_settings_choose_what_their_names_promise() -> None:
         assert (settings.threads, settings.precision) == (threads, expected)
 
 
-@pytest.mark.parametrize("devices", [1, 4])
-def test_lightning_keeps_the_threads_of_several_processes(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
+def test_lightning_keeps_the_threads_of_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     count: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", count.append)
-    monkeypatch.setenv("OMP_NUM_THREADS", "restored after the test")
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    set_threads(4, devices)
-    assert count == [4]
-    assert os.environ.get("OMP_NUM_THREADS") == ("4" if devices > 1 else None)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "0")  # so that no process is started
+    assert Launcher(LightningEnvironment(), num_processes=4, num_nodes=1).launch(os.getpid) == os.getpid()
+    assert (count, os.environ.get("OMP_NUM_THREADS")) == ([], None)
+
+
+@pytest.mark.parametrize(("own", "on_node", "threads"), [(4, "8", 4), (8, "8", 4), (8, "", 4)])
+def test_a_task_that_srun_binds_to_its_own_cores_has_a_thread_on_each(
+    monkeypatch: pytest.MonkeyPatch, own: int, on_node: str, threads: int
+) -> None:
+    monkeypatch.setattr(hardware, "DEFAULT_THREADS", own)
+    monkeypatch.setattr(hardware, "count_cores", lambda: own)
+    for name, value in srun_variables(0, 2, 1).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", on_node)
+    assert hardware.count_threads(2) == threads
 
 
 def test_a_run_without_threads_uses_all_cores_also_after_a_run_with_fewer(

@@ -16,6 +16,9 @@ from viewfinder.runs.streams import require_written_output
 REPEAT_SECONDS = 1.0
 """Time in which another Ctrl-C counts as the same: a terminal and a launcher may each send one."""
 
+HELPER_SECONDS = 3.0
+"""Time in which a launcher ends a helper process after the first one has failed."""
+
 
 @contextlib.contextmanager
 def exit_with_message() -> Iterator[None]:
@@ -70,5 +73,7 @@ def _stopped_by_interrupt() -> Iterator[None]:
 
 
 def _show(error: UserError) -> int:
+    if is_helper():  # the first process, which may have started later, shows the same error
+        time.sleep(HELPER_SECONDS)
     print(error, file=sys.stderr)
     return FAILED

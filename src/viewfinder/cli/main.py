@@ -66,6 +66,6 @@ def app() -> None:
     """
     prepare_streams()
     configure_threads()
-    ignore_other_launchers()
+    ignore_other_launchers(sys.argv[1:2] in (["train"], ["resume"]))
     with exit_with_message():
         cli()

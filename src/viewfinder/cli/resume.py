@@ -1,6 +1,7 @@
 """`viewfinder resume`: continue a run."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,9 +22,9 @@ def resume(
         from viewfinder.experiment.resume import resume_experiment
     from viewfinder.runs.folder import RunFolder
     from viewfinder.runs.launcher import is_helper
-    from viewfinder.runs.naming import RUN_VARIABLE, share_path
+    from viewfinder.runs.naming import RUN_VARIABLE
 
     folder, remaining = find_run(run, overrides or [])
     if is_helper() and RUN_VARIABLE in os.environ:  # in the meantime, another run may be the latest
-        folder = RunFolder.open(share_path(None))
+        folder = RunFolder.open(Path(os.environ[RUN_VARIABLE]))
     resume_experiment(folder, remaining)

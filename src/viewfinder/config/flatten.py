@@ -13,6 +13,8 @@ EXECUTION_KEYS = (
 CLASS = "._target_"
 NEUTRAL_KEYS = ("name", "output_dir", "run_dir", "allow", "trainer.keep_freed_memory", *EXECUTION_KEYS)
 """Keys that cannot change a score, apart from those of the group `logger`."""
+ADDED_KEYS = {"data.fold": 0, "trainer.num_nodes": 1, "trainer.sync_batchnorm": False}
+"""Keys that runs of earlier versions lack, and their defaults other than null."""
 
 
 def is_neutral(key: str) -> bool:

@@ -5,12 +5,14 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from viewfinder.data.decode_parallel import Unreadable, decode_all
@@ -40,6 +42,8 @@ class ImageCache:
         self.folder = folder
         self.used: set[str] = set()
         """keys of the loaded splits"""
+        self.files: dict[str, Path] = {}
+        """split -> file that holds its images, as they were loaded"""
         self.freed = 0
         """bytes of other images that were removed"""
 
@@ -68,11 +72,15 @@ class ImageCache:
         key = hashlib.blake2b(content, digest_size=16).hexdigest()
         self.used.add(key)
         shape = (len(paths), resize.height, resize.width, channels)
-        if (cached := self._open(key, shape)) is not None:
+        if (cached := self._open(key, shape, split)) is not None:
             return self._retry(*cached, paths, channels, resize, split)
         temporary = self.folder / f".{key}.{os.getpid()}.npy"
+        lock = FileLock(self.folder / f"{key}.lock")
         try:
             self._make_room(np.prod(shape, dtype=int).item())
+            _wait(lock, split)
+            if (cached := self._open(key, shape, split)) is not None:  # decoded by another process in the meantime
+                return self._retry(*cached, paths, channels, resize, split)
             mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             _reserve_room(temporary)
             base = torch.from_numpy(mapped)
@@ -90,10 +98,13 @@ class ImageCache:
             raise UserError("the cache of decoded images", [problem]) from error
         finally:
             temporary.unlink(missing_ok=True)
-        stored = self._open(key, shape)
+            lock.release()
+            if not (self.folder / f"{key}.npy").exists():
+                Path(lock.lock_file).unlink(missing_ok=True)
+        stored = self._open(key, shape, split)
         return (base if stored is None else stored[0]), unreadable
 
-    def _open(self, key: str, shape: tuple[int, ...]) -> tuple[Tensor, list[int]] | None:
+    def _open(self, key: str, shape: tuple[int, ...], split: str) -> tuple[Tensor, list[int]] | None:
         """Return cached images and the indices of the unreadable ones; None if they are missing or damaged."""
         index = self.folder / f"{key}.json"
         try:
@@ -104,7 +115,11 @@ class ImageCache:
             return None
         with contextlib.suppress(OSError):
             os.utime(index)  # marks it as recently used
-        return (torch.from_numpy(mapped), gaps) if (mapped.shape, mapped.dtype) == (shape, np.uint8) else None
+        if (mapped.shape, mapped.dtype) != (shape, np.uint8):
+            return None
+        if not gaps:  # which would be filled in memory alone
+            self.files[split] = self.folder / f"{key}.npy"
+        return torch.from_numpy(mapped), gaps
 
     def _retry(
         self, base: Tensor, gaps: list[int], paths: Sequence[Path], channels: int, resize: Resize, split: str
@@ -132,6 +147,17 @@ class ImageCache:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         max_bytes = max(0, int(min(MAX_FOLDER_BYTES, available)) - size)
         self.freed += evict_least_recent(self.folder, max_bytes, self.used, content="npy", index="json")
+
+
+def _wait(lock: FileLock, split: str) -> None:
+    """Acquire the lock on a split's images, and say if another process decodes them now."""
+    try:
+        lock.acquire(blocking=False)
+    except NotImplementedError:  # a file system without locks
+        return
+    except Timeout:
+        print(f"waiting for another process that decodes the {split} images", file=sys.stderr)
+        lock.acquire()
 
 
 def _reserve_room(path: Path) -> None:

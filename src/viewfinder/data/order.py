@@ -37,15 +37,16 @@ def _receive_indices(batches: list[tuple[int, np.ndarray]], first: int, total: i
 class EpochOrder(Sampler[ChunkIndices]):
     """Sampler of chunks whose order depends on (seed, epoch) alone, so that any epoch can be repeated.
 
-    A shuffled epoch leaves out a last batch of a single image, for which batch norm has no variance.
+    The processes' batches of a step are together one batch of a single process. A shuffled epoch leaves out a last step
+    with less than two images for each process, for which batch norm has no variance.
 
     Args:
         count: number of images in the split.
         batch_size: images per batch; the last may have fewer.
         seed: seed of the shuffling; None keeps the split's order.
         rank, world_size: index of this process and number of processes. Each takes every world_size-th batch of a
-            shuffled order, without the batches that do not fill a round; or every world_size-th image of an unshuffled
-            one.
+            shuffled order, and a share of what is left for the last step; or every world_size-th image of an
+            unshuffled one.
         max_batches: maximum number of batches per process.
         chunk_size: batches per chunk.
     """
@@ -65,10 +66,10 @@ class EpochOrder(Sampler[ChunkIndices]):
         if seed is None:
             numbers = range(-(-len(range(rank, count, world_size)) // batch_size))
         else:
-            batches = -(-count // batch_size)
-            if count % batch_size == 1 and count > 1 and batch_size > 1:
-                batches -= 1
-            numbers = range(rank, batches - batches % world_size, world_size)
+            steps, rest = divmod(count, batch_size * world_size)
+            if rest >= 2 * world_size or rest == count == world_size == 1:
+                steps += 1
+            numbers = range(rank, steps * world_size, world_size)
         self.batch_numbers = numbers if max_batches is None else numbers[:max_batches]
         """numbers of this process's batches"""
         self.epoch = 0
@@ -97,8 +98,16 @@ class EpochOrder(Sampler[ChunkIndices]):
             end = start + self.chunk_size
             first = min(max(start, skipped), end)
             numbers = self.batch_numbers[first:end]
-            batches = [(n, order[n * self.batch_size : (n + 1) * self.batch_size]) for n in numbers]
+            batches = [(number, self._select(order, number)) for number in numbers]
             yield ChunkIndices(batches, first, len(self.batch_numbers))
+
+    def _select(self, order: Tensor, number: int) -> Tensor:
+        """Return the positions of a batch: (n,)."""
+        step = number // self.world_size * self.batch_size * self.world_size
+        rest = self.count - step
+        if self.seed is None or self.world_size == 1 or rest >= self.batch_size * self.world_size:
+            return order[number * self.batch_size : (number + 1) * self.batch_size]
+        return order[step:].tensor_split(self.world_size)[self.rank]
 
 
 def require_batches(order: EpochOrder, split: str) -> EpochOrder:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -23,10 +24,11 @@ class ImageRows:
     Args:
         base: (M, H, W, C) uint8, the layout of image files and of convolutions in channels_last.
         indices: indices of the images in base, (N,) int64; None for all.
+        file: NumPy file from which base is mapped; None if it is in memory alone.
     """
 
-    def __init__(self, base: Tensor, indices: Tensor | None = None):
-        self.base = base
+    def __init__(self, base: Tensor, indices: Tensor | None = None, file: Path | None = None):
+        self.base, self.file = base, file
         self.indices = torch.arange(len(base)) if indices is None else indices
 
     def __len__(self) -> int:

@@ -88,7 +88,7 @@ def store_splits(
     Raises:
         UserError: as `store_images`.
     """
-    preprocess.is_fitted = False
+    resize = fit_preprocess(splits, preprocess, shared_size)
     in_memory: dict[str, SplitImages] = {}
     files: dict[str, tuple[list[Path], Tensor]] = {}
     for name, split in splits.items():
@@ -99,12 +99,24 @@ def store_splits(
             files[name] = list(split.content), labels
     if not files:
         return StoredImages(in_memory)
-    resize = preprocess.fit_to_files(shared_size)
     stored = store_images(files, channels, resize, storage, workers, skip_unreadable)
     cropped = None
     if preprocess.is_fitted and resize.cover:
         cropped = {"resize_size": resize.cover[0], "interpolation": resize.interpolation}
     return StoredImages(in_memory | stored.images, stored.storage, stored.location, cropped, stored.unreadable)
+
+
+def fit_preprocess(splits: Mapping[str, Split], preprocess: Preprocess, shared_size: tuple[int, int] | None) -> Resize:
+    """Return the resize for decoding the files of splits, and tell the preprocessing whether it is done then.
+
+    Args:
+        preprocess: the network's preprocessing.
+        shared_size: (height, width) of all files; None if they differ.
+    """
+    preprocess.is_fitted = False
+    if all(isinstance(split.content, ImageRows) for split in splits.values()):
+        return preprocess.resize
+    return preprocess.fit_to_files(shared_size)
 
 
 def store_images(
@@ -157,7 +169,7 @@ def store_images(
             remaining = [paths[index] for index in readable]
             images[name] = StreamedImages(remaining, labels[readable], channels, resize, workers)
         else:
-            images[name] = SplitImages(ImageRows(base, readable), labels[readable])
+            images[name] = SplitImages(ImageRows(base, readable, cache.files.get(name)), labels[readable])
     cores = count_cores()
     processes = f"{workers} process{'es' * (workers > 1)}{f' on {cores} cores' if workers > cores else ''}"
     in_cache, streamed = f"in {cache.folder}", f"decoded as needed, by {processes}"

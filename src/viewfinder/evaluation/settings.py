@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from viewfinder.config.flatten import is_neutral
+from viewfinder.config.flatten import ADDED_KEYS, is_neutral
 
 CLASS = "._target_"
 PHASES = "phases"
@@ -57,7 +57,7 @@ def find_differences(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         values: dict[str, set[str]] = {}
         for config in configs:
             peers = "" if key == group else str(config.get(group))
-            values.setdefault(peers, set()).add(repr(config.get(key)))
+            values.setdefault(peers, set()).add(repr(config.get(key, ADDED_KEYS.get(key))))
         for config, difference in zip(configs, differences, strict=True):
             peers = "" if key == group else str(config.get(group))
             if key in config and len(values[peers]) > 1:

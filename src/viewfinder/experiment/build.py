@@ -15,6 +15,8 @@ from viewfinder.config.yaml_text import to_settings
 from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything, seed_torch
+from viewfinder.data.shared import receive_data, share_data
+from viewfinder.data.storage import fit_preprocess
 from viewfinder.errors import Problem, UserError
 from viewfinder.experiment.check import SUPPLIED_ARGUMENTS, try_learning_rate
 from viewfinder.experiment.python_objects import PythonObjects
@@ -64,17 +66,24 @@ def build_components(
     torch.set_num_threads(options.get("threads") or DEFAULT_THREADS)
     set_tf32(False)
     skip_gpu_checks()
-    data = open_data(cfg, given=objects.data, class_order=class_order)
+    data = make_data(to_settings(cfg), objects.data)
+    is_shared = receive_data(data)
+    if not is_shared:
+        data.open(class_order=class_order)
     channels, classes = data.in_channels, len(data.class_names)
     seed_everything(cfg.seed, "weights")
     if objects.model is not None:
         network = copy.deepcopy(objects.model)
     else:
         network = (rebuild_network if has_checkpoint else build_network)(cfg, channels, classes)
-    data.load(get_preprocess(network))
+    if is_shared:
+        fit_preprocess(data.splits, get_preprocess(network), data.shared_size)
+    else:
+        data.load(get_preprocess(network))
     if options.get("keep_freed_memory", True):  # not before: training does not reuse the memory of decoding
         keep_freed_memory()
     data_facts = data.summarise()
+    share_data(data)
     # Before phases freeze parameters.
     network_facts = summarise_network(network, channels, classes, objects.model is not None)
     classifier = build_classifier(cfg, network, data_facts["class_counts"])

@@ -12,10 +12,12 @@ from viewfinder.experiment.build import Components, find_cache_blocker
 from viewfinder.models.transfer import Transferable
 from viewfinder.reporting.console import log_data_summary, log_model_summary
 from viewfinder.runs.checkpoints import CheckpointInfo
+from viewfinder.runs.logging import log_wrapped
 from viewfinder.training.features.cache import has_frozen_backbone, use_features
-from viewfinder.training.hardware import HardwareSettings, choose_settings, log_settings, set_threads
+from viewfinder.training.hardware import HardwareSettings, choose_settings, log_settings
 from viewfinder.training.phases import Phases
 from viewfinder.training.scoring import load_weights
+from viewfinder.training.sync_batch_norm import describe_sync
 from viewfinder.training.trainer import get_training_loop
 
 log = logging.getLogger("viewfinder")
@@ -43,10 +45,12 @@ def configure_hardware(
     options = settings["trainer"]
     trains_head_only = has_frozen_backbone(classifier.network) and not find_cache_blocker(settings)
     hardware = choose_settings(classifier.network, classifier.loss, device, options, facts, trains_head_only)
-    set_threads(hardware.threads, options.get("devices", 1))
+    torch.set_num_threads(hardware.threads)
     loop = get_training_loop(trainer)
     loop.precision, loop.is_graphed = hardware.precision, hardware.is_graphed
     log_settings(hardware)
+    if trainer.world_size > 1 and options.get("sync_batchnorm"):
+        log_wrapped(f"         {describe_sync(classifier.network)}")
     return hardware
 
 

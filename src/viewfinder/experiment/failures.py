@@ -18,6 +18,7 @@ from viewfinder.data.batches import stop_workers
 from viewfinder.errors import Problem, Stopped, UserError
 from viewfinder.runs.atomic import DISK_FULL_ERRORS, make_write_error
 from viewfinder.runs.folder import RunFolder
+from viewfinder.runs.peers import describe_loss
 
 log = logging.getLogger("viewfinder")
 READ_ONLY_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -68,6 +69,9 @@ def translate_failures(run: RunFolder | None = None) -> Iterator[None]:
             stopped.is_logged = True
         raise
     except (MemoryError, RuntimeError, OSError) as error:
+        if loss := describe_loss(error):
+            remedy = f"Resume with: {format_resume_command(run)}" if run is not None else "Start the run again."
+            raise UserError("the processes", [Problem("the run", f"ends, because {loss}", remedy=remedy)]) from error
         if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
             # torch's handler would raise again here for another decoding process that has ended.
             child_handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)

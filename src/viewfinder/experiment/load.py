@@ -196,6 +196,7 @@ def open_run(
     folder, overrides = find_run(path, overrides)
     # A precision of training has no effect here, and 16-mixed needs a GPU.
     trainer = {"accelerator": accelerator, "devices": 1, "early_stopping_patience": None, "precision": "32-true"}
+    trainer["num_nodes"] = 1
     cfg = load_config(folder, overrides, trainer, {"workers": None})
     if not folder.data.is_file() or not folder.best.is_file():
         rule = f"has no weights; its status is '{folder.read_run().get('status', 'unknown')}'"

@@ -96,9 +96,10 @@ def check_range_test(settings: Mapping[str, Any]) -> None:
         rule = "must be a number above 0; the range test varies it"
         remedy = "" if "lr" in optimizer else f"If {optimizer['_target_']} has an argument lr, add +optimizer.lr=1e-3."
         problems.append(Problem("optimizer.lr", rule, "(none)" if lr is None else str(lr), remedy))
-    if (devices := settings["trainer"].get("devices", 1)) != 1:
-        rule, remedy = "a range test runs in a single process", "Add trainer.devices=1."
-        problems.append(Problem("trainer.devices", rule, str(devices), remedy))
+    for key in ("devices", "num_nodes"):
+        if (count := settings["trainer"].get(key, 1)) != 1:
+            rule, remedy = "a range test runs in a single process", f"Add trainer.{key}=1."
+            problems.append(Problem(f"trainer.{key}", rule, str(count), remedy))
     if phases := settings.get("phases"):
         rule = "set their own learning rates, but a range test varies a single learning rate"
         remedy = "Add phases=none, and model.freeze=true to train the head alone, or false to train everything."

@@ -23,6 +23,7 @@ from viewfinder.runs.config_file import check_types
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.launcher import own_launcher
 from viewfinder.runs.own_code import remember_own_code
+from viewfinder.runs.peers import connected_processes
 from viewfinder.runs.provenance import describe_process, hash_code, now, read_versions
 from viewfinder.runs.read import find_changed_splits
 from viewfinder.training.callbacks.checkpointing import AfterEpoch
@@ -57,8 +58,11 @@ def resume_experiment(
         Pruned: if `after_epoch` prunes the run.
     """
     _refuse_other_keys(overrides)
-    devices = run.read_settings().get("trainer", {}).get("devices", 1)
-    with own_launcher(devices), restored_process_state(), run.locked():
+    trainer = run.read_settings().get("trainer", {})
+    devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+    with (
+        own_launcher(devices, nodes), restored_process_state(), connected_processes(devices, nodes), run.locked(),
+    ):  # fmt: skip
         settings, cfg = run.read_settings(), load_config(run, overrides)
         check_types(run.config, settings["trainer"], {"max_epochs": int})
         max_epochs = settings["trainer"]["max_epochs"]

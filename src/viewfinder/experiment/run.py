@@ -35,6 +35,7 @@ from viewfinder.runs.create import create_run
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.launcher import own_launcher
 from viewfinder.runs.logging import logging_to
+from viewfinder.runs.peers import connected_processes
 from viewfinder.training.callbacks.checkpointing import AfterEpoch, Checkpointing
 from viewfinder.training.callbacks.phase_log import PhaseLog
 from viewfinder.training.callbacks.signals import Signals
@@ -73,13 +74,15 @@ def run_experiment(
         Stopped: after a signal; the run can be resumed.
         Pruned: if `after_epoch` prunes the run.
     """
-    with own_launcher(OmegaConf.select(cfg, "trainer.devices")), restored_process_state():
+    devices, nodes = (OmegaConf.select(cfg, f"trainer.{key}", default=1) for key in ("devices", "num_nodes"))
+    with own_launcher(devices, nodes), restored_process_state():
         check_config(cfg)
-        with translate_failures():
-            components = build_components(cfg, objects=objects)
-        settings = to_settings(cfg)
-        with create_run(settings, folder, overrides) as run:
-            train_and_score(settings, components, run, after_epoch=after_epoch)
+        with connected_processes(devices, nodes):
+            with translate_failures():
+                components = build_components(cfg, objects=objects)
+            settings = to_settings(cfg)
+            with create_run(settings, folder, overrides) as run:
+                train_and_score(settings, components, run, after_epoch=after_epoch)
     return run
 
 

@@ -9,7 +9,7 @@ from viewfinder.config.yaml_text import format_settings
 from viewfinder.runs.atomic import make_write_error, replace_text
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.launcher import is_helper
-from viewfinder.runs.naming import make_configured_folder, make_folder, share_path
+from viewfinder.runs.naming import make_configured_folder, make_folder
 from viewfinder.runs.own_code import remember_own_code
 from viewfinder.runs.provenance import (
     describe_process,
@@ -19,6 +19,7 @@ from viewfinder.runs.provenance import (
     read_git_state,
     read_versions,
 )  # fmt: skip
+from viewfinder.runs.rendezvous import share_text
 
 
 def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides: Sequence[str] = ()) -> RunFolder:
@@ -33,7 +34,7 @@ def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides:
         UserError: if the folder exists, or cannot be created.
     """
     if is_helper():
-        return RunFolder(share_path(None))
+        return RunFolder(Path(share_text("run", None)))
     code = hash_code(list_targets(settings))
     run = RunFolder(make_folder(path, "run_dir") if path else make_configured_folder(settings))
     try:
@@ -52,6 +53,7 @@ def create_run(settings: Mapping[str, Any], path: Path | None = None, overrides:
             **describe_process(),
         )
         remember_own_code(settings, code)
+        share_text("run", str(run.path.absolute()))
     except OSError as error:
         run.lock.release()
         run.clear()

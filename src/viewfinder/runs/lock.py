@@ -13,7 +13,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from viewfinder.errors import Problem, UserError, join_names
-from viewfinder.runs.naming import RUN_VARIABLE, share_path
+from viewfinder.runs.naming import RUN_VARIABLE
 
 if sys.platform != "win32":
     import fcntl
@@ -49,7 +49,7 @@ class RunLock:
             OSError: if the lock file cannot be written.
         """
         self.file_lock.acquire(timeout)
-        os.environ[RUN_VARIABLE] = str(share_path(self.folder).absolute())
+        os.environ[RUN_VARIABLE] = str(self.folder.absolute())
 
     def wait(self, holder: str) -> None:
         """Acquire the lock, or wait for a while until another process releases it.

@@ -1,7 +1,6 @@
 """Names of run folders: a new folder for each run, known to all of its processes."""
 
 import itertools
-import os
 import shlex
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from viewfinder.errors import Problem, UserError
-from viewfinder.runs.launcher import TORCHRUN_VARIABLE
 
 RUN_FILE = "run.json"
 """File in every run folder."""
@@ -77,24 +75,3 @@ def make_dated_folder(parent: Path, suffix: str = "") -> Path:
                 if not path.exists():
                     raise
     raise AssertionError
-
-
-def share_path(path: Path | None) -> Path:
-    """Return the path of the run folder in every process of a distributed run.
-
-    Processes that Lightning starts inherit it; those that torchrun starts share it through its store.
-
-    Args:
-        path: the path in the first process, None in helper processes.
-    """
-    if path is None and (inherited := os.environ.get(RUN_VARIABLE)):
-        return Path(inherited)
-    if TORCHRUN_VARIABLE in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from torch.distributed import TCPStore  # type: ignore[reportPrivateImportUsage]
-
-        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-        if path is not None:
-            store.set("viewfinder/run", str(path))
-        return Path(store.get("viewfinder/run").decode())
-    assert path is not None
-    return path

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from viewfinder.config.flatten import find_varying_keys, flatten, is_neutral
+from viewfinder.config.flatten import ADDED_KEYS, find_varying_keys, flatten, is_neutral
 from viewfinder.config.moved import update_targets
 from viewfinder.config.paths import DATA_KEYS
 from viewfinder.errors import Problem, UserError
@@ -22,10 +22,6 @@ from viewfinder.sweeps.plan import PlannedJob
 def is_identifying(key: str) -> bool:
     """Return whether a dotted key tells jobs apart; images are identified by their fingerprint, not their folder."""
     return key not in DATA_KEYS and not is_neutral(key)
-
-
-ADDED_KEYS = {"data.fold": 0}
-"""Keys that jobs of earlier versions lack, and their defaults other than null."""
 
 
 def flatten_job(job: PlannedJob | SweepJob) -> dict[str, Any]:

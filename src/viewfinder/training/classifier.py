@@ -16,6 +16,7 @@ from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything
 from viewfinder.evaluation.metrics import Predictions, compute_averages
 from viewfinder.evaluation.tally import Evaluated, Tally, tally
+from viewfinder.training.exchange import gather_objects
 from viewfinder.training.lightning_internals import get_finished_epochs, reload_data_loaders
 from viewfinder.training.loop import TrainingLoop
 from viewfinder.training.phases import Phases
@@ -148,10 +149,16 @@ class Classifier(pl.LightningModule):
         return torch.cat([torch.zeros(0, device=self.device), *(losses.to(self.device) for losses in self.losses)])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["epoch_so_far"] = {"losses": self.epoch_losses(), "right": self.correct, "count": self.count}
+        so_far = {"losses": self.epoch_losses(), "right": self.correct, "count": self.count}
+        checkpoint["epoch_so_far"] = so_far
+        if self.trainer.world_size > 1:  # each has the metrics of its own batches
+            own = so_far | {"losses": self.epoch_losses().cpu(), "right": self.correct.cpu()}
+            checkpoint["epoch_so_far"] = so_far | {"processes": gather_objects(own)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         so_far = checkpoint["epoch_so_far"]
+        if "processes" in so_far:
+            so_far = so_far["processes"][self.trainer.global_rank]
         self.losses = [so_far["losses"]]
         self.correct, self.count = so_far["right"], so_far["count"]
 
@@ -181,8 +188,7 @@ class Classifier(pl.LightningModule):
         positions, logits, labels = (torch.cat(column).cpu() for column in zip(*self.outputs[split], strict=True))
         self.outputs[split] = []
         if self.trainer.world_size > 1:
-            parts: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(parts, (logits, labels, positions))
+            parts = gather_objects((logits, labels, positions))
             logits, labels, positions = (torch.cat(column) for column in zip(*parts, strict=True))
         order = positions.argsort()
         return Predictions(logits[order].double(), labels[order])

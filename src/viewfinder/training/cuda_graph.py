@@ -9,6 +9,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from viewfinder.data.batches import Batch
 from viewfinder.data.memory import format_size
+from viewfinder.runs.launcher import is_distributed
 from viewfinder.training.precision import FP16, list_foreign_layers
 from viewfinder.training.torch_internals import abandon_capture
 
@@ -32,7 +33,7 @@ def cuda_graph_blocker(
     blockers = {
         "the device is not a GPU": device.type != "cuda",
         "trainer.deterministic is set": trainer.get("deterministic"),
-        "several devices train": trainer.get("devices", 1) != 1,
+        "several devices train": is_distributed(trainer.get("devices", 1), trainer.get("num_nodes", 1)),
     }
     if blocker := next((text for text, applies in blockers.items() if applies), None):
         return blocker if mode == "always" else None

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from viewfinder.data.resources import count_cores
+from viewfinder.runs.launcher import is_distributed, read_place
 from viewfinder.runs.logging import log_wrapped
 from viewfinder.training.cuda_graph import cuda_graph_blocker
 from viewfinder.training.precision import FP32, resolve_precision
@@ -57,19 +58,19 @@ def choose_settings(
         trains_head_only: whether only the head trains, on cached features; it is small and stays in float32.
     """
     precision, reason = trainer.get("precision", "auto"), "trainer.precision"
-    threads, devices = trainer.get("threads"), trainer.get("devices", 1)
+    threads = trainer.get("threads")
     if resumed is not None and "threads" in resumed:
         precision, reason = resumed.get("precision", FP32), "as before"
         threads = min(resumed["threads"], MAX_THREADS)
     if threads is None:
-        is_shared = device.type == "cpu" and isinstance(devices, int)
-        threads = max(1, DEFAULT_THREADS // devices) if is_shared else DEFAULT_THREADS
+        threads = count_threads(trainer.get("devices", 1)) if device.type == "cpu" else DEFAULT_THREADS
     if precision == "auto":
         precision, reason = resolve_precision(network, device, trainer, trains_head_only)
     blocker = cuda_graph_blocker([network, loss], device, {**trainer, "precision": precision})
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _count_threads(threads)
     name = f"{device.type}, {name}"
-    lines = [f"device   {name}{_warn_of_oversubscription(threads)}", f"precision  {precision} ({reason})"]
+    processes = _describe_processes(trainer.get("devices", 1), trainer.get("num_nodes", 1))
+    lines = [f"device   {name}{processes}{_warn_of_oversubscription(threads)}", f"precision  {precision} ({reason})"]
     if blocker is not None:
         lines.append(
             f"         no CUDA graph: {blocker}" if blocker else "         one CUDA graph for each training step"
@@ -77,25 +78,36 @@ def choose_settings(
     return HardwareSettings(name, threads, precision, blocker == "", lines)
 
 
+def count_node_cores() -> int:
+    """Return the number of cores that all processes of a run may use on this node.
+
+    srun may bind each of its tasks to cores of its own.
+    """
+    place = read_place()
+    on_node = os.environ.get("SLURM_CPUS_ON_NODE", "") if place is not None and place.launcher == "srun" else ""
+    return max(count_cores(), int(on_node) if on_node.isdecimal() else 0)
+
+
+def count_threads(devices: int | str) -> int:
+    """Return the number of torch's threads in each of a node's processes on the CPU: together, one for each core."""
+    is_bound = count_node_cores() > count_cores()
+    return max(1, DEFAULT_THREADS // devices) if isinstance(devices, int) and not is_bound else DEFAULT_THREADS
+
+
 def _count_threads(threads: int) -> str:
     return f"{threads} thread{'s' * (threads > 1)}"
+
+
+def _describe_processes(devices: int | str, nodes: int) -> str:
+    if not is_distributed(devices, nodes):
+        return ""
+    count = f"{devices * nodes} processes" if isinstance(devices, int) else "all devices"
+    return f", in each of {count}"
 
 
 def _warn_of_oversubscription(threads: int) -> str:
     cores = count_cores()
     return f" on {cores} cores, which is many times slower than one thread per core" if threads > cores else ""
-
-
-def set_threads(threads: int, devices: int | str = 1) -> None:
-    """Set torch's number of threads on the CPU.
-
-    Args:
-        devices: with several, Lightning would set a number of its own when training begins, unless OMP_NUM_THREADS
-            is set.
-    """
-    if devices != 1:
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    torch.set_num_threads(threads)
 
 
 def log_settings(settings: HardwareSettings) -> None:

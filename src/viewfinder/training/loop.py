@@ -5,7 +5,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -78,7 +80,7 @@ class TrainingLoop(Callback):
                 graph = self._graph_for(module, optimizer, batch)
                 is_due = index % self.accumulate_grad_batches == 0 or index == chunk.indices.total
                 if graph is None:
-                    self._backward(module, batch)
+                    self._backward(module, batch, is_last=index == chunk.indices.total)
                 if is_due:
                     count_optimizer_step(trainer, is_completed=False)
                     if graph is None:
@@ -132,15 +134,37 @@ class TrainingLoop(Callback):
             log_wrapped(f"         no CUDA graph, because the capture of a step failed: {error}")
             return None
 
-    def _backward(self, module: Any, batch: Batch) -> None:
+    def _backward(self, module: Any, batch: Batch, is_last: bool = False) -> None:
         with forward_context(self.precision, batch.pixels.device):
             loss = module.step(batch, "train")
+        if self.is_distributed:
+            loss = self._weigh(module, loss, batch.labels, is_last)
         if self.accumulate_grad_batches > 1:
             loss = loss / self.accumulate_grad_batches
         if self.is_distributed:
             module.manual_backward(self.scaler.scale(loss))
         else:
             self.scaler.scale(loss).backward()
+
+    def _weigh(self, module: Any, loss: Tensor, labels: Tensor, is_last: bool) -> Tensor:
+        """Scale this process's loss so that the mean over the processes is the loss of their images together.
+
+        Images have equal weights in all processes except in the last step of an epoch, whose batches may differ in
+        size, and with class weights.
+        """
+        has_class_weights = getattr(module.loss, "weights", None) is not None
+        if not (is_last or has_class_weights):
+            return loss
+        count = float(len(labels))
+        weight = module.loss.total_weight(labels) if has_class_weights else count
+        own = torch.tensor([weight, count], dtype=torch.float64)
+        total = own.to(loss.device, copy=True)
+        torch.distributed.all_reduce(total)
+        weight_share, count_share = (own / total.cpu()).tolist()
+        if has_class_weights:  # as a part of the mean over the images of the step
+            recorded, *others = module.outputs["train"][-1]
+            module.outputs["train"][-1] = (recorded * (weight_share / count_share), *others)
+        return loss * (weight_share * torch.distributed.get_world_size())
 
     def _update(self, optimizer: Optimizer) -> None:
         if self.gradient_clip_val is not None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from viewfinder.models.summary import get_architecture
+from viewfinder.runs.launcher import is_distributed
 from viewfinder.training.torch_internals import has_amx, has_avx512_bf16
 
 FP32, BF16, FP16 = "32-true", "bf16-mixed", "16-mixed"
@@ -56,7 +57,7 @@ def resolve_precision(
     """
     if trainer.get("deterministic"):
         return FP32, "trainer.deterministic"
-    if trainer.get("devices", 1) != 1:
+    if is_distributed(trainer.get("devices", 1), trainer.get("num_nodes", 1)):
         return FP32, "several devices"
     if trains_head_only:
         return FP32, "only the head trains"

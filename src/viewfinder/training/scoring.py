@@ -66,5 +66,6 @@ def score_best_and_last(
     scores = {"last": {"epoch": last, **score_splits(trainer, classifier, data)}}
     if best == last:
         return {"best": scores["last"], **scores}
-    load_weights(classifier, run.best)
+    if run.is_writer:  # the evaluation gives its weights to all processes, which may not see its files
+        load_weights(classifier, run.best)
     return {"best": {"epoch": best, **score_splits(trainer, classifier, data)}, **scores}

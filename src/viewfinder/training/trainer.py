@@ -9,19 +9,21 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pydantic import Field
 from pytorch_lightning.callbacks import Callback, Checkpoint, early_stopping
 
 from viewfinder.config.validate import Count, Positive, Whole
-from viewfinder.data.resources import count_cores
 from viewfinder.errors import Problem, UserError
 from viewfinder.runs.checkpoints import CheckpointIO
-from viewfinder.runs.launcher import TORCHRUN_VARIABLE
+from viewfinder.runs.launcher import is_distributed, read_place
 from viewfinder.training.callbacks.progress import Progress
-from viewfinder.training.hardware import max_threads
+from viewfinder.training.ddp import Strategy
+from viewfinder.training.hardware import count_node_cores, max_threads
 from viewfinder.training.loop import TrainingLoop
 from viewfinder.training.precision import FP16, TF32
+from viewfinder.training.sync_batch_norm import SyncLayers
 
 log = logging.getLogger("viewfinder")
 Interval = Count | Annotated[str, Field(pattern=r"^[0-9]*\.?[0-9]+min$")]
@@ -48,6 +50,8 @@ def build_trainer(
     max_epochs: Count = 10,
     accelerator: Literal["auto", "cpu", "gpu"] = "auto",
     devices: Count | Literal["auto"] = 1,
+    num_nodes: Count = 1,
+    sync_batchnorm: bool = False,
     precision: Literal["auto", "32-true", "tf32", "bf16-mixed", "16-mixed"] = "auto",
     cuda_graph: Literal["auto", "always", "never"] = "auto",
     gradient_clip_val: Positive | None = None,
@@ -69,7 +73,9 @@ def build_trainer(
     Args:
         max_epochs: passes over the training images.
         accelerator: auto uses a GPU if there is one.
-        devices: number of GPUs, or of processes on a CPU; more than one means DistributedDataParallel.
+        devices: number of GPUs of each node, or of processes on its CPU; more than one means DistributedDataParallel.
+        num_nodes: number of nodes; more than one needs torchrun or srun.
+        sync_batchnorm: let batch norm see the batches of all processes together.
         precision: precision of training, in Lightning's names, or tf32; auto* follows from hardware and network.
             Evaluation always runs in 32-true.
         cuda_graph: run each training step on a GPU as one CUDA graph*. auto requires that one process trains, that all
@@ -90,21 +96,28 @@ def build_trainer(
         UserError: if this machine lacks the device, or the device lacks the precision.
     """
     check_device(accelerator, devices, precision)
+    is_parallel = is_distributed(devices, num_nodes)
     check_threads(threads)
     has_gpu = torch.cuda.is_available()  # Apple's GPUs lack float64, which scores need
     progress = Progress(progress_bar)
     extra: list[Callback] = [TrainingLoop(precision, gradient_clip_val, accumulate_grad_batches, progress), progress]
     if early_stopping_patience is not None:
         extra += [EarlyStopping("val/accuracy", mode="max", patience=early_stopping_patience, min_delta=0.0)]
+    is_on_gpu = accelerator == "gpu" or (accelerator == "auto" and has_gpu)
     quiet_lightning()
     return pl.Trainer(
         max_epochs=max_epochs,
-        accelerator="cuda" if accelerator == "gpu" or (accelerator == "auto" and has_gpu) else "cpu",
+        accelerator="cuda" if is_on_gpu else "cpu",
         devices=devices,
-        strategy="auto" if devices == 1 else "ddp",
+        num_nodes=num_nodes,
+        strategy=Strategy() if is_parallel else "auto",
         deterministic=deterministic,
         callbacks=[*extra, *(callbacks or [])],
-        plugins=[CheckpointIO(), make_environment(devices)],
+        plugins=[
+            CheckpointIO(),
+            make_environment(is_parallel),
+            *([SyncLayers(is_on_gpu)] if is_parallel and sync_batchnorm else []),
+        ],
         logger=False,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks or []),
         enable_progress_bar=False,
@@ -114,12 +127,18 @@ def build_trainer(
     )
 
 
-def make_environment(devices: int | str) -> ClusterEnvironment:
+def make_environment(is_parallel: bool) -> ClusterEnvironment:
     """Return the launcher of a trainer's processes; Lightning itself would guess one from the environment."""
-    if devices != 1 and TORCHRUN_VARIABLE in os.environ:
+    place = read_place() if is_parallel else None
+    if place is not None and place.launcher == "torchrun":
         return TorchElasticEnvironment()
+    if place is not None:
+        # What Lightning requires, and srun sets only with options of these names.
+        os.environ |= {"SLURM_NTASKS": str(place.world_size), "SLURM_NTASKS_PER_NODE": str(place.local_size)}
+        os.environ["SLURM_NNODES"] = str(place.nodes)
+        return SLURMEnvironment(auto_requeue=False)
     environment = LightningEnvironment()
-    if devices == 1:
+    if not is_parallel:
         environment.set_global_rank(0)  # otherwise read from the environment when Lightning was imported
     return environment
 
@@ -141,10 +160,12 @@ def check_device(accelerator: str, devices: int | str, precision: str) -> None:
     if isinstance(devices, int) and gpus and accelerator != "cpu" and devices > gpus:
         rule = f"is more than this machine has: {gpus} GPU{'s' * (gpus > 1)}"
         remedy = f"Use trainer.devices={gpus}{' or fewer' * (gpus > 1)}."
+        if (place := read_place()) is not None and place.launcher == "srun":
+            remedy += " Each task must see all GPUs of its node: srun --gpus-per-node, not --gpus-per-task."
         raise UserError("the machine", [Problem("trainer.devices", rule, str(devices), remedy)])
-    cores = count_cores()
+    cores = count_node_cores()
     if isinstance(devices, int) and (accelerator == "cpu" or not gpus) and devices > cores:
-        rule = f"is more than the cores that this process may use, {cores}: on a CPU, each device is a process"
+        rule = f"is more than the cores that this run may use, {cores}: on a CPU, each device is a process"
         remedy = f"Use trainer.devices={cores}{' or fewer' * (cores > 1)}."
         raise UserError("the machine", [Problem("trainer.devices", rule, str(devices), remedy)])
     if precision == TF32 and (accelerator == "cpu" or not gpus):

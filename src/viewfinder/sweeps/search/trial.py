@@ -43,9 +43,10 @@ def prepare_search(spec: SearchSpec, name: str | None) -> SearchFolder:
     def check(cfg: DictConfig) -> None:
         names[str(cfg.name)] = None
         check_config(cfg)
-        if (devices := cfg.trainer.get("devices", 1)) != 1:
-            rule = "must be 1: a search runs each trial in a single process"
-            raise UserError(STAGE, [Problem("trainer.devices", rule, str(devices))])
+        for key in ("devices", "num_nodes"):
+            if (count := cfg.trainer.get(key, 1)) != 1:
+                rule = "must be 1: a search runs each trial in a single process"
+                raise UserError(STAGE, [Problem(f"trainer.{key}", rule, str(count))])
 
     check_corners(spec, check)
     folder = SearchFolder(output_dir / name if name is not None else make_dated_folder(output_dir / "-".join(names)))

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
-import torch
-import torch.distributed
 from pytorch_lightning.callbacks import Checkpoint
 
 from viewfinder.errors import Pruned, Stopped
@@ -21,6 +19,7 @@ from viewfinder.runs.folder import RunFolder
 from viewfinder.training.callbacks.divergence import check_losses, check_row
 from viewfinder.training.callbacks.epoch_log import EpochLog, collect_epoch_row
 from viewfinder.training.callbacks.signals import Signals
+from viewfinder.training.exchange import find_highest
 
 log = logging.getLogger("viewfinder")
 AfterEpoch = Callable[[Sequence[Mapping[str, Any]]], bool]
@@ -37,8 +36,7 @@ class Checkpointing(Checkpoint):
         board: the run's TensorBoard; None in a process other than rank 0.
         signals: requests to stop the run.
         every: interval of checkpoints within an epoch: steps, or minutes as in "10min"; None for no such
-            checkpoints. With several processes there are none, because each process knows the metrics of its own
-            batches alone.
+            checkpoints. Several processes save only between calls by Lightning, where they agree to.
         after_epoch: called after each epoch's checkpoint, and once when a run is resumed.
     """
 
@@ -84,10 +82,8 @@ class Checkpointing(Checkpoint):
         if pl_module.device.type == "cpu" and pl_module.losses:
             last = pl_module.losses[-1]
             check_losses(trainer, last, sum(map(len, pl_module.losses)) - len(last))
-        if trainer.world_size > 1 and self._is_stop_requested(trainer):
-            epoch = trainer.current_epoch
-            saved = f"saved up to the end of epoch {epoch}" if epoch else "nothing is saved yet"
-            self._stop(trainer, f"in epoch {epoch + 1} of {trainer.max_epochs}; {saved}")
+        if trainer.world_size > 1:
+            self._after_step(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if trainer.state.fn == "fit":
@@ -127,9 +123,12 @@ class Checkpointing(Checkpoint):
 
     def _after_step(self, trainer: pl.Trainer) -> None:
         """Save a checkpoint if one is due after an optimizer step or a validation batch, and stop if requested."""
-        is_requested = self.signals.requested is not None
         is_due = self.every_steps is not None and trainer.global_step - self.saved_step >= self.every_steps
-        if not (is_requested or is_due or time.monotonic() - self.saved_at >= self.every_seconds):
+        is_due = is_due or time.monotonic() - self.saved_at >= self.every_seconds
+        is_requested = self._is_stop_requested(trainer)
+        if trainer.world_size > 1:
+            is_due = bool(find_highest(is_due, trainer.strategy.root_device))
+        if not (is_requested or is_due):
             return
         check_losses(trainer, trainer.lightning_module.epoch_losses())  # type: ignore[operator, union-attr]
         self._save(trainer)
@@ -155,11 +154,10 @@ class Checkpointing(Checkpoint):
     def _is_stop_requested(self, trainer: pl.Trainer) -> bool:
         """Return whether to stop; all processes agree, because one that continued would wait for the others."""
         if trainer.world_size > 1:
-            requested = torch.tensor(self.signals.requested or 0, device=trainer.strategy.root_device)
-            torch.distributed.all_reduce(requested, torch.distributed.ReduceOp.MAX)
-            if not int(requested):  # a later signal waits for the next call
+            requested = find_highest(self.signals.requested or 0, trainer.strategy.root_device)
+            if not requested:  # a later signal waits for the next call
                 return False
-            self.signals.requested = int(requested)
+            self.signals.requested = requested
         return self.signals.requested is not None
 
     def _stop(self, trainer: pl.Trainer, progress: str) -> NoReturn:

@@ -121,7 +121,7 @@ def test_compare_concludes_from_the_test_images_of_all_seeds(seeds: Path, viewfi
     assert "Verdict: " in said
     assert "optimizer.lr" in said
     assert len(page.fetched) == 3  # accuracy, validation loss, training loss
-    assert all(source.startswith("data:image/png;base64,") for source in page.fetched)
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.fetched)
 
 
 def test_compare_applies_mcnemars_test_to_two_runs(seeds: Path, viewfinder: Type) -> None:

@@ -1,12 +1,10 @@
 """Page of `viewfinder compare`: verdict, settings and learning curves in one file without network access."""
 
-import io
-
 import pandas as pd
 
 from viewfinder.evaluation.comparison import BestSetting, Comparison
 from viewfinder.reporting.charts.epochs import CURVES, draw_epochs
-from viewfinder.reporting.charts.files import DOTS_PER_INCH, encode_png
+from viewfinder.reporting.charts.files import encode_svg
 from viewfinder.reporting.pages.render import render_page
 from viewfinder.reporting.pages.sweep import read_curves
 from viewfinder.reporting.tables import format_epoch, format_spread, make_legend
@@ -23,9 +21,7 @@ def render_comparison(comparison: Comparison, summary: pd.DataFrame, best: BestS
     charts = {}
     if curves := read_curves(comparison, summary):
         for column, label in CURVES.items():
-            file = io.BytesIO()
-            draw_epochs(curves, column).savefig(file, format="png", dpi=DOTS_PER_INCH)
-            charts[label] = encode_png(file.getvalue())
+            charts[label] = encode_svg(draw_epochs(curves, column))
     return render_page(
         "comparison.html.j2",
         title=" · ".join(summary["setting"].head(2)),

@@ -146,7 +146,7 @@ def build_layer_table(layers: Sequence[Layer], title: str) -> Table:
     for layer in layers:
         if layer.parameters or layer.multiply_adds or layer.changes_shape:
             table.add_row(
-                printable(layer.name or "(network)"), layer.kind, "x".join(map(str, layer.after)),
+                _shorten(layer.name), layer.kind, "x".join(map(str, layer.after)),
                 f"{layer.parameters:,}", f"{layer.multiply_adds:,}", format_field(layer.field).replace(" ", ""),
             )  # fmt: skip
     totals = [f"{sum(getattr(layer, name) for layer in layers):,}" for name in ("parameters", "multiply_adds")]
@@ -160,13 +160,18 @@ def build_formula_table(layers: Sequence[Layer]) -> Table:
     groups: dict[str, list[str]] = {}
     for layer in layers:
         if layer.formula:
-            groups.setdefault(layer.formula, []).append(printable(layer.name))
+            groups.setdefault(layer.formula, []).append(_shorten(layer.name))
     table = Table(box=None, pad_edge=False)
     table.add_column("output size: (W - K + 2*P)/S + 1", overflow="fold")
     table.add_column("layers", overflow="fold")
     for formula, names in groups.items():
         table.add_row(formula, join_first(names, MAX_NAMED))
     return table
+
+
+def _shorten(name: str) -> str:
+    """Return the name of a layer for the terminal: nearly all layers of a pre-trained network are in its backbone."""
+    return printable(name.removeprefix("backbone.") or "(network)")
 
 
 def describe_silent(silent: Sequence[SilentUnits]) -> str:

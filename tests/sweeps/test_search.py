@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, Type, on_one_line, raises_user_error
+from fake_executor import FakeExecutor
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
@@ -21,9 +23,12 @@ from viewfinder.errors import Pruned, Stopped, UserError
 from viewfinder.experiment.resume import resume_experiment
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
+from viewfinder.sweeps.search.command import Request
 from viewfinder.sweeps.search.folder import SearchFolder
 from viewfinder.sweeps.search.space import parse_search_spec
-from viewfinder.sweeps.search.study import Search
+from viewfinder.sweeps.search.study import Outcome, Search
+from viewfinder.sweeps.search.summary import SearchCommand
+from viewfinder.sweeps.search.workers import queue_search
 
 SCRIPT = Path(sys.executable).with_name("viewfinder")
 
@@ -75,6 +80,51 @@ def test_processes_claim_different_trials_and_a_dead_ones_trial_keeps_its_values
     third = next(two.claim_trials(3))
     assert (third.number, third.is_resumed) == (2, False)
     assert [trial.state for trial in one.trials()] == [TrialState.RUNNING] * 3
+
+
+def test_workers_on_several_machines_share_a_search_in_optunas_journal(
+    tmp_path: Path, finished: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = parse_search_spec(["optimizer.lr=interval(1e-4,1e-1)", "model=mlp", f"output_dir={tmp_path}"])
+    folder, launcher = SearchFolder(tmp_path / "one"), {"_target_": "viewfinder.sweeps.executors.fake.Fake"}
+    folder.create_or_continue(spec, is_shared=True)
+    assert not folder.database.exists()
+    request = Request(list(spec.overrides), "one", 3, "random", False)
+    command = SearchCommand(list(spec.overrides), "one", "random", False, workers=2)
+    executor = FakeExecutor(finished)
+    executor.on_poll = lambda: None
+    monkeypatch.setattr("viewfinder.sweeps.search.workers.open_executor", lambda *_: executor)
+
+    def type_command(is_waiting: bool) -> int:
+        return queue_search(request, folder, spec, launcher, command, is_waiting)
+
+    assert type_command(False) == 0
+    assert executor.submissions == [["0", "1"]]
+    assert [task.search for task in executor.tasks.values()] == [request._asdict()] * 2
+    one, two = (Search(folder, spec.space, "random") for _ in range(2))  # as of two workers
+
+    def work() -> None:
+        first, second = next(one.claim_trials(3)), next(two.claim_trials(3))
+        third = next(two.claim_trials(3))
+        for worker, trial in ((one, first), (two, second), (two, third)):
+            shutil.copytree(finished.path, folder.trial_folder(trial.number))
+            worker.release_trial(trial, Outcome(TrialState.COMPLETE, 0.5 + trial.number / 10))
+        executor.lose_all()
+
+    polls = iter([lambda: None, work])
+    executor.on_poll = lambda: next(polls, lambda: None)()
+    capsys.readouterr()
+    assert type_command(True) == 0
+    printed = capsys.readouterr().out
+    assert "2 jobs submitted before, left alone" in printed
+    assert "trial 2 complete, val accuracy 0.7000" in printed
+    assert "--workers 2" in printed
+    assert len(executor.submissions) == 1
+    assert folder.chart.is_file()
+    other = SearchFolder(tmp_path / "two")
+    other.create_or_continue(spec)
+    with raises_user_error("started for one machine"):
+        other.create_or_continue(spec, is_shared=True)
 
 
 def test_a_lock_that_another_process_keeps_is_named(

@@ -176,7 +176,7 @@ def test_what_slurm_would_refuse_is_refused_before_anything_is_created(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "sbatch, srun, squeue, scancel, scontrol cannot be found on PATH" in " ".join(sweep(*line).err.split())
     monkeypatch.setattr("viewfinder.sweeps.executors.submitit_submission.find_spec", lambda _: None)
-    assert "pip install 'viewfinder[slurm]'" in sweep(*line).err
+    assert 'pip install "viewfinder[slurm]"' in sweep(*line).err
     assert not (tmp_path / "out").exists()
 
 

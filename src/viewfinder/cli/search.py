@@ -28,6 +28,8 @@ def search(
     name: Annotated[str | None, typer.Option(help="Folder in output_dir; an existing search continues.")] = None,
     sampler: Annotated[Sampler, typer.Option(help="Method that draws the values.")] = Sampler.tpe,
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Train every trial to the end.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Jobs that share the trials, with hydra/launcher=NAME.")] = 1,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit these jobs and exit.")] = False,
 ) -> None:
     """Search for the best validation accuracy; each trial is a run.
 
@@ -40,42 +42,26 @@ def search(
     if find_spec("optuna") is None:
         rule, remedy = "needs Optuna, which is not installed", 'pip install "viewfinder[search]"'
         raise UserError("the installation", [Problem("viewfinder search", rule, remedy=remedy)])
-    from viewfinder.sweeps.executors.local import LocalExecutor
-
     sys.path.insert(0, str(Path.cwd()))
-    from sqlalchemy.exc import OperationalError
-
     with fast_imports():
-        from viewfinder.sweeps.search.trial import TrainingObjective, prepare_search
-    from viewfinder.reporting.charts.files import save_figure
-    from viewfinder.reporting.charts.search import draw_search
-    from viewfinder.sweeps.search.run import run_trials
+        from viewfinder.sweeps.search.trial import prepare_search
+    from viewfinder.sweeps.executors.open import open_executor
+    from viewfinder.sweeps.launcher import compose_search_launcher, is_local
+    from viewfinder.sweeps.search.command import Request, run_search
     from viewfinder.sweeps.search.space import parse_search_spec
-    from viewfinder.sweeps.search.study import Search
-    from viewfinder.sweeps.search.summary import (
-        SearchCommand,
-        build_trial_table,
-        describe_axes,
-        print_start,
-        print_summary,
-    )
+    from viewfinder.sweeps.search.summary import SearchCommand
+    from viewfinder.sweeps.search.workers import queue_search
 
-    spec = parse_search_spec(overrides)
+    launcher, own = compose_search_launcher(overrides)
+    spec = parse_search_spec(own)
     for line in describe_own_files():
         print(printable(line), flush=True)
-    folder = prepare_search(spec, name)
+    if not is_local(launcher):
+        open_executor(launcher, Path(spec.example.output_dir)).check([])
+    folder = prepare_search(spec, name, is_shared=not is_local(launcher))
     name = name or str(folder.path.relative_to(spec.example.output_dir))
-    search_command = SearchCommand(overrides, name, sampler.value, not no_prune)
-    try:
-        search = Search(folder, spec.space, sampler.value, spec.example.seed, not no_prune)
-        objective = TrainingObjective(folder, spec, not no_prune)
-        print_start(search, search_command, trials)
-        with LocalExecutor(objective) as executor:
-            stop_signal = run_trials(search, executor, objective, trials)
-        table = build_trial_table(search)
-        save_figure(draw_search(table, describe_axes(spec.space)), folder.chart)
-        print_summary(search, spec, table, search_command, trials)
-    except OperationalError as error:  # for example a full disk
-        rule = f"cannot be read or written: {error.orig}"
-        raise UserError("the search", [Problem(str(folder.database), rule)]) from error
-    raise typer.Exit(128 + stop_signal if stop_signal else 0 if "complete" in set(table["status"]) else 2)
+    request = Request(own, name, trials, sampler.value, not no_prune)
+    if is_local(launcher):
+        raise typer.Exit(run_search(request, folder, spec))
+    command = SearchCommand(overrides, name, sampler.value, not no_prune, workers)
+    raise typer.Exit(queue_search(request, folder, spec, launcher, command, not no_wait))

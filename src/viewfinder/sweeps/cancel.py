@@ -7,6 +7,7 @@ from pathlib import Path
 from platform import node
 
 from viewfinder.errors import Problem, UserError
+from viewfinder.runs.naming import SEARCH_FILE
 from viewfinder.sweeps.executors.open import open_executor
 from viewfinder.sweeps.executors.protocol import Executor, State
 from viewfinder.sweeps.queue import CANCEL_FILE
@@ -18,7 +19,7 @@ ROUNDS = 3
 
 
 def cancel_sweep(path: Path) -> str:
-    """Cancel all jobs of a sweep that run or wait; each run is saved at its next step.
+    """Cancel all jobs of a sweep that run or wait, or those of a search with a scheduler; each run saves its step.
 
     Returns:
         What was done, in a sentence.
@@ -26,12 +27,17 @@ def cancel_sweep(path: Path) -> str:
     Raises:
         UserError: if the path is not a sweep, or its jobs cannot be reached from here.
     """
-    sweep, queue = open_sweep(path), QueueFile.read(path)
+    is_search = (path / SEARCH_FILE).is_file()
+    if not is_search:
+        open_sweep(path)
+    queue = QueueFile.read(path)
     if queue is not None:
-        (sweep.path / CANCEL_FILE).touch()
-        if count := _cancel_queued(open_executor(queue.launcher, sweep.path), queue, path):
+        (path / CANCEL_FILE).touch()
+        if count := _cancel_queued(open_executor(queue.launcher, path), queue, path):
             return f"cancelled {count} job{'s' * (count > 1)}; runs are saved at their next step"
-    owner = read_owner(sweep)
+    if is_search:
+        return "no job of this search is with a scheduler"
+    owner = read_owner(open_sweep(path))
     if owner is None:
         return "no job of this sweep runs or waits"
     process, host = owner
@@ -50,7 +56,7 @@ def _cancel_queued(executor: Executor, queue: QueueFile, path: Path) -> int:
         new = [state.id for state in states if state.state != State.GONE and state.id not in cancelled]
         executor.cancel(new)
         cancelled.update(new)
-        if number == ROUNDS - 1 or read_owner(open_sweep(path)) is None:
+        if number == ROUNDS - 1 or (path / SEARCH_FILE).is_file() or read_owner(open_sweep(path)) is None:
             break
         time.sleep(1.0)
         queue = QueueFile.read(path) or queue

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hydra import initialize_config_dir
+
 from viewfinder.config.hydra_internals import Override
-from viewfinder.config.overrides import STAGE, list_values
+from viewfinder.config.overrides import STAGE, find_conf, list_values, parse_overrides
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 from viewfinder.sweeps.compose import Composer
 from viewfinder.sweeps.executors.open import PACKAGE, validate_launcher
@@ -33,6 +35,26 @@ def compose_launcher(composer: Composer, overrides: Sequence[str]) -> dict[str, 
         rule = "is unsupported: it is a plugin of Hydra's, which blocks until the last job and fails with the first"
         raise UserError(STAGE, [Problem(KEY, rule, name, "See docs/clusters.md for the launchers of Viewfinder.")])
     return _to_plain(composer.compose_groups(overrides).hydra.launcher)
+
+
+def compose_search_launcher(overrides: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Separate the overrides of a search's launcher from the others.
+
+    Returns:
+        Keys of the launcher; and the other overrides, or all of them if the launcher is local.
+
+    Raises:
+        UserError: if a value is invalid.
+    """
+    chosen = [word for word in overrides if word.lstrip("+~").startswith((f"{KEY}=", PREFIX))]
+    parse_overrides(chosen)
+    with initialize_config_dir(str(find_conf()), job_name="search", version_base="1.3"):
+        launcher = compose_launcher(Composer({KEY}), chosen)
+    if problems := find_launcher_problems(launcher):
+        raise UserError(STAGE, problems)
+    if is_local(launcher):
+        return launcher, overrides
+    return launcher, [word for word in overrides if word not in chosen]
 
 
 def is_local(launcher: Mapping[str, Any]) -> bool:

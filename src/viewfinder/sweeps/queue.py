@@ -107,7 +107,7 @@ class QueueDriver:
                     raise UserError("the scheduler", [Problem("hydra/launcher", rule, remedy=remedy)]) from error
                 return
             self.queue.set_ids(batch.name, ids)
-            print_submitted(chosen, ids)
+            print_submitted([job.folder for job in chosen], ids)
             for job, job_id in zip(chosen, ids, strict=True):
                 del self.waiting[job.folder]
                 self.queued[job.folder], self.states[job.folder] = job, JobState(State.WAITING, job_id)

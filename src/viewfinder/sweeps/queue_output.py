@@ -24,10 +24,10 @@ def print_attached(states: Mapping[str, JobState]) -> None:
         print_line(f"{count_jobs(len(states))} submitted before, left alone: {parts}")
 
 
-def print_submitted(jobs: Sequence[SweepJob], ids: Sequence[str]) -> None:
+def print_submitted(folders: Sequence[str], ids: Sequence[str]) -> None:
     """Print how many jobs were submitted, and the first and the last of them."""
-    ends = [f"{job.folder} as {job_id}" for job, job_id in zip(jobs, ids, strict=True)]
-    count = f"{len(jobs)} jobs" if len(jobs) > 1 else "job"
+    ends = [f"{folder} as {job_id}" for folder, job_id in zip(folders, ids, strict=True)]
+    count = f"{len(folders)} jobs" if len(folders) > 1 else "job"
     print_line(f"submitted {count}: {', '.join(ends) if len(ends) < 4 else f'{ends[0]} to {ends[-1]}'}")
 
 

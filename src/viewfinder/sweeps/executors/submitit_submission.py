@@ -25,7 +25,7 @@ TERMINAL_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGQUIT", "SIG
 def require_submitit(launcher: str) -> None:
     """Raise UserError if submitit is not installed."""
     if find_spec("submitit") is None:
-        rule, remedy = "needs submitit, which is not installed", "pip install 'viewfinder[slurm]'"
+        rule, remedy = "needs submitit, which is not installed", 'pip install "viewfinder[slurm]"'
         raise UserError("the installation", [Problem(f"hydra/launcher={launcher}", rule, remedy=remedy)])
 
 

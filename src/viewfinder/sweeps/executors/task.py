@@ -45,6 +45,8 @@ class Task(NamedTuple):
     """folder in which that command was typed"""
     name: str
     """batch, job and attempt"""
+    search: dict[str, Any] | None = None
+    """request of a search, for a job that runs trials of it in place of a run"""
 
 
 def run_task(task: Task) -> int:
@@ -67,6 +69,11 @@ def run_task(task: Task) -> int:
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _stop)
+    if task.search is not None:
+        from viewfinder.sweeps.search.command import Request
+        from viewfinder.sweeps.search.workers import run_worker
+
+        return run_worker(Request(**task.search))
     folder = Path(task.folder)
     claims = folder.parent / CLAIMS
     if is_helper():

@@ -9,7 +9,8 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.storages import RDBStorage
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy import URL
 
 from viewfinder.errors import Problem, UserError
@@ -38,6 +39,8 @@ class SearchFolder:
     def __init__(self, path: Path):
         self.path = Path(path)
         self.spec, self.database, self.chart = (path / name for name in (SEARCH_FILE, "search.db", "search.png"))
+        self.journal = path / "search.journal"
+        """study in Optuna's journal, which several machines may write, in place of the database"""
         self.locks = path / ".locks"
 
     def trial_folder(self, number: int) -> Path:
@@ -70,8 +73,12 @@ class SearchFolder:
         finally:
             lock.release()
 
-    def create_or_continue(self, spec: SearchSpec) -> None:
+    def create_or_continue(self, spec: SearchSpec, is_shared: bool = False) -> None:
         """Create the search, or check that the existing one has the same specification.
+
+        Args:
+            spec: the specification.
+            is_shared: whether several machines write the study.
 
         Raises:
             UserError: if the existing search differs, or the folder contains something else.
@@ -88,12 +95,19 @@ class SearchFolder:
             if self.spec.is_file():
                 name = os.path.relpath(self.path, spec.example.output_dir)
                 self._require_equal(read_json(self.spec), content, name)
+                if is_shared and not self.journal.exists():
+                    rule = f"was started for one machine, in {self.database.name}, which several must not write"
+                    remedy = "Start another search with --name, or continue this one without hydra/launcher."
+                    raise UserError("the search", [Problem("hydra/launcher", rule, remedy=remedy)])
                 return
             optuna.logging.set_verbosity(optuna.logging.WARNING)
-            with replace_file(self.database) as database:
-                storage = _open_storage(database)
-                optuna.create_study(storage=storage, study_name="search", direction="maximize")
-                storage.engine.dispose()
+            if is_shared:
+                optuna.create_study(storage=_open_journal(self.journal), study_name="search", direction="maximize")
+            else:
+                with replace_file(self.database) as database:
+                    storage = _open_storage(database)
+                    optuna.create_study(storage=storage, study_name="search", direction="maximize")
+                    storage.engine.dispose()
             write_json(self.spec, content)
 
     def _require_equal(self, stored: dict[str, Any], content: dict[str, Any], name: str) -> None:
@@ -118,12 +132,18 @@ class SearchFolder:
         pruner = optuna.pruners.NopPruner()
         if is_pruning:
             pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, WARMUP_EPOCHS)
-        return optuna.load_study(study_name="search", storage=_open_storage(self.database), pruner=pruner)
+        storage = _open_journal(self.journal) if self.journal.exists() else _open_storage(self.database)
+        return optuna.load_study(study_name="search", storage=storage, pruner=pruner)
 
 
 def _open_storage(path: Path) -> RDBStorage:
     url = URL.create("sqlite", database=str(path)).render_as_string()
     return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": DATABASE_TIMEOUT}})
+
+
+def _open_journal(path: Path) -> JournalStorage:
+    """Open the study of several machines, as Optuna's documentation has it for NFS."""
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
 
 
 def _read_fixed_values(spec: SearchSpec) -> dict[str, str]:

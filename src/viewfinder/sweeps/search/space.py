@@ -151,10 +151,6 @@ def _find_key_problems(parsed: Sequence[Override], searched: Sequence[Override])
         if override.key_or_group == "run_dir":
             rule = "sets the folder of a single run, but a search has several"
             problems.append(Problem("run_dir", rule, _value_text(override), "Use output_dir=PATH and --name."))
-        if override.key_or_group == "hydra/launcher" and _value_text(override) not in ("basic", "joblib"):
-            rule = "is for sweeps: a search runs its trials one after another on the machine of the command"
-            remedy = "Type the same command with --name in several terminals or jobs; they share the trials."
-            problems.append(Problem("hydra/launcher", rule, _value_text(override), remedy))
     searched_keys = {override.key_or_group for override in searched}
     for key, count in Counter(override.key_or_group for override in parsed).items():
         if count > 1 and key in searched_keys:

@@ -55,11 +55,14 @@ class SearchCommand(NamedTuple):
     name: str
     sampler: str
     is_pruning: bool
+    workers: int = 1
+    """number of jobs of a scheduler that share the trials"""
 
     def format(self, total: int) -> str:
         """Return the command for this total number of trials."""
         options = ["--sampler", self.sampler] if self.sampler != "tpe" else []
         options += [] if self.is_pruning else ["--no-prune"]
+        options += ["--workers", str(self.workers)] if self.workers > 1 else []
         arguments = ["viewfinder", "search", *self.overrides, "--name", self.name, *options, "--trials", str(total)]
         return shlex.join(arguments)
 

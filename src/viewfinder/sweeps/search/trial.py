@@ -24,19 +24,20 @@ from viewfinder.sweeps.search.space import SearchSpec, check_corners
 from viewfinder.sweeps.search.study import ClaimedTrial, Outcome
 
 
-def prepare_search(spec: SearchSpec, name: str | None) -> SearchFolder:
+def prepare_search(spec: SearchSpec, name: str | None, is_shared: bool = False) -> SearchFolder:
     """Create a search after checking every choice and bound, or continue the existing one.
 
     Args:
         spec: space and fixed overrides.
         name: folder below output_dir; None for a dated one.
+        is_shared: whether several machines run trials.
 
     Raises:
         UserError: if a value is invalid, or the folder contains another search or something else.
     """
     output_dir = Path(spec.example.output_dir)
     if name is not None and (folder := SearchFolder(output_dir / name)).spec.is_file():
-        folder.create_or_continue(spec)
+        folder.create_or_continue(spec, is_shared)
         return folder
     names: dict[str, None] = {}
 
@@ -50,7 +51,7 @@ def prepare_search(spec: SearchSpec, name: str | None) -> SearchFolder:
 
     check_corners(spec, check)
     folder = SearchFolder(output_dir / name if name is not None else make_dated_folder(output_dir / "-".join(names)))
-    folder.create_or_continue(spec)
+    folder.create_or_continue(spec, is_shared)
     return folder
 
 

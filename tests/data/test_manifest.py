@@ -132,13 +132,15 @@ def test_all_problems_of_the_rows_are_in_one_error(album: Path) -> None:
         "1 row has no label: row 5",
         "1 test row has the label 'dgo', which training lacks: row 7",
         "1 image is outside the folder of images: ../secret.png (row 4)",
-        "1 of 30 images do not exist: cat/nowhere.png (row 3)",
+        "1 of 30 images does not exist: cat/nowhere.png (row 3)",
         "1 image is listed more than once: dog/01.png (rows 12, 13)",
         "1 image has two labels: cat/09.png: dog (row 10), cat (row 11)",
         "1 row has no group: row 14",
         "1 group is in several splits: cat/07.png in val and train",
     ]
-    assert f"Paths are relative to {album}" in found["images.csv: 1 of 30 images do not exist: cat/nowhere.png (row 3)"]
+    assert (
+        f"Paths are relative to {album}" in found["images.csv: 1 of 30 images does not exist: cat/nowhere.png (row 3)"]
+    )
 
 
 def test_many_rows_with_one_problem_are_counted(album: Path) -> None:
@@ -188,6 +190,28 @@ def test_missing_columns_are_named_with_those_that_are_there(album: Path) -> Non
         "data.group_column: is not a column of the manifest":
             "Set data.group_column=NAME. Columns: 'imgae', 'Label', 'Split'.",
     }  # fmt: skip
+
+
+def test_a_manifest_without_a_header_and_paths_with_spaces_are_answered_with_what_to_do(album: Path) -> None:
+    lines = [f"{row['image']},{row['label']}" for row in list_rows(album)]
+    (album / "images.csv").write_text("\n".join(lines))
+    found = problems_of(str(album / "images.csv"))
+    assert [*found] == [f"data.{role}_column: is not a column of the manifest" for role in ("image", "label")]
+    assert all("begin the file with a row such as image,label." in remedy for remedy in found.values())
+    (album / "images.csv").write_text("\n".join(["image,label", *(f" {line}" for line in lines)]))
+    ((_, remedy),) = problems_of(str(album / "images.csv")).items()
+    assert remedy.endswith("Remove the spaces before and after paths.")
+
+
+def test_labels_that_are_not_utf8_are_escaped_and_said_to_be(album: Path) -> None:
+    lines = [
+        "image,label",
+        *(f"{row['image']},{row['label']}".replace(",cat", ",kätzchen") for row in list_rows(album)),
+    ]
+    (album / "images.csv").write_text("\n".join(lines), encoding="cp1252")
+    data = open_data(Manifest(path=str(album / "images.csv")), 8)
+    assert data.class_names == ["dog", r"k\xe4tzchen"]
+    assert data.warnings == [r"not all labels are UTF-8, for example k\xe4tzchen; save the manifest as UTF-8"]
 
 
 def test_a_manifest_that_is_not_there_is_refused(album: Path) -> None:

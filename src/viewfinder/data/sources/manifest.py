@@ -86,6 +86,8 @@ class Manifest(ImageData):
             raise UserError("the data", problems, MAX_PROBLEMS)
         if "fold" in table and self.folds is None:
             self.warnings.append(f"the column {self.fold_column} is not used, because data.folds is null")
+        if odd := [escape_path(name) for name in class_names if escape_path(name) != name]:
+            self.warnings.append(f"not all labels are UTF-8, for example {odd[0]}; save the manifest as UTF-8")
         parts = {name: table[table["split"] == name] for name in SPLITS} if "split" in table else {"train": table}
         splits = {name: self._build_split(rows, class_names) for name, rows in parts.items() if len(rows)}
         return list(map(escape_path, class_names)), splits

@@ -48,8 +48,11 @@ def find_image_problems(table: Table, root: Path, key: str) -> list[Problem]:
     inside = given[given["path"].notna()]
     is_file = [(root / path).is_file() for path in inside["path"]]
     if len(missing := inside[[not each for each in is_file]]):
-        rule = f"{len(missing):,} of {_count(len(table), 'image', 'does', 'do')} not exist: {_name_images(missing)}"
+        verb = "does" if len(missing) == 1 else "do"
+        rule = f"{len(missing):,} of {len(table):,} images {verb} not exist: {_name_images(missing)}"
         hint = r" Separate folders by /, not \." if any("\\" in image for image in missing["image"]) else ""
+        if any(image != image.strip() for image in missing["image"]):
+            hint += " Remove the spaces before and after paths."
         problems.append(Problem(key, rule, remedy=where + hint))
     repeated = inside[inside["path"].duplicated(keep=False)].groupby("path", sort=False)
     twice, contradictory = [], []

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from viewfinder.data.files import escape_path
+from viewfinder.data.formats import IMAGE_EXTENSIONS
 from viewfinder.data.table import Table
 from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 
@@ -16,6 +17,7 @@ REQUIRED = ("image", "label")
 OPTIONAL = ("split", "fold", "group")
 """Roles of columns that are used if they are there; each is also the default name of its column."""
 SEPARATORS = ",;\t"
+EXAMPLE = ",".join(REQUIRED)
 MAX_COLUMNS = 20
 """Columns named in a message."""
 
@@ -133,5 +135,7 @@ def _choose_columns(header: Sequence[str], columns: Mapping[str, str | None]) ->
         else:
             suggestion = f"Did you mean {alike[0]!r}?" if alike else did_you_mean(name, header)
             remedy = f"{suggestion} Set data.{role}_column=NAME. Columns: {named}.".strip()
+            if any(each.lower().endswith(tuple(IMAGE_EXTENSIONS)) for each in header):
+                remedy = f"The first row names an image, not columns: begin the file with a row such as {EXAMPLE}."
             problems.append(Problem(f"data.{role}_column", "is not a column of the manifest", name, remedy))
     return wanted, problems

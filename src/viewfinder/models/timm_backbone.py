@@ -1,5 +1,6 @@
 """timm's networks as backbones: their names, published preprocessing, construction and weights."""
 
+import difflib
 import math
 from collections.abc import Mapping
 from types import ModuleType
@@ -194,7 +195,7 @@ def _unknown_name(name: str, architecture: str, names: list[str]) -> UserError:
         return invalid_argument("name", rule, name, remedy)
     if successor := timm.models.get_deprecated_models().get(architecture):
         return invalid_argument("name", "is a former name in timm", name, f"Set model.name={successor}.")
-    family = [each for each in names if architecture[:5] and each.startswith(architecture[:5])]
+    near = difflib.get_close_matches(architecture, names, n=4)
     rule = did_you_mean(architecture, names) or "is not a network of timm"
-    remedy = f"For example {join_names(family[:4] or ['resnet18', 'convnext_tiny', 'vit_small_patch16_224'])}"
+    remedy = f"For example {join_names(near or ['resnet18', 'convnext_tiny', 'vit_small_patch16_224'])}"
     return invalid_argument("name", rule, name, f"{remedy}; timm.list_models() lists all.")

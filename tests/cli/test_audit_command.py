@@ -21,7 +21,7 @@ def root(tmp_path: Path) -> Path:
         place = f"{'train' if number < 24 else 'test'}/{('cat', 'dog')[number % 2]}"
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         draw_scene(number).save(tmp_path / place / f"{number:02}.png")
-    Image.new("RGB", (40, 40), "navy").save(tmp_path / "train" / "cat" / "blank.png")
+    Image.new("RGB", (4, 4), "navy").save(tmp_path / "train" / "cat" / "blank.png")
     whole = (tmp_path / "train" / "dog" / "01.png").read_bytes()
     (tmp_path / "train" / "dog" / "cut.png").write_bytes(whole[:-900])
     return tmp_path
@@ -41,6 +41,8 @@ def test_an_audit_of_a_folder_leaves_the_suspects_out_of_its_table(
     assert [line for line in answer.out.splitlines() if len(line) > 80 and str(folder) not in line] == []
     assert sorted(path.name for path in folder.iterdir()) == ["audit.html", "clean.csv", "suspects.csv"]
     suspects = pd.read_csv(folder / "suspects.csv")
+    assert suspects.loc[suspects["image"] == "train/cat/blank.png", "reason"].tolist() == ["blank", "very small"]
+    suspects = suspects[suspects["reason"] != "very small"]
     reasons = dict(zip(suspects["image"], suspects["reason"].str.partition(":")[0], strict=True))
     copied = {f"train/cat/{number:02}.png" for number in (0, 2, 4, 6, 8)}
     assert {image for image, reason in reasons.items() if reason in ("near duplicate", "mirrored duplicate")} == copied
@@ -64,6 +66,7 @@ def test_an_audit_of_a_folder_leaves_the_suspects_out_of_its_table(
     page = Page((folder / "audit.html").read_text())
     assert page.fetched != []
     assert all(address.startswith("data:image/") for address in page.fetched)
+    assert "blank, very small" in page.text
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def write_audit_page(
         sections=[section for section in sections if section["total"]],
         label_errors=_show_singles(audit, suspects[suspects["reason"] == LABEL_ERROR]),
         scored=scored,
-        flaws=_show_singles(audit, suspects[suspects["reason"].isin([BLANK, SMALL])]),
+        flaws=_show_singles(audit, _join_reasons(suspects[suspects["reason"].isin([BLANK, SMALL])])),
         unreadable=_list_unreadable(audit),
         groups=[(printable(str(name)), count) for name, count in find_shared_groups(table)[:MAX_SHOWN].items()],
         max_shown=MAX_SHOWN,
@@ -118,6 +118,12 @@ def _show_singles(audit: Audit, suspects: Table) -> dict[str, Any]:
         for suspect in ordered.head(MAX_SHOWN).itertuples()
     ]
     return {"total": len(ordered), "shown": shown}
+
+
+def _join_reasons(suspects: Table) -> Table:
+    """Return one row for each image, with all its reasons."""
+    reasons = suspects.groupby("row", sort=False)["reason"].transform(", ".join)
+    return suspects.assign(reason=reasons).drop_duplicates("row")
 
 
 def _show_image(audit: Audit, row: int) -> Mapping[str, Any]:

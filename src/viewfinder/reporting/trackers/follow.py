@@ -16,6 +16,7 @@ from filelock import Timeout
 from viewfinder.config.loggers import list_trackers
 from viewfinder.errors import UserError, printable
 from viewfinder.reporting.trackers.sender import Sender
+from viewfinder.reporting.trackers.tracker import describe_failure
 from viewfinder.runs.folder import RunFolder
 
 CONNECTED = "to "
@@ -78,7 +79,7 @@ class Follower:
         except UserError as error:
             return error.reason
         except Exception as error:  # of another package, which may raise anything
-            return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            return describe_failure(error)
         finally:
             timer.cancel()
         if not is_connected or self.has_reported_failure:

@@ -1,6 +1,5 @@
 """Sending of runs that have ended."""
 
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from filelock import Timeout
 from viewfinder.errors import Problem, UserError
 from viewfinder.reporting.trackers.addresses import KEY, find_unknown_address, remember_address
 from viewfinder.reporting.trackers.sender import Sender, fix_id
+from viewfinder.reporting.trackers.tracker import describe_failure, find_silence
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.lock import refuse_links
 
@@ -68,20 +68,9 @@ def sync_run(
     except UserError:
         raise
     except Exception as error:  # of another package, which may raise anything
-        if _is_silence(error):
+        if find_silence(error) is not None:
             silent.add((name, sender.place))
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        rule = f"{name} did not get it: {reason}"
+        rule = f"{name} did not get it: {describe_failure(error)}"
         remedy = f"It goes to {sender.place}. Once that can be reached, run the same command again."
         raise UserError("the tracker", [Problem(str(run.path), rule, remedy=remedy)]) from error
     return f"sent         {run.path}, to {sender.place}"
-
-
-def _is_silence(error: BaseException | None) -> bool:
-    """Return whether an error, or an error that caused it, is that of a server that does not answer."""
-    while error is not None:
-        is_of_wandb = type(error).__name__ == "CommError"
-        if is_of_wandb or isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -1,5 +1,7 @@
 """Tracker: a program of other people that shows runs, and what it gets of a run folder."""
 
+import socket
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -13,6 +15,8 @@ RunFile = Literal[
     "mistakes.png", "report.html", "train.log", "best.ckpt", "last.ckpt",
 ]  # fmt: skip
 """Files of a run folder that a tracker can get; a copy of run.json would be taken for a run."""
+MAX_LENGTH = 300
+"""Letters of an error in a message."""
 
 
 class TrackedRun(NamedTuple):
@@ -75,6 +79,22 @@ class Tracker(ABC):
     @abstractmethod
     def close(self, status: str) -> None:
         """End the tracker's run with the status in run.json, and wait until everything has arrived."""
+
+
+def find_silence(error: BaseException | None) -> BaseException | None:
+    """Find the error of a server that does not answer, in an error and its causes; None if there is none."""
+    while error is not None:
+        is_of_wandb = type(error).__name__ == "CommError"
+        if is_of_wandb or isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def describe_failure(error: BaseException) -> str:
+    """Describe an error of a tracker's package in a line; where a server does not answer, by the system's reason."""
+    error = find_silence(error) or error
+    return textwrap.shorten(f"{type(error).__name__}: {error}", MAX_LENGTH, placeholder=" ...")
 
 
 def require_package(name: str) -> None:

@@ -82,9 +82,10 @@ class Wandb(Tracker):
     def _check_mode(self) -> None:
         """Raise UserError if W&B's own settings let a run send nothing, which would then be recorded as sent."""
         if self.run.disabled:
-            rule, remedy = "is switched off by WANDB_MODE=disabled or its settings", "Unset it, or run `wandb enabled`."
+            rule = "is switched off by WANDB_MODE=disabled or by `wandb disabled`"
+            remedy = "Unset WANDB_MODE, or run `wandb enabled`."
         elif self.run.offline and not self.is_offline:
-            rule, remedy = "is offline by its settings", "Set logger.wandb.offline=true, or run `wandb online`."
+            rule, remedy = "is offline by `wandb offline`", "Set logger.wandb.offline=true, or run `wandb online`."
         else:
             return
         raise UserError("the tracker", [Problem("W&B", rule, remedy=remedy)])

@@ -8,6 +8,7 @@ from conftest import CLASSES, Page, Type, on_one_line
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from viewfinder.experiment import inspect_images
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.runs.folder import RunFolder
 
@@ -111,11 +112,16 @@ def test_the_network_of_a_run_is_shown_with_kernels_maps_mistakes_and_silent_uni
     assert len([path for path in folder.iterdir() if "tfevents" in path.name]) == 1
 
 
-def test_a_run_without_its_images_or_predictions_is_still_inspected(run_copy: RunFolder, viewfinder: Type) -> None:
+def test_a_run_without_its_images_its_predictions_or_captum_is_still_inspected(
+    run_copy: RunFolder, viewfinder: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_copy.predictions.write_text("picture,true\na,b\n")
-    answer = viewfinder("inspect", run_copy.path)
+    Image.effect_noise((9, 9), 60).save(run_copy.path / "photo.png")
+    monkeypatch.setattr(inspect_images, "find_spec", lambda name: None)
+    answer = viewfinder("inspect", run_copy.path, "--image", "photo.png")
     assert answer.code == 0
     assert "worst mistakes" in answer.out
+    assert "captum is not installed" in answer.out
     answer = viewfinder("inspect", run_copy.path, "data.root=/no/such/place")
     assert answer.code == 0
     assert "left out test images: data.root = /no/such/place" in on_one_line(answer.out)

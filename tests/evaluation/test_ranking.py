@@ -8,7 +8,7 @@ from conftest import softmax, some_predictions
 
 from viewfinder.evaluation import ranking
 from viewfinder.evaluation.metrics import Predictions
-from viewfinder.evaluation.ranking import score_ranking
+from viewfinder.evaluation.ranking import compute_ranking_areas, score_ranking
 
 
 @pytest.mark.parametrize("never", [(), (3,), (0, 5)])
@@ -27,6 +27,16 @@ def test_ranking_scores_are_scikit_learns(never: tuple[int, ...]) -> None:
         ("average_precision", sklearn.metrics.average_precision_score),
     ):
         assert found[name] == pytest.approx(np.mean([metric(*values) for values in of_class]), abs=1e-6)
+
+
+def test_equal_probabilities_count_as_in_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    probabilities, is_true = rng.random(100).round(1), rng.random(100) < 0.3
+    expected = [
+        metric(is_true, probabilities)
+        for metric in (sklearn.metrics.roc_auc_score, sklearn.metrics.average_precision_score)
+    ]
+    assert compute_ranking_areas(probabilities, is_true) == pytest.approx(expected, abs=1e-12)
 
 
 def test_scores_that_need_more_classes_or_numbers_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,9 @@
-"""Scores of the ranking of classes by probability: top-k accuracy, AUROC, average precision, calibration error."""
+"""Scores of the ranking of classes by probability: top-k accuracy, calibration error, AUROC, average precision."""
 
-import torch.nn.functional as F
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multilabel_auroc,
-    multilabel_average_precision,
-)
+import numpy as np
 
 from viewfinder.evaluation.calibration import measure_reliability
-from viewfinder.evaluation.metrics import Predictions, round_metric
+from viewfinder.evaluation.metrics import Predictions
 
 TOP = (3, 5)
 """Numbers of classes of which one must be the true class."""
@@ -28,17 +23,35 @@ def score_ranking(predictions: Predictions) -> dict[str, float]:
     if not len(labels) or not probabilities.isfinite().all():
         return {}
     classes = probabilities.shape[1]
-    scores = {
-        f"top{k}": round_metric(multiclass_accuracy(probabilities, labels, classes, average="micro", top_k=k))
-        for k in TOP
-        if k < classes
-    }
-    scores["calibration_error"] = round(measure_reliability(probabilities.numpy(), labels.numpy()).error, 7)
-    occurring = labels.unique()
-    if len(occurring) > 1 and probabilities.numel() <= MAX_SORTED:
-        chosen, is_true = probabilities[:, occurring], F.one_hot(labels, classes)[:, occurring]
-        count = len(occurring)
-        scores["auroc"] = round_metric(multilabel_auroc(chosen, is_true, count, average="macro"))
-        precision = multilabel_average_precision(chosen, is_true, count, average="macro")
-        scores["average_precision"] = round_metric(precision)
-    return {name: float(score) for name, score in scores.items()}
+    scores = {}
+    for k in TOP:
+        if k < classes:
+            is_among = (probabilities.topk(k, 1).indices == labels[:, None]).any(1)
+            scores[f"top{k}"] = is_among.double().mean().item()
+    values, true = probabilities.numpy(), labels.numpy()
+    scores["calibration_error"] = measure_reliability(values, true).error
+    occurring = np.unique(true)
+    if len(occurring) > 1 and values.size <= MAX_SORTED:
+        each = [compute_ranking_areas(values[:, label], true == label) for label in occurring]
+        scores["auroc"], scores["average_precision"] = np.mean(each, axis=0).tolist()
+    return {name: round(score, 7) for name, score in scores.items()}
+
+
+def compute_ranking_areas(probabilities: np.ndarray, is_true: np.ndarray) -> tuple[float, float]:
+    """Compute the area under the ROC curve and the average precision of one class against the others.
+
+    One sort serves both: torchmetrics and scikit-learn sort for each, and check their arguments each time.
+
+    Args:
+        probabilities: probability of the class, (N,).
+        is_true: whether each image is of the class, (N,) bool; some are, and some are not.
+    """
+    order = np.argsort(-probabilities, kind="stable")
+    # Images of equal probability are told apart by no threshold.
+    ends = np.append(np.flatnonzero(np.diff(probabilities[order])), len(order) - 1)
+    hits = np.cumsum(is_true[order])[ends].astype(np.float64)
+    false_alarms = ends + 1 - hits
+    steps, heights = np.diff(false_alarms, prepend=0), hits - np.diff(hits, prepend=0) / 2
+    auroc = (steps * heights).sum() / (hits[-1] * false_alarms[-1])
+    precision, recall = hits / (ends + 1), hits / hits[-1]
+    return float(auroc), float((np.diff(recall, prepend=0) * precision).sum())

@@ -1,6 +1,5 @@
 """Files of a measurement of robustness: table, chart, and a page with both and the corrupted images."""
 
-import base64
 import io
 import math
 from collections.abc import Hashable, Mapping
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 
 from viewfinder.errors import printable
 from viewfinder.evaluation.robustness import ORIGINAL, Measured, list_corruptions
-from viewfinder.reporting.charts.files import encode_data_url, save_figure
+from viewfinder.reporting.charts.files import encode_png, encode_svg, save_figure
 from viewfinder.reporting.charts.robustness import draw_examples, draw_robustness
 from viewfinder.reporting.pages.render import render_page
 from viewfinder.reporting.robustness import format_count
@@ -35,7 +34,8 @@ def write_robustness(folder: Path, measured: Measured, title: str, command: str)
     """
     summary, costs = measured.summary, measured.costs
     replace_text(folder / CSV, measured.table.to_csv(index=False))
-    save_figure(draw_robustness(summary.levels, summary.settings), folder / CHART)
+    chart = draw_robustness(summary.levels, summary.settings)
+    save_figure(chart, folder / CHART)
     corruptions = list_corruptions(summary.levels)
     settings = list(summary.settings["setting"])
     accuracies = {
@@ -71,7 +71,7 @@ def write_robustness(folder: Path, measured: Measured, title: str, command: str)
             }
             for name, corruption in corruptions.items()
         ],
-        chart=encode_data_url(folder / CHART),
+        chart=encode_svg(chart),
         examples=_encode_figure(draw_examples(measured.examples, list(corruptions))),
         has_folds="folds" in summary.settings,
         format_spread=format_spread,
@@ -80,10 +80,10 @@ def write_robustness(folder: Path, measured: Measured, title: str, command: str)
 
 
 def _encode_figure(figure: Figure) -> str:
-    """Return a figure as a data URL."""
+    """Return a figure as a PNG file in a data URL."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return encode_png(file.getvalue())
 
 
 def _format_seconds(seconds: float) -> str:

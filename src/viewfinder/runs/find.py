@@ -72,7 +72,7 @@ def expand_home(path: Path) -> Path:
 def _list_removed_jobs(sweep: Path) -> list[Path]:
     """Return the folders of jobs that were removed from the sweep of a sweep.json; [] if the file is invalid."""
     from viewfinder.runs.read import read_validated_json
-    from viewfinder.runs.schemas import Sweep
+    from viewfinder.runs.schemas.sweep import Sweep
 
     with contextlib.suppress(UserError):
         return [sweep.parent / job["folder"] for job in read_validated_json(sweep, Sweep)["earlier"]]

@@ -141,14 +141,14 @@ class RunFolder:
     def read_run(self) -> dict[str, Any]:
         """Read run.json."""
         from viewfinder.runs.read import read_validated_json
-        from viewfinder.runs.schemas import Run
+        from viewfinder.runs.schemas.run import Run
 
         return read_validated_json(self.run, Run)
 
     def read_data(self) -> dict[str, Any]:
         """Read data.json."""
         from viewfinder.runs.read import read_validated_json
-        from viewfinder.runs.schemas import Data
+        from viewfinder.runs.schemas.data import Data
 
         return read_validated_json(self.data, Data)
 
@@ -161,7 +161,7 @@ class RunFolder:
     def read_scores(self) -> dict[str, Any]:
         """Read scores.json; the error about a missing file names the run's status."""
         from viewfinder.runs.read import read_validated_json
-        from viewfinder.runs.schemas import Scores
+        from viewfinder.runs.schemas.scores import Scores
 
         if not self.scores.is_file():
             rule = f"has no scores.json; its status is '{self.read_run().get('status', 'unknown')}'"
@@ -172,7 +172,7 @@ class RunFolder:
     def read_calibration(self) -> dict[str, Any]:
         """Read calibration.json; return {} if there is none."""
         from viewfinder.runs.read import read_validated_json
-        from viewfinder.runs.schemas import Calibration
+        from viewfinder.runs.schemas.scores import Calibration
 
         return read_validated_json(self.calibration, Calibration) if self.calibration.exists() else {}
 

@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from viewfinder.errors import Problem, UserError
-from viewfinder.runs.schemas import Data
+from viewfinder.runs.schemas.data import Data
 
 MAX_BYTES = {".yaml": 2**18, ".json": 2**30, ".csv": 2**30}
 """Largest file by suffix; scores.json of about 4,000 classes reaches a gigabyte."""

@@ -60,7 +60,7 @@ class SweepFolder:
             UserError: if the file is invalid, or the folder contains something else.
         """
         from viewfinder.runs.read import read_validated_json
-        from viewfinder.runs.schemas import Sweep
+        from viewfinder.runs.schemas.sweep import Sweep
 
         if not (self.path / SWEEP_FILE).exists():
             if self.path.exists() and (not self.path.is_dir() or any(self.path.glob("[!.]*"))):
@@ -147,7 +147,7 @@ class SweepFolder:
 
     def _describe_owner(self) -> str:
         from viewfinder.runs.read import read_validated_json
-        from viewfinder.runs.schemas import Sweep
+        from viewfinder.runs.schemas.sweep import Sweep
 
         with contextlib.suppress(UserError):
             content = read_validated_json(self.path / SWEEP_FILE, Sweep)

@@ -40,7 +40,7 @@ class QueueFile:
             UserError: if the file is invalid.
         """
         from viewfinder.runs.read import read_validated_json
-        from viewfinder.runs.schemas import Queue
+        from viewfinder.runs.schemas.sweep import Queue
 
         if not (folder / QUEUE_FILE).exists():
             return None

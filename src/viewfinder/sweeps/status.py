@@ -77,7 +77,7 @@ def open_sweep(path: Path) -> SweepFolder:
 def read_owner(sweep: SweepFolder) -> tuple[int, str] | None:
     """Return the process that holds a sweep's lock, and its machine; None if there is none."""
     from viewfinder.runs.read import read_validated_json
-    from viewfinder.runs.schemas import Sweep
+    from viewfinder.runs.schemas.sweep import Sweep
 
     content = read_validated_json(sweep.path / SWEEP_FILE, Sweep)
     process, host = content["process"], content["machine"]["host"]

@@ -21,7 +21,7 @@ from viewfinder.runs.atomic import replace_text
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.naming import SWEEP_FILE
 from viewfinder.runs.read import read_validated_json
-from viewfinder.runs.schemas import Sweep
+from viewfinder.runs.schemas.sweep import Sweep
 
 
 def rewrite_sweep_report(folder: Path) -> Path:

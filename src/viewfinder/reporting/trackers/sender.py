@@ -51,7 +51,7 @@ class Sender:
         if not self.record.is_file():
             return False
         from viewfinder.runs.read import read_validated_json
-        from viewfinder.runs.schemas import Synced
+        from viewfinder.runs.schemas.run import Synced
 
         return read_validated_json(self.record, Synced) == self._describe(self.folder.status)
 

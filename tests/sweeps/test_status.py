@@ -86,6 +86,15 @@ def test_a_run_that_no_process_writes_to_and_no_scheduler_has_is_killed(
     assert viewfinder("status", sweep.path, "--watch").code == 0
 
 
+def test_status_shows_the_run_folders_where_the_scheduler_does_not_answer(
+    sweep: SweepFolder, slurm: FakeSlurm, viewfinder: Type
+) -> None:
+    slurm.answer("squeue", err="Unable to contact slurm controller\n", code=1)
+    lines = viewfinder("status", sweep.path).out.splitlines()
+    assert "squeue: fails: Unable to contact slurm controller" in lines[1]
+    assert [line.split()[1] for line in lines[4:]] == ["finished", "killed", "waiting", "waiting"]
+
+
 def test_status_fits_a_terminal_of_80_columns(
     sweep: SweepFolder, slurm: FakeSlurm, viewfinder: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:

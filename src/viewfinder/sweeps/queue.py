@@ -216,7 +216,9 @@ def refuse_other_launcher(sweep: SweepFolder, launcher: Mapping[str, Any]) -> No
     queue = QueueFile.read(sweep.path)
     if queue is None or all(queue.launcher.get(key) == launcher.get(key) for key in IDENTIFYING):
         return
-    states = open_executor(queue.launcher, sweep.path).read_states(queue.batches)
+    unfinished = [job.folder for job in sweep.jobs if sweep.status(job.folder) != "finished"]
+    batches = queue.list_batches(unfinished)
+    states = open_executor(queue.launcher, sweep.path).read_states(batches) if batches else {}
     if count := sum(state.state != State.GONE for state in states.values()):
         rule = f"has {count} job{'s' * (count > 1)} with another launcher, {queue.launcher.get('_target_')}"
         remedy = f"Wait for them, or: {shlex.join(['viewfinder', 'cancel', str(sweep.path)])}"

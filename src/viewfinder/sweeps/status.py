@@ -52,6 +52,8 @@ class SweepStatus(NamedTuple):
     owner: str
     """process that runs the sweep or waits for its jobs; '' if there is none"""
     jobs: list[JobStatus]
+    note: str
+    """why the scheduler's view is missing; '' if it is not"""
 
     @property
     def is_active(self) -> bool:
@@ -88,7 +90,7 @@ def read_status(path: Path) -> SweepStatus:
     """Read the status of a sweep from its run folders and its scheduler.
 
     Raises:
-        UserError: if the path is not a sweep, or the scheduler does not answer.
+        UserError: if the path is not a sweep, or its launcher is unknown.
     """
     sweep = open_sweep(path)
     owner, queue = read_owner(sweep), QueueFile.read(sweep.path)
@@ -96,11 +98,16 @@ def read_status(path: Path) -> SweepStatus:
     unfinished = [folder for folder, content in facts.items() if content.get("status") != "finished"]
     batches = queue.list_batches(unfinished) if queue is not None else []
     states: Mapping[str, JobState] = {}
+    note = ""
     if queue is not None and batches:
-        states = open_executor(queue.launcher, sweep.path).read_states(batches)
+        executor = open_executor(queue.launcher, sweep.path)
+        try:
+            states = executor.read_states(batches)
+        except UserError as error:
+            note = f"{error.reason}; this is what the run folders say"
     gone = JobState(State.GONE)
     jobs = [_describe_job(sweep, job, facts[job.folder], states.get(job.folder, gone)) for job in sweep.jobs]
-    return SweepStatus(sweep, f"process {owner[0]} on {owner[1]}" if owner else "", jobs)
+    return SweepStatus(sweep, f"process {owner[0]} on {owner[1]}" if owner else "", jobs, note)
 
 
 def _read_facts(sweep: SweepFolder, job: SweepJob) -> dict[str, Any]:
@@ -136,10 +143,10 @@ def render_status(status: SweepStatus) -> RenderableType:
     """Return a line about the sweep and a table of its jobs, for Rich."""
     counts = Counter(job.status for job in status.jobs)
     parts = join_names(f"{count} {name}" for name, count in counts.items())
-    lines = f"sweep {status.sweep.path}: {len(status.jobs)} job{'s' * (len(status.jobs) != 1)}: {parts}"
-    if status.owner:
-        lines += f"\n{status.owner} is at it"
-    return Group(Text(printable(lines).replace("\\n", "\n")), Text(), _build_table(status))
+    lines = [f"sweep {status.sweep.path}: {len(status.jobs)} job{'s' * (len(status.jobs) != 1)}: {parts}"]
+    lines += [f"{status.owner} is at it"] if status.owner else []
+    lines += [status.note] if status.note else []
+    return Group(*(Text(printable(line)) for line in lines), Text(), _build_table(status))
 
 
 def _build_table(status: SweepStatus) -> Table:

@@ -23,7 +23,7 @@ from viewfinder.reporting.inspection import Example, Sheet
 BATCH_SIZE = 64
 GREY = 128
 """Level of the squares that hide parts of an image."""
-NO_CAPTUM = "Grad-CAM and occlusion: captum is not installed; pip install 'viewfinder[inspect]'"
+NO_CAPTUM = 'Grad-CAM and occlusion: captum is not installed; pip install "viewfinder[inspect]"'
 
 
 class Sample(NamedTuple):

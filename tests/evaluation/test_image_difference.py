@@ -4,7 +4,6 @@ from math import comb
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from viewfinder.evaluation.image_difference import ImageDifference, compute_image_difference
 
@@ -12,6 +11,9 @@ STATSMODELS = [
     (10, 3, 0.09228515625), (25, 40, 0.08168153394154003), (5, 5, 1.0), (1, 0, 1.0), (120, 90, 0.045114087864840696),
 ]  # fmt: skip
 """(only first, only second, p): statsmodels.stats.contingency_tables.mcnemar(exact=True) of 0.15.0."""
+
+SCIPY_BOOTSTRAP = (-0.005, 0.155)
+"""Interval of scipy.stats.bootstrap 1.17.1 (percentile, 100,000 samples) for runs of 200 images that differ in 40 and 25."""
 
 
 def runs_of(only_first: int, only_second: int, both: int = 50, neither: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -35,9 +37,7 @@ def test_the_p_value_is_that_of_statsmodels_and_of_a_sum_over_coins(
 def test_the_interval_is_scipys_bootstrap_over_images() -> None:
     first, second = runs_of(40, 25, both=120, neither=15)
     found = compute_image_difference(first, second)
-    differences = (first.astype(float) - second,)
-    expected = stats.bootstrap(differences, np.mean, n_resamples=4000, method="percentile", rng=1).confidence_interval
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.006)
+    assert (found.low, found.high) == pytest.approx(SCIPY_BOOTSTRAP, abs=0.006)
     assert compute_image_difference(first, second) == found
 
 

@@ -13,7 +13,7 @@ STATSMODELS = [
 """(only first, only second, p): statsmodels.stats.contingency_tables.mcnemar(exact=True) of 0.15.0."""
 
 SCIPY_BOOTSTRAP = (-0.005, 0.155)
-"""Interval of scipy.stats.bootstrap 1.17.1 (percentile, 100,000 samples) for runs of 200 images that differ in 40 and 25."""
+"""Interval of scipy.stats.bootstrap 1.17.1 (percentile, 100,000 samples): 200 images, of which 40 and 25 differ."""
 
 
 def runs_of(only_first: int, only_second: int, both: int = 50, neither: int = 7) -> tuple[np.ndarray, np.ndarray]:

@@ -177,5 +177,5 @@ def test_a_signal_to_one_of_two_processes_stops_both(tiny: list[str], tmp_path: 
         out, err = process.communicate(timeout=600)
     assert (process.returncode, err) == (143, "")
     epochs = len(pd.read_csv(tmp_path / "run" / "metrics.csv"))
-    assert f"of 500; saved up to the end of epoch {epochs}" in out or f"after epoch {epochs} of 500" in out
+    assert f"in epoch {epochs + 1} of 500; all of it is saved" in out or f"after epoch {epochs} of 500" in out
     assert RunFolder.open(tmp_path / "run").read_run()["status"] == "interrupted"

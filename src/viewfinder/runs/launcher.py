@@ -151,7 +151,7 @@ def check_launcher(devices: Count, nodes: Count = 1) -> None:
         return
     if (place := read_place()) is not None:
         problems = _find_other_counts(place, devices, nodes)
-    elif nodes != 1:
+    elif isinstance(nodes, int) and nodes != 1:
         rule, remedy = "needs a launcher on each node", "Start the run with torchrun or srun on all of them."
         problems = [Problem("trainer.num_nodes", rule, str(nodes), remedy)]
     else:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from viewfinder.config.flatten import flatten
+from viewfinder.config.omegaconf_internals import make_fast_loader
 from viewfinder.errors import Problem, UserError
 
 STAGE = "the configuration"
@@ -81,8 +82,29 @@ def parse_settings(text: str) -> dict[str, Any]:
     Raises:
         ValueError: if the text is not YAML, or contains tags, aliases, interpolations or values that are not plain.
     """
+    settings = _parse_plain(text)
+    return _parse_checked(text) if settings is None else settings
+
+
+def _parse_plain(text: str) -> dict[str, Any] | None:
+    """Parse text with libyaml; return None for text that may be invalid, and where libyaml is missing."""
+    loader = make_fast_loader()
+    if loader is None:
+        return None
     try:
-        _check_events(text)
+        _check_events(text, loader)
+        settings = yaml.load(text, loader)
+        if isinstance(settings, dict):
+            _check_plain("", settings)
+            return settings
+    except (yaml.YAMLError, ValueError, TypeError):
+        pass  # found again by the slower parser, whose messages are better
+    return None
+
+
+def _parse_checked(text: str) -> dict[str, Any]:
+    try:
+        _check_events(text, yaml.SafeLoader)
         cfg = OmegaConf.create(text)
         settings: Any = OmegaConf.to_container(cfg, resolve=False)
     except (yaml.YAMLError, OmegaConfBaseException, TypeError, AssertionError) as error:
@@ -93,10 +115,10 @@ def parse_settings(text: str) -> dict[str, Any]:
     return settings
 
 
-def _check_events(text: str) -> None:
+def _check_events(text: str, loader: Any) -> None:
     """Raise ValueError for aliases and deep nesting; with either, a few lines can take hours to parse."""
     depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
+    for event in yaml.parse(text, loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("contains an alias (*name)")

@@ -114,7 +114,7 @@ class RayCluster:
         runs = {}
         for process in self.find_processes(number):
             with contextlib.suppress(psutil.Error, KeyError):
-                if process.name() != "sh":
+                if "viewfinder.sweeps.executors.task" in process.cmdline():  # a shell beside it has its variables, too
                     runs[Path(json.loads(process.environ()["VIEWFINDER_TASK"])["folder"])] = process
         return runs
 

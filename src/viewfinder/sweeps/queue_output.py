@@ -49,7 +49,8 @@ def print_left(sweep: SweepFolder, queued: int, waiting: int) -> None:
         queued: number of jobs that are submitted.
         waiting: number of jobs that the scheduler had no room for.
     """
-    print_line(f"\n{count_jobs(queued)} submitted; they go on without this command.")
+    print_line("")
+    print_line(f"{count_jobs(queued)} submitted; they go on without this command.")
     if waiting:
         print_line(f"{count_jobs(waiting)} not submitted, for lack of room; the same command submits them later.")
     print_line("The same command attaches to them, and runs what is left.")

@@ -104,6 +104,10 @@ WAITED = "Job supervisor actor failed to start within 900.0 seconds. See RAY_JOB
         ({"status": "STOPPED"}, JobState(State.GONE, "x", reason="stopped", is_cancelled=True)),
         ({"status": "FAILED", "message": LOST}, JobState(State.GONE, "x", reason="its node was lost")),
         ({"status": "FAILED", "message": "a", "driver_exit_code": 2}, JobState(State.GONE, "x", reason="exit code 2")),
+        (
+            {"status": "FAILED", "message": "failed, last logs:\na\nno such file\n", "driver_exit_code": 127},
+            JobState(State.GONE, "x", reason="exit code 127: no such file"),
+        ),
         ({"status": "FAILED", "message": "a\nb \n", "driver_exit_code": 66}, JobState(State.GONE, "x", reason="b")),
         (
             {"status": "FAILED", "message": WAITED},

@@ -43,8 +43,8 @@ def _describe_failure(exit_code: int | None, message: str) -> str:
     lines = [line.strip() for line in message.splitlines() if line.strip()] or ["unknown reason"]
     if exit_code == FOLDER_MISSING:
         return lines[-1]
-    if exit_code is not None:
-        return f"exit code {exit_code}"
+    if exit_code is not None:  # the message ends with the last lines of the output, if there is any
+        return f"exit code {exit_code}" + (f": {lines[-1][:200]}" if len(lines) > 1 else "")
     if "node has died" in message:
         return "its node was lost"
     if START_TIMEOUT in message:

@@ -62,6 +62,21 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(
     assert (resumed["epochs"], resumed["batches"]) == (1, 3)
 
 
+def test_a_signal_to_all_processes_of_a_run_saves_though_some_of_them_decode_images(
+    small: Callable[..., list[str]], tmp_path: Path, at_step: Callable[..., None]
+) -> None:
+    def send_to_all() -> None:
+        for process in [*psutil.Process().children(recursive=True), psutil.Process()]:
+            process.send_signal(signal.SIGTERM)
+
+    at_step(3, send_to_all)
+    with pytest.raises(Stopped):
+        start_run(small(tmp_path / "run", "data.storage=stream", "data.workers=1"))
+    run = RunFolder.open(tmp_path / "run")
+    assert run.status == "interrupted"
+    assert read_checkpoint(run.last)["loop"]["batches"] == 3
+
+
 def test_a_signal_within_validation_saves_what_was_trained(
     small: Callable[..., list[str]], tmp_path: Path, whole: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

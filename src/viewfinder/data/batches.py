@@ -181,11 +181,23 @@ def stop_workers() -> None:
         shutdown_workers(loader)
 
 
+SECONDS_AFTER_SIGTERM = 20
+"""Seconds after which a worker ends that has received SIGTERM."""
+
+
 def _ignore_signals(worker: int) -> None:
-    """Ignore signals in a worker process; the parent handles them, and its exit ends the worker."""
+    """Ignore signals in a worker process; the parent handles them, and its exit ends the worker.
+
+    Batch systems send SIGTERM to every process of a job. The parent then needs the workers until it has saved, and it
+    also sends SIGTERM to workers that do not end by themselves.
+    """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_later if hasattr(signal, "alarm") else signal.SIG_DFL)
+
+
+def _end_later(*_: object) -> None:
+    signal.alarm(SECONDS_AFTER_SIGTERM)  # SIGALRM ends the process
 
 
 def _repeat_channel(pixels: Tensor) -> Tensor:

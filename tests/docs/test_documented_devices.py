@@ -45,6 +45,7 @@ def test_each_command_is_valid_where_there_are_enough_cores(command: Command, mo
     assert cfg.trainer.num_nodes == int(counts.get("nnodes", counts.get("nodes", 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [words for command in COMMANDS if "torchrun" not in command.line
               for _, words in [split_words(command)] if "trainer.num_nodes=2" not in words],

@@ -101,8 +101,9 @@ def test_every_image_is_counted_once_and_processes_may_have_different_numbers_of
     assert scores["loss"] == pytest.approx(-np.log(p[np.arange(33), index]).mean(), abs=1e-4)
 
 
-@pytest.mark.parametrize("variables", [torchrun_variables, srun_variables])
-@pytest.mark.parametrize("delays", [(0.0, 1.0), (1.0, 0.0)])
+@pytest.mark.parametrize(
+    ("variables", "delays"), [(torchrun_variables, (0.0, 1.0)), (srun_variables, (1.0, 0.0))], ids=["torchrun", "srun"]
+)
 def test_processes_that_start_a_second_apart_share_one_folder_and_the_images_of_the_first(
     start: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: Variables,
     delays: tuple[float, float],
@@ -139,6 +140,7 @@ def kill_at(step: int, doomed: int) -> Callable[[int], None]:
     return act
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("doomed", [0, 1])
 def test_when_a_process_is_killed_all_end_and_the_resumed_run_is_bit_identical(
     start: Callable[..., Any], tmp_path: Path, doomed: int
@@ -161,6 +163,7 @@ def test_when_a_process_is_killed_all_end_and_the_resumed_run_is_bit_identical(
     assert_same_run(run, RunFolder.open(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_saves_within_the_epoch_and_the_resumed_run_is_bit_identical(
     start: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

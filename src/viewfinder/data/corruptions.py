@@ -133,7 +133,7 @@ def change_contrast(pixels: Tensor, factor: float, place: Place) -> Tensor:
 
 
 def change_brightness(pixels: Tensor, factor: float, place: Place) -> Tensor:
-    """Multiply the levels."""
+    """Multiply the levels of all pixels by a factor."""
     return F.adjust_brightness(pixels, factor)
 
 

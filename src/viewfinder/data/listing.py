@@ -138,7 +138,7 @@ def is_system_name(name: str) -> bool:
 
 
 def list_subfolders(folder: Path) -> list[str]:
-    """Return the sorted names of the subfolders, without those of a system and links to a folder above."""
+    """Return the sorted names of the subfolders, except those of an operating system and links to a folder above."""
     resolved = folder.resolve()
     return sorted(
         entry.name

@@ -150,7 +150,7 @@ class BestSetting(NamedTuple):
 
 
 def describe_best(comparison: Comparison, summary: pd.DataFrame) -> BestSetting:
-    """Compare the best setting with the next, and find the command that repeats it.
+    """Compare the best setting with the next, and find the command that repeats the best.
 
     Two runs of a single setting are compared with each other.
 

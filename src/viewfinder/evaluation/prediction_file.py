@@ -84,7 +84,7 @@ class PredictionFile:
         self.state.unlink(missing_ok=True)
 
     def finish(self, as_parquet: bool) -> None:
-        """Move the rows to the file, or convert them to Parquet."""
+        """Move the rows to the file, as CSV or converted to Parquet."""
         if as_parquet:
             _convert_to_parquet(self.partial)
         self.partial.replace(self.path)

@@ -173,9 +173,9 @@ def _describe_resumption(
 def _apply_overrides(
     run: RunFolder, settings: Mapping[str, Any], cfg: DictConfig, overrides: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the stored settings; only overridden values are taken from `cfg`.
+    """Return the stored settings, with the values of `cfg` for the keys that are overridden.
 
-    A path is stored as an absolute one unless the run was started in this folder, where it is looked for later.
+    A path to data becomes absolute unless the run was started in this folder, to which its relative paths refer.
     """
     stored, is_elsewhere = OmegaConf.create(dict(settings)), run.read_run().get("working_folder") != str(Path.cwd())
     for key in {override.partition("=")[0] for override in overrides} & set(CHANGEABLE):

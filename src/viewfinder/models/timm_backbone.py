@@ -112,10 +112,11 @@ def collect_options(published: Any, channels: int, image_size: int, arguments: M
         arguments: further arguments, from the configuration.
 
     Raises:
-        UserError: if one of the arguments follows from another key.
+        UserError: if one of the arguments follows from the data or another key.
     """
+    rule = "cannot be set here, because it follows from the data or another key"
     problems = [
-        Problem(f"model.arguments.{key}", "follows from another key", str(arguments[key]), remedy)
+        Problem(f"model.arguments.{key}", rule, str(arguments[key]), remedy)
         for key, remedy in RESERVED_ARGUMENTS.items()
         if key in arguments
     ]

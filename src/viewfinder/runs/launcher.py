@@ -167,7 +167,7 @@ def check_launcher(devices: Count, nodes: Count = 1) -> None:
 
 
 def _find_other_counts(place: Place, devices: Count, nodes: Count) -> list[Problem]:
-    """Return a problem for each number of the configuration that is not the launcher's."""
+    """Return a problem for each count of processes or nodes in the configuration that differs from the launcher's."""
     variable = TORCHRUN_VARIABLE if place.launcher == "torchrun" else SRUN_VARIABLE
     remedy = f"If this is not {place.launcher}: unset {variable}."
     problems = []

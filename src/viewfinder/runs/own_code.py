@@ -25,9 +25,9 @@ Record = dict[str, dict[str, Any]]
 
 
 def remember_own_code(settings: Mapping[str, Any], code: Mapping[str, str]) -> None:
-    """Add the user's own modules of a training run's configuration to the record.
+    """Record the user's own modules that the configuration of a training run names.
 
-    Without a home folder, or if it cannot be written, nothing is recorded.
+    Nothing is recorded without a home folder, or if the record cannot be written.
 
     Args:
         settings: resolved configuration as plain values.

@@ -103,7 +103,7 @@ def plan_jobs(parsed: Sequence[Override]) -> Plan:
 
 
 def _require_single_processes(jobs: Sequence[PlannedJob]) -> None:
-    """Raise UserError if a job has several processes, of which a local sweep would start too many at once."""
+    """Raise UserError if a job has several processes: a local sweep would start too many at once."""
     for job in jobs:
         for key in ("devices", "num_nodes"):
             if (count := job.config["trainer"].get(key, 1)) != 1:

@@ -30,7 +30,7 @@ MAX_NAMED = 3
 
 
 class Header(NamedTuple):
-    """Facts at the start of an image."""
+    """Facts about an image, from the start of its file."""
 
     size: tuple[int, int] | None
     """(height, width); None if the image is unreadable"""

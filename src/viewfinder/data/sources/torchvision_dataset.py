@@ -127,7 +127,7 @@ def _describe(name: str, root: Path, split: str, error: Exception, download: boo
         return Problem("data.root", rule, received, "Remove them, to download them again with data.download=true.")
     rule = f"the {split} split of {name} is not in {root.resolve()}, or does not match its published checksums"
     if not download:
-        return Problem("data.root", f"{rule}, and data.download=false", received, _remedy(name))
+        return Problem("data.root", f"{rule}; data.download=false forbids a download", received, _remedy(name))
     return Problem("data.root", f"{rule}: {describe_cause(error)}", received, _remedy(name))
 
 

@@ -31,7 +31,7 @@ class Sweep(TypedDict):
 
 
 class QueuedJob(TypedDict):
-    """Attempt at a job of a sweep that was submitted to a scheduler."""
+    """One attempt at a job of a sweep, as submitted to a scheduler."""
 
     __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]
     folder: Annotated[str, Field(pattern=r"^[0-9]{1,9}(_[0-9]{1,9})?$")]

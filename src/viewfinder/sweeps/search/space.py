@@ -157,7 +157,7 @@ def _find_key_problems(parsed: Sequence[Override], searched: Sequence[Override])
             problems.append(Problem(key, "is searched, so it must be given once only", remedy="Remove one of them."))
     for override in searched:
         if override.key_or_group.split(".")[0].split("/")[0] in NOT_SEARCHABLE:
-            rule = "cannot be searched: it makes no trial better than another"
+            rule = "cannot be searched: no value of it makes a trial better"
             problem = Problem(override.key_or_group, rule, _value_text(override), "Give it one value, or remove it.")
             problems.append(problem)
         elif override.is_delete():

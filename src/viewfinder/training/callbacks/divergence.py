@@ -1,4 +1,4 @@
-"""Checks that end training if its loss or metrics are NaN or infinite."""
+"""Checks that end training if a loss or a metric is NaN or infinite."""
 
 import math
 from collections.abc import Mapping

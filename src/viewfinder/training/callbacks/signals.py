@@ -1,7 +1,7 @@
-"""Signal handlers of a run: the first signal stops it after the current step is saved, a second Ctrl-C at once.
+"""Signal handlers of a run: the first stops it once the current step is saved, a second Ctrl-C at once.
 
-Within `deferred`, callbacks/checkpointing.py saves and stops. Signals that are ignored when the run starts stay
-ignored: SIGHUP under nohup, SIGINT in the background of a shell script.
+Within `deferred`, a signal is only recorded; callbacks/checkpointing.py then saves and stops the run. Signals that are
+ignored when the run starts stay ignored: SIGHUP under nohup, SIGINT in the background of a shell script.
 """
 
 import contextlib

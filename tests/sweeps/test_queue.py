@@ -38,6 +38,10 @@ def attach(sweep: SweepFolder, executor: FakeExecutor, max_failures: int | None 
     return driver
 
 
+def list_unfinished(sweep: SweepFolder) -> list[str]:
+    return [job.folder for job in sweep.jobs if sweep.status(job.folder) != "finished"]
+
+
 def statuses(sweep: SweepFolder) -> list[str]:
     return [sweep.status(job.folder) for job in sweep.jobs]
 
@@ -205,8 +209,8 @@ def test_jobs_with_one_launcher_keep_another_from_the_sweep(
     attach(sweep, executor)
     executor.on_poll = lambda: None
     monkeypatch.setattr("viewfinder.sweeps.queue.open_executor", lambda *_: executor)
-    refuse_other_launcher(sweep, LAUNCHER)
+    refuse_other_launcher(sweep.path, list_unfinished(sweep), LAUNCHER)
     with raises_user_error("5 jobs with another launcher.*viewfinder cancel"):
-        refuse_other_launcher(sweep, {"n_jobs": 1})
+        refuse_other_launcher(sweep.path, list_unfinished(sweep), {"n_jobs": 1})
     executor.lose_all()
-    refuse_other_launcher(sweep, {"n_jobs": 1})
+    refuse_other_launcher(sweep.path, list_unfinished(sweep), {"n_jobs": 1})

@@ -101,6 +101,9 @@ def test_workers_on_several_machines_share_a_search_in_optunas_journal(
     assert type_command(False) == 0
     assert executor.submissions == [["0", "1"]]
     assert [task.search for task in executor.tasks.values()] == [request._asdict()] * 2
+    monkeypatch.setattr("viewfinder.sweeps.queue.open_executor", lambda *_: executor)
+    with raises_user_error("2 jobs with another launcher.*viewfinder cancel"):
+        queue_search(request, folder, spec, {"_target_": "viewfinder.sweeps.executors.other.Other"}, command, False)
     one, two = (Search(folder, spec.space, "random") for _ in range(2))  # as of two workers
 
     def work() -> None:
@@ -260,6 +263,14 @@ def test_without_optuna_a_search_names_the_package_to_install(
     answer = viewfinder("search", "optimizer=adam,sgd")
     assert answer.code == 2
     assert 'pip install "viewfinder[search]"' in on_one_line(answer.err)
+
+
+@pytest.mark.parametrize("options", [["--workers", "2"], ["--no-wait"]])
+def test_options_for_jobs_of_a_scheduler_need_one(options: list[str], viewfinder: Type) -> None:
+    answer = viewfinder("search", "optimizer=adam,sgd", *options)
+    assert answer.code == 2
+    assert options[0] in answer.err
+    assert "needs the launcher of a scheduler" in on_one_line(answer.err)
 
 
 def test_a_search_with_invalid_trials_is_refused_before_any_file_is_created(

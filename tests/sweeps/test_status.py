@@ -120,7 +120,7 @@ def test_cancel_signals_the_process_of_a_local_sweep(
     monkeypatch.setattr(os, "kill", lambda *arguments: sent.append(arguments))
     assert "no job" in viewfinder("cancel", sweep.path).out
     with FileLock(sweep.path / ".lock"):
-        assert f"process {os.getpid()} on {platform.node()} is at it" in viewfinder("status", sweep.path).out
+        assert f"run by process {os.getpid()} on {platform.node()}" in viewfinder("status", sweep.path).out
         assert "SIGTERM" in viewfinder("cancel", sweep.path).out
     assert [process for process, _ in sent] == [os.getpid()]
 
@@ -135,6 +135,23 @@ def test_a_folder_that_is_no_sweep_and_a_scheduler_that_is_none_are_errors(
     answer = viewfinder(verb, sweep.path)
     assert answer.code == 2
     assert "is no executor of Viewfinder" in on_one_line(answer.err)
+
+
+def test_cancel_signals_no_group_of_processes_that_a_hostile_file_names(
+    sweep: SweepFolder, viewfinder: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a signal was sent"))
+    file = sweep.path / "sweep.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"process": -1}))
+    with FileLock(sweep.path / ".lock"):
+        answer = viewfinder("cancel", sweep.path)
+    assert answer.code == 2
+    assert "process" in answer.err
+
+
+def test_status_of_a_search_names_the_command_that_shows_its_trials(tmp_path: Path, viewfinder: Type) -> None:
+    (tmp_path / "search.json").write_text("{}")
+    assert "is a search, not a sweep" in on_one_line(viewfinder("status", tmp_path).err)
 
 
 def test_a_time_names_its_day_if_it_is_far_away() -> None:

@@ -1,4 +1,4 @@
-"""A task begins or resumes the run in its folder, and leaves it alone where another process is at it."""
+"""A task begins or resumes the run in its folder, and leaves it alone where another process trains it."""
 
 import os
 import signal
@@ -69,7 +69,7 @@ def test_a_second_copy_of_a_task_ends_at_once(
     claims.mkdir(parents=True)
     with FileLock(claims / "0"):
         assert run_task(task) == 0
-    assert "job 0 is left alone: another process is at it" in capsys.readouterr().out
+    assert "job 0 is left alone: another process trains it" in capsys.readouterr().out
     assert not Path(task.folder).exists()
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 
-def cancel(sweep: Annotated[Path, typer.Argument(metavar="SWEEP", help="Folder of a sweep.")]) -> None:
+def cancel(sweep: Annotated[Path, typer.Argument(metavar="SWEEP", help="Folder of a sweep or search.")]) -> None:
     """Cancel the jobs of a sweep that run or wait, on this machine or with a scheduler; finished jobs stay.
 
     Each run is saved at its next step, and the command of the sweep continues it.

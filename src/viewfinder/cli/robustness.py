@@ -28,7 +28,7 @@ def robustness(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder for the results. By default that of the run or sweep; of several, outputs/robustness/TIME/.",
+            help="Existing folder for the results. By default the run or sweep; for several, outputs/robustness/TIME/.",
         ),
     ] = None,
 ) -> None:

@@ -53,6 +53,10 @@ def search(
     from viewfinder.sweeps.search.workers import queue_search
 
     launcher, own = compose_search_launcher(overrides)
+    if is_local(launcher) and (workers > 1 or no_wait):
+        option, value = ("--workers", str(workers)) if workers > 1 else ("--no-wait", None)
+        remedy = "Add hydra/launcher=NAME, such as submitit_slurm; see docs/clusters.md."
+        raise UserError("the command line", [Problem(option, "needs the launcher of a scheduler", value, remedy)])
     spec = parse_search_spec(own)
     for line in describe_own_files():
         print(printable(line), flush=True)

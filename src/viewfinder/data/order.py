@@ -38,7 +38,7 @@ class EpochOrder(Sampler[ChunkIndices]):
     """Sampler of chunks whose order depends on (seed, epoch) alone, so that any epoch can be repeated.
 
     The processes' batches of a step are together one batch of a single process. A shuffled epoch leaves out a last step
-    with less than two images for each process, for which batch norm has no variance.
+    with fewer than two images for each process, for which batch norm has no variance.
 
     Args:
         count: number of images in the split.

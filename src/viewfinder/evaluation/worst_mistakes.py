@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from viewfinder.errors import join_names
+from viewfinder.evaluation.read_predictions import COLUMNS, read_predictions
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.read import check_file, make_file_error
+from viewfinder.runs.read import make_file_error
 
 
 class Mistake(NamedTuple):
@@ -35,19 +35,14 @@ def read_worst_mistakes(run: RunFolder, class_names: list[str], count: int) -> l
     Raises:
         UserError: if predictions.csv is missing or invalid.
     """
-    check_file(run.predictions)
-    columns = ["picture", "true", "predicted"]
-    try:
-        table = pd.read_csv(run.predictions, na_filter=False, dtype=dict.fromkeys(columns, object))
-    except (ValueError, OSError) as error:
-        raise make_file_error(run.predictions, f"is not a table: {error}") from error
-    expected = [*columns, *(f"p_{name}" for name in class_names)]
-    if list(table) != expected or any(table[name].dtype.kind not in "if" for name in expected[len(columns) :]):
+    table = read_predictions(run.predictions)
+    expected = [*COLUMNS, *(f"p_{name}" for name in class_names)]
+    if list(table) != expected or any(table[name].dtype.kind not in "if" for name in expected[len(COLUMNS) :]):
         raise make_file_error(run.predictions, f"does not have the columns {join_names(expected)}")
     positions = {name: position for position, name in enumerate(class_names)}
     wrong = table[(table["true"] != table["predicted"]).to_numpy() & table["true"].isin(class_names).to_numpy()]
     labels = np.array([positions[name] for name in wrong["true"]], dtype=int)
-    probabilities = wrong.iloc[:, len(columns) :].to_numpy(float)[np.arange(len(wrong)), labels]
+    probabilities = wrong.iloc[:, len(COLUMNS) :].to_numpy(float)[np.arange(len(wrong)), labels]
     order = np.argsort(probabilities, kind="stable")[:count]
     names = wrong["picture"].tolist()
     return [Mistake(names[place], int(labels[place]), float(probabilities[place])) for place in order]

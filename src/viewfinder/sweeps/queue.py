@@ -6,7 +6,7 @@ It may end at any moment. Each batch is in queue.json before it is submitted, an
 import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,19 +207,23 @@ def open_queue(sweep: SweepFolder, launcher: dict[str, Any]) -> QueueFile:
     return queue
 
 
-def refuse_other_launcher(sweep: SweepFolder, launcher: Mapping[str, Any]) -> None:
-    """Check that no job of a sweep is with another scheduler than the launcher's.
+def refuse_other_launcher(path: Path, unfinished: Iterable[str], launcher: Mapping[str, Any]) -> None:
+    """Check that no job of a sweep or search is with another scheduler than the launcher's.
+
+    Args:
+        path: folder of the sweep or search.
+        unfinished: names of the folders of its unfinished jobs.
+        launcher: `_target_` and keys of the launcher.
 
     Raises:
         UserError: if one is, or that scheduler does not answer.
     """
-    queue = QueueFile.read(sweep.path)
+    queue = QueueFile.read(path)
     if queue is None or all(queue.launcher.get(key) == launcher.get(key) for key in IDENTIFYING):
         return
-    unfinished = [job.folder for job in sweep.jobs if sweep.status(job.folder) != "finished"]
     batches = queue.list_batches(unfinished)
-    states = open_executor(queue.launcher, sweep.path).read_states(batches) if batches else {}
+    states = open_executor(queue.launcher, path).read_states(batches) if batches else {}
     if count := sum(state.state != State.GONE for state in states.values()):
         rule = f"has {count} job{'s' * (count > 1)} with another launcher, {queue.launcher.get('_target_')}"
-        remedy = f"Wait for them, or: {shlex.join(['viewfinder', 'cancel', str(sweep.path)])}"
+        remedy = f"Wait for them, or: {shlex.join(['viewfinder', 'cancel', str(path)])}"
         raise UserError("the sweep", [Problem("hydra/launcher", rule, remedy=remedy)])

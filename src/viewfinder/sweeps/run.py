@@ -57,7 +57,8 @@ def run_sweep(parsed: Sequence[Override]) -> int:
         return 128 + stop_signal if stop_signal else 0
     with sweep.locked():
         sweep.read()
-        refuse_other_launcher(sweep, plan.launcher)
+        unfinished = (job.folder for job in sweep.jobs if sweep.status(job.folder) != "finished")
+        refuse_other_launcher(sweep.path, unfinished, plan.launcher)
         if sweep.jobs:
             sweep.write()  # names this process as the owner
         jobs = reconcile_jobs(sweep, plan)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from viewfinder.errors import Problem, UserError, join_names, printable
 from viewfinder.runs.lock import is_free
-from viewfinder.runs.naming import SWEEP_FILE
+from viewfinder.runs.naming import SEARCH_FILE, SWEEP_FILE
 from viewfinder.sweeps.executors.open import open_executor
 from viewfinder.sweeps.executors.protocol import JobState, State
 from viewfinder.sweeps.folder import SweepFolder, SweepJob
@@ -70,6 +70,8 @@ def open_sweep(path: Path) -> SweepFolder:
     if not (path / SWEEP_FILE).is_file():
         rule = f"is not a sweep: {SWEEP_FILE} is missing" if path.exists() else "does not exist"
         remedy = "Pass the folder of a sweep, such as outputs/lr."
+        if (path / SEARCH_FILE).is_file():
+            rule, remedy = "is a search, not a sweep", "Type the command of the search again, which shows its trials."
         raise UserError("the sweep", [Problem("SWEEP", rule, str(path), remedy)])
     sweep = SweepFolder(path, path.name)
     sweep.read()
@@ -144,7 +146,7 @@ def render_status(status: SweepStatus) -> RenderableType:
     counts = Counter(job.status for job in status.jobs)
     parts = join_names(f"{count} {name}" for name, count in counts.items())
     lines = [f"sweep {status.sweep.path}: {len(status.jobs)} job{'s' * (len(status.jobs) != 1)}: {parts}"]
-    lines += [f"{status.owner} is at it"] if status.owner else []
+    lines += [f"run by {status.owner}"] if status.owner else []
     lines += [status.note] if status.note else []
     return Group(*(Text(printable(line)) for line in lines), Text(), _build_table(status))
 

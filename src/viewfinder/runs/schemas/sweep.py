@@ -24,7 +24,8 @@ class Sweep(TypedDict):
     __pydantic_config__ = OPEN  # type: ignore[misc]
     command: str
     started: str
-    process: int
+    process: Annotated[int, Field(ge=1, le=2**31)]
+    """process that wrote the file last; `viewfinder cancel` sends it a signal"""
     machine: Machine
     jobs: list[SweepJob]
     earlier: list[SweepJob]

@@ -140,7 +140,7 @@ class RayExecutor:
         installs = any(key in self.runtime_env for key in INSTALLING_KEYS)
         python = self.python or ("python" if installs else sys.executable)
         folder = shlex.quote(str(self.folder))
-        missing = shlex.quote(f"{self.folder} is missing; all nodes must share its file system, but not so this one:")
+        missing = shlex.quote(f"{self.folder} is missing; all nodes must share its file system, but this one does not:")
         return (
             f'test -d {folder} || {{ echo {missing} "$(hostname)"; exit {FOLDER_MISSING}; }}; '
             f"exec {shlex.quote(python)} -m viewfinder.sweeps.executors.task"

@@ -24,7 +24,7 @@ TASK_VARIABLE = "VIEWFINDER_TASK"
 CLAIMS = ".claims"
 """Folder in a sweep's folder with a lock for each job."""
 PATIENCE = 120.0
-"""Seconds to wait for another process at the same job.
+"""Seconds to wait for another process that has locked the same job.
 
 It may be ending, or its machine may be lost, whose locks an NFS server keeps for 90 seconds.
 """
@@ -50,7 +50,7 @@ class Task(NamedTuple):
 
 
 def run_task(task: Task) -> int:
-    """Train the run of a task, or resume it; do nothing if it is finished or another process is at it.
+    """Train the run of a task, or resume it; do nothing if it is finished or another process trains it.
 
     The other processes of a distributed run follow the decision of the first one, and exit here.
 
@@ -77,7 +77,7 @@ def run_task(task: Task) -> int:
     folder = Path(task.folder)
     claims = folder.parent / CLAIMS
     if is_helper():
-        _ignore_requeue_signal()  # of which one process of the job takes care
+        _ignore_requeue_signal()  # the first process of the job handles it
         raise SystemExit(_train(task, follow_decision(claims, folder.name)))
     with claimed(claims, folder.name, PATIENCE) as is_mine:
         decision = _decide(RunFolder(folder), is_mine)
@@ -89,7 +89,7 @@ def _decide(run: RunFolder, is_mine: bool) -> Decision:
     """Decide whether a run begins, resumes or is left alone, and print why it is left alone."""
     if is_mine and not (run.has_started() and run.status == "finished"):
         return Decision.RESUME if run.has_started() else Decision.BEGIN
-    reason = f"another process is at it: {describe_owner(run)}" if not is_mine else "it is finished"
+    reason = f"another process trains it: {describe_owner(run)}" if not is_mine else "it is finished"
     print(printable(f"job {run.path.name} is left alone: {reason}"), flush=True)
     return Decision.LEAVE
 

@@ -12,6 +12,7 @@ from viewfinder.errors import FAILED, Problem, Stopped, UserError, printable
 from viewfinder.sweeps.executors.open import open_executor
 from viewfinder.sweeps.executors.protocol import Executor, JobState, QueueFullError, State
 from viewfinder.sweeps.executors.task import Task
+from viewfinder.sweeps.queue import refuse_other_launcher
 from viewfinder.sweeps.queue_file import QueueFile
 from viewfinder.sweeps.queue_output import count_jobs, print_line, print_submitted
 from viewfinder.sweeps.search.command import Request, run_search, summarise_search
@@ -57,7 +58,7 @@ def queue_search(
         Exit code: 0 if a trial is complete or nobody waits, else FAILED.
 
     Raises:
-        UserError: if the scheduler refuses the workers.
+        UserError: if the scheduler refuses the workers, or an earlier command's are with another scheduler.
         Stopped: after Ctrl-C; the workers go on.
     """
     search = Search(folder, spec.space, request.sampler, spec.example.seed, request.is_pruning)
@@ -67,6 +68,7 @@ def queue_search(
     queue.launcher = launcher
     names = [str(number) for number in range(command.workers)]
     with folder.locked("queue", "another command that submits this search"):
+        refuse_other_launcher(folder.path, [job.folder for batch in queue.batches for job in batch.jobs], launcher)
         states = executor.read_states(queue.list_batches(names))
         missing = [name for name in names if states.get(name, JobState(State.GONE)).state == State.GONE]
         if len(missing) < len(names):
@@ -75,7 +77,7 @@ def queue_search(
         if chosen and _count_ended(search) < request.trials:
             _submit(request, folder, executor, queue, chosen)
     if not is_waiting:
-        print_line("They go on without this command, which shows their trials when it is typed again.")
+        print_line("The jobs go on without this command. Type it again to see their trials.")
         return 0
     try:
         _wait(search, executor, queue, names)
@@ -107,7 +109,11 @@ def _wait(search: Search, executor: Executor, queue: QueueFile, names: list[str]
     is_over = False
     while not is_over:
         time.sleep(executor.poll_seconds)
-        states: Mapping[str, JobState] = executor.read_states(queue.list_batches(names))
+        try:
+            states: Mapping[str, JobState] = executor.read_states(queue.list_batches(names))
+        except UserError as error:  # for example while the scheduler restarts
+            print_line(f"{error.reason}; asking again")
+            continue
         is_over = all(state.state == State.GONE for state in states.values())
         for trial in search.trials():
             if trial.state.is_finished() and trial.number not in printed:

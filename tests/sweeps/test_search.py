@@ -130,6 +130,22 @@ def test_workers_on_several_machines_share_a_search_in_optunas_journal(
         other.create_or_continue(spec, is_shared=True)
 
 
+def test_workers_for_which_a_scheduler_has_no_room_are_named(
+    tmp_path: Path, finished: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = parse_search_spec(["optimizer.lr=interval(1e-4,1e-1)", "model=mlp", f"output_dir={tmp_path}"])
+    folder, launcher = SearchFolder(tmp_path / "one"), {"_target_": "viewfinder.sweeps.executors.fake.Fake"}
+    folder.create_or_continue(spec, is_shared=True)
+    executor = FakeExecutor(finished)
+    executor.capacity = 1
+    monkeypatch.setattr("viewfinder.sweeps.search.workers.open_executor", lambda *_: executor)
+    request = Request(list(spec.overrides), "one", 3, "random", False)
+    command = SearchCommand(list(spec.overrides), "one", "random", False, workers=3)
+    assert queue_search(request, folder, spec, launcher, command, False) == 0
+    assert executor.submissions == [["0"]]
+    assert "2 jobs not submitted, for lack of room" in capsys.readouterr().out
+
+
 def test_a_lock_that_another_process_keeps_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,9 @@ def queue_search(
         chosen = missing[: min(executor.batch_size, executor.count_free(len(names) - len(missing)))]
         if chosen and _count_ended(search) < request.trials:
             _submit(request, folder, executor, queue, chosen)
+            if len(chosen) < len(missing):
+                left = count_jobs(len(missing) - len(chosen))
+                print_line(f"{left} not submitted, for lack of room; the others run all trials")
     if not is_waiting:
         print_line("The jobs go on without this command. Type it again to see their trials.")
         return 0

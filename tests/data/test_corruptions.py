@@ -158,6 +158,13 @@ def test_compression_of_colour_images_loses_less_of_the_grey_than_of_the_colour(
     assert 0 < np.abs(grey).mean() < np.abs(change - grey).mean() < 20
 
 
+@pytest.mark.parametrize("shape", [(1, 9), (9, 1), (1, 1)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_one_pixel_high_or_wide_are_compressed(shape: tuple[int, int], channels: int) -> None:
+    images = torch.full((2, channels, *shape), 128, dtype=torch.uint8)
+    assert np.abs(corrupt(images, "jpeg", 90.0) - 128).max() <= 1
+
+
 def test_occlusion_covers_one_rectangle_of_the_given_size_at_each_of_nine_places(images: Tensor) -> None:
     places = set()
     for position, image in enumerate(corrupt(images // 2, "occlusion", 30.0)):  # halved: no pixel is grey already

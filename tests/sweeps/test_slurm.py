@@ -60,7 +60,7 @@ def test_squeue_says_which_jobs_wait_and_run(slurm: FakeSlurm) -> None:
 
 
 def test_sacct_says_how_jobs_ended_that_squeue_no_longer_lists(slurm: FakeSlurm) -> None:
-    slurm.answer("squeue", "41_1|PENDING||2026-11-27T10:00:00|N/A|Resources|lr-00c0ffee-0\n")
+    slurm.answer("squeue", "\nmaintenance tonight\n41_1|PENDING||2026-11-27T10:00:00|N/A|Resources|lr-00c0ffee-0\n")
     rows = ["41_0|CANCELLED by 1000|node1", "41_1|REQUEUED|node1", "41_2|NODE_FAIL|node2", "41_[5-9]|PENDING|"]
     slurm.answer("sacct", "\n".join(rows))
     states = read_slurm_states([make_batch("41_0", "41_1", "41_2", "41_3")])

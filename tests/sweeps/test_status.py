@@ -149,6 +149,17 @@ def test_cancel_signals_no_group_of_processes_that_a_hostile_file_names(
     assert "process" in answer.err
 
 
+def test_status_of_a_sweep_whose_file_does_not_say_the_number_of_epochs(sweep: SweepFolder, viewfinder: Type) -> None:
+    file = sweep.path / "sweep.json"
+    content = json.loads(file.read_text())
+    for job in content["jobs"]:
+        del job["config"]["trainer"]
+    file.write_text(json.dumps(content))
+    answer = viewfinder("status", sweep.path)
+    assert answer.code == 0
+    assert "3/?" in read_table(answer.out)["0"]
+
+
 def test_status_of_a_search_names_the_command_that_shows_its_trials(tmp_path: Path, viewfinder: Type) -> None:
     (tmp_path / "search.json").write_text("{}")
     assert "is a search, not a sweep" in on_one_line(viewfinder("status", tmp_path).err)

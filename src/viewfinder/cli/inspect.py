@@ -8,7 +8,7 @@ import typer
 from viewfinder.cli.evaluate import Weights, WeightsOption
 from viewfinder.training.runtime import fast_imports
 
-WEIGHTS_PREFIX = "model.weights="
+WEIGHTS_KEY = "model.weights"
 
 
 def inspect(
@@ -58,9 +58,10 @@ def inspect(
         opened = open_run(words[0], words[1:], weights.value)
         inspection, folder = inspect_run(opened, weights.value, files, mistakes, max_images)
     else:
+        parsed = parse_overrides(words)
         problems = [
             Problem(override.key_or_group, "an inspection takes one value", override.get_value_string(), "Choose one.")
-            for override in parse_overrides(words)
+            for override in parsed
             if override.is_sweep_override()
         ]
         if images:
@@ -75,7 +76,8 @@ def inspect(
         with fast_imports():
             from viewfinder.experiment.inspect import inspect_model
 
-        has_weights = any(word.startswith(WEIGHTS_PREFIX) for word in words) and cfg.model.get("weights") is not None
+        names_weights = any(override.key_or_group == WEIGHTS_KEY for override in parsed)
+        has_weights = names_weights and cfg.model.get("weights") is not None
         inspection, folder = inspect_model(cfg, classes, has_weights)
     from viewfinder.reporting.inspection import print_inspection
     from viewfinder.reporting.pages.inspect import PAGE

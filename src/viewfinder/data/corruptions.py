@@ -151,7 +151,7 @@ def _compress_each(images: np.ndarray, quality: int) -> np.ndarray:
     compressed = np.empty_like(images)
     for image, result in zip(images, compressed, strict=True):
         file = io.BytesIO()
-        Image.fromarray(image.squeeze()).save(file, "JPEG", quality=quality)
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "JPEG", quality=quality)
         result[:] = np.asarray(Image.open(file)).reshape(result.shape)
     return compressed
 

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from viewfinder.config.flatten import flatten
 from viewfinder.errors import Problem, UserError, join_names, printable
 from viewfinder.runs.lock import is_free
 from viewfinder.runs.naming import SEARCH_FILE, SWEEP_FILE
@@ -39,6 +40,7 @@ class JobStatus(NamedTuple):
     """time in ISO format at which the status began, if known"""
     epochs: int
     max_epochs: int
+    """0 if sweep.json does not say"""
     end: datetime | None
     """expected end of a running job"""
     note: str
@@ -118,7 +120,9 @@ def _read_facts(sweep: SweepFolder, job: SweepJob) -> dict[str, Any]:
 
 
 def _describe_job(sweep: SweepFolder, job: SweepJob, facts: Mapping[str, Any], state: JobState) -> JobStatus:
-    run, max_epochs = sweep.run_folder(job.folder), job.config["trainer"]["max_epochs"]
+    run = sweep.run_folder(job.folder)
+    planned = flatten(job.config).get("trainer.max_epochs")
+    max_epochs = planned if isinstance(planned, int) else 0
     seconds = facts.get("epoch_seconds", [])
     status = run.find_status(facts) if facts else "waiting"
     since, note, end = facts.get("ended", facts.get("started", "")), facts.get("error", ""), None
@@ -127,7 +131,7 @@ def _describe_job(sweep: SweepFolder, job: SweepJob, facts: Mapping[str, Any], s
         since, note = state.since, state.reason
     elif status == RUNNING:
         since = _list_starts(facts)[-1]
-        if seconds:
+        if seconds and max_epochs:
             last = datetime.fromtimestamp(run.run.stat().st_mtime).astimezone()
             end = last + timedelta(seconds=statistics.mean(seconds) * (max_epochs - len(seconds)))
     host = facts.get("machine", {}).get("host", "") if status not in ("waiting", QUEUED, STARTING) else ""
@@ -160,7 +164,7 @@ def _build_table(status: SweepStatus) -> Table:
     table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
     settings, now = describe_overrides(status.sweep), datetime.now().astimezone()
     for job in status.jobs:
-        epochs = f"{job.epochs}/{job.max_epochs}" if job.epochs or job.status == RUNNING else ""
+        epochs = f"{job.epochs}/{job.max_epochs or '?'}" if job.epochs or job.status == RUNNING else ""
         cells = [job.folder, job.status, job.place, *([job.job_id] if has_ids else []), format_time(job.since, now)]
         end = format_time(job.end.isoformat(), now) if job.end else ""
         note = f"{job.note}; " if job.note else ""

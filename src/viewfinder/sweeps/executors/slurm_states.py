@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from viewfinder.errors import UserError
-from viewfinder.sweeps.executors.protocol import Batch, JobState, State, list_latest
+from viewfinder.sweeps.executors.protocol import Batch, JobState, QueuedJob, State, list_latest
 from viewfinder.sweeps.executors.slurm_commands import describe_silence, run_command
 
 WAITING_STATES = {
@@ -16,6 +16,8 @@ RUNNING_STATES = {"RUNNING", "SUSPENDED", "COMPLETING", "STAGE_OUT", "STOPPED", 
 """States of squeue's manual; a job in any other state has ended."""
 NO_TEXT = {"", "None", "none", "None assigned", "N/A", "Unknown", "(null)"}
 """Values that SLURM prints for nothing."""
+SQUEUE_FORMAT = "%i|%T|%N|%V|%S|%r|%j"
+"""Id, state, nodes, times of submission and start, reason and name of a job."""
 MAX_NAMES = 200
 """Names of jobs in one command line."""
 
@@ -42,19 +44,21 @@ def read_slurm_states(batches: Sequence[Batch]) -> dict[str, JobState]:
     }
 
 
-def _get_state(found: dict[tuple[str, int], JobState], batch: Batch, job: object) -> JobState | None:
+def _get_state(found: dict[tuple[str, int], JobState], batch: Batch, job: QueuedJob) -> JobState | None:
     """Return the state of a job: an element of the array that its batch is, or a job of its own."""
-    return found.get((batch.name, batch.jobs.index(job)))  # type: ignore[arg-type]
+    return found.get((batch.name, batch.jobs.index(job)))
 
 
 def _ask_squeue(names: Sequence[str]) -> dict[tuple[str, int], JobState]:
     """Map the name and the array index of each job that squeue lists to its state; the index is 0 without an array."""
     command = ["squeue", "--array", "--noheader", "--states=all", f"--name={','.join(names)}"]
-    answer = run_command([*command, "--format=%i|%T|%N|%V|%S|%r|%j"])
+    answer = run_command([*command, f"--format={SQUEUE_FORMAT}"])
     if answer.returncode:
         raise describe_silence("squeue", answer.stderr)
     found = {}
     for line in answer.stdout.splitlines():
+        if line.count("|") < SQUEUE_FORMAT.count("|"):  # a message of the cluster
+            continue
         job_id, state, place, submitted, started, reason, name = line.strip().split("|", 6)
         key = name, _read_index(job_id)
         if state in WAITING_STATES:

@@ -114,7 +114,7 @@ class SubmititSlurm:
         """Return whether nodes of the partition are down or drained: sbatch queues jobs for them, but fails a test."""
         chosen = [f"--partition={self.partition}"] if self.partition is not None else []
         answer = run_command(["sinfo", "--noheader", "--format=%a %T", *chosen])
-        states = [line.split() for line in answer.stdout.splitlines()]
+        states = [words for line in answer.stdout.splitlines() if len(words := line.split()) == 2]
         return any(available != "up" or state not in AVAILABLE for available, state in states)
 
     def _check_signal_delay(self) -> None:

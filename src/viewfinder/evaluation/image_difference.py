@@ -50,7 +50,7 @@ class ImageDifference(NamedTuple):
 
     def power(self, difference: float, level: float) -> float:
         """Return the probability that a true difference is found at a level of significance."""
-        deviation = self._deviation
+        deviation = self._standard_error
         if not deviation:
             return 1.0
         quantile = stats.norm.isf(level / 2)
@@ -60,11 +60,11 @@ class ImageDifference(NamedTuple):
         """Return how many images would make this difference significant; None for none or too many."""
         if not self.mean:
             return None
-        factor = (stats.norm.isf(level / 2) * self._deviation / abs(self.mean)) ** 2
+        factor = (stats.norm.isf(level / 2) * self._standard_error / abs(self.mean)) ** 2
         return math.ceil(self.images * factor) if factor <= MAX_FACTOR else None
 
     @property
-    def _deviation(self) -> float:
+    def _standard_error(self) -> float:
         """Standard error of the difference."""
         differing = (self.only_first + self.only_second) / self.images
         return math.sqrt(max(differing - self.mean**2, 0) / self.images)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 
-class Mistake(NamedTuple):
+class ConfidentMistake(NamedTuple):
     """An image whose predicted class is not its label."""
 
     picture: str
@@ -16,7 +16,7 @@ class Mistake(NamedTuple):
     """of the predicted class"""
 
 
-def list_confident_mistakes(table: pd.DataFrame, count: int = 8) -> list[Mistake]:
+def list_confident_mistakes(table: pd.DataFrame, count: int = 8) -> list[ConfidentMistake]:
     """Return the wrong predictions with the highest probabilities, highest first.
 
     Args:
@@ -29,7 +29,7 @@ def list_confident_mistakes(table: pd.DataFrame, count: int = 8) -> list[Mistake
     confidences = get_probabilities(wrong).max(1)
     order = np.argsort(-confidences, kind="stable")[:count]
     columns = (wrong[name].to_numpy()[order] for name in ("picture", "true", "predicted"))
-    return [Mistake(*row) for row in zip(*columns, confidences[order].tolist(), strict=True)]
+    return [ConfidentMistake(*row) for row in zip(*columns, confidences[order].tolist(), strict=True)]
 
 
 def get_probabilities(table: pd.DataFrame) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Difference of two settings with two sources of noise: the seeds of the runs and the test images."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -87,11 +87,12 @@ class SeedDifference(NamedTuple):
     def images_needed(self, level: float) -> int | None:
         """Return how many test images would make this difference significant; None for too many."""
         most = MAX_FACTOR * self.images
-        if not self.mean or self._lack(level, most) > 0 or self._lack(level, self.images) < 0:
+        if not self.mean or self._excess_half_width(level, most) > 0 or self._excess_half_width(level, self.images) < 0:
             return None
-        return math.ceil(optimize.brentq(lambda count: self._lack(level, count), self.images, most))  # type: ignore[arg-type]
+        root: Any = optimize.brentq(lambda count: self._excess_half_width(level, count), self.images, most)
+        return math.ceil(root)
 
-    def _lack(self, level: float, images: float) -> float:
+    def _excess_half_width(self, level: float, images: float) -> float:
         """Return by how much the half-width for a number of images exceeds the difference."""
         return self.half_width(level, images=images) - abs(self.mean)
 
@@ -108,7 +109,7 @@ def compute_seed_difference(first: np.ndarray, second: np.ndarray) -> SeedDiffer
             settings has several seeds.
     """
     seeds, images = (len(first), len(second)), first.shape[1]
-    variances = [_vary(correct) for correct in (first, second)]
+    variances = [_estimate_variances(correct) for correct in (first, second)]
     known = [variance for variance in variances if variance is not None]
     (seed_first, rest_first), (seed_second, rest_second) = (variance or known[0] for variance in variances)
     differences = first.mean(0) - second.mean(0)
@@ -119,7 +120,7 @@ def compute_seed_difference(first: np.ndarray, second: np.ndarray) -> SeedDiffer
     return SeedDifference(mean, seeds, (seed_first, seed_second), shared_spread / images, images)
 
 
-def _vary(correct: np.ndarray) -> tuple[float, float] | None:
+def _estimate_variances(correct: np.ndarray) -> tuple[float, float] | None:
     """Return the variance of accuracy over seeds, and of single answers besides it; None for a single run."""
     seeds, images = correct.shape
     if seeds < 2:

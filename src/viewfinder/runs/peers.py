@@ -34,7 +34,7 @@ started: list[subprocess.Popen[Any]] = []
 """helper processes that Lightning has started in this process, in the order of their numbers from 1"""
 
 
-class Helpers:
+class HelperConnections:
     """The first process's connections to all others.
 
     Args:
@@ -106,7 +106,7 @@ class Helpers:
         return "has ended"
 
 
-class First:
+class FirstConnection:
     """A helper process's connection to the first one.
 
     Args:
@@ -153,7 +153,7 @@ class First:
         self.ended.set()
 
 
-current: Helpers | First | None = None
+current: HelperConnections | FirstConnection | None = None
 """connections of the distributed run that this process trains"""
 
 
@@ -178,7 +178,7 @@ def connected_processes(devices: Count, nodes: Count = 1) -> Iterator[None]:
         if meeting.place is not None and meeting.place.launcher == "torchrun":
             end_with_parent(os.getppid())
         try:
-            current = First(meeting, meeting.rank) if is_helper() else Helpers(meeting)
+            current = FirstConnection(meeting, meeting.rank) if is_helper() else HelperConnections(meeting)
             with _leaving(current):
                 yield
         finally:
@@ -186,7 +186,7 @@ def connected_processes(devices: Count, nodes: Count = 1) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _leaving(peers: Helpers | First) -> Iterator[None]:
+def _leaving(peers: HelperConnections | FirstConnection) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
@@ -202,7 +202,7 @@ def is_loss(error: BaseException) -> bool:
 
 def describe_loss(error: BaseException) -> str:
     """Return which process has ended, if this is why the first process fails with an error; otherwise ''."""
-    if not isinstance(current, Helpers):
+    if not isinstance(current, HelperConnections):
         return ""
     end = time.monotonic() + (GRACE_SECONDS if is_loss(error) else 0)
     while not current.loss and time.monotonic() < end:

@@ -109,12 +109,12 @@ class RayExecutor:
             try:
                 self._submit_task(client, task)
             except (OSError, RuntimeError, ValueError) as error:
-                from viewfinder.sweeps.executors.ray_client import explain
+                from viewfinder.sweeps.executors.ray_client import describe_failure
 
                 with contextlib.suppress(UserError):
                     self.cancel(submitted)
                 key, address = self._find_address()
-                rule = f"did not take the job {task.name}: {explain(error)}"
+                rule = f"did not take the job {task.name}: {describe_failure(error)}"
                 raise UserError(STAGE, [Problem(key, rule, address)]) from error
         return submitted
 
@@ -183,12 +183,12 @@ class RayExecutor:
         if self._client is None:
             key, address = self._find_address()
             require_ray()
-            from viewfinder.sweeps.executors.ray_client import RayClient, explain
+            from viewfinder.sweeps.executors.ray_client import RayClient, describe_failure
 
             try:
                 self._client = RayClient(address)
             except (OSError, RuntimeError, ValueError, KeyError) as error:
-                rule = f"is not the dashboard of a running Ray cluster: {explain(error)}"
+                rule = f"is not the dashboard of a running Ray cluster: {describe_failure(error)}"
                 remedy = "ray start --head starts one, with its dashboard at http://HOST:8265. See docs/clusters.md."
                 raise UserError(STAGE, [Problem(key, rule, address, remedy)]) from error
         return self._client
@@ -219,11 +219,12 @@ class RayExecutor:
         try:
             return question()
         except (OSError, RuntimeError, ValueError) as error:
-            from viewfinder.sweeps.executors.ray_client import explain
+            from viewfinder.sweeps.executors.ray_client import describe_failure
 
             key, address = self._find_address()
             remedy = "Its jobs go on; the same command attaches to them again."
-            raise UserError(STAGE, [Problem(key, f"fails to answer: {explain(error)}", address, remedy)]) from error
+            rule = f"fails to answer: {describe_failure(error)}"
+            raise UserError(STAGE, [Problem(key, rule, address, remedy)]) from error
 
 
 def require_ray() -> None:

@@ -38,7 +38,7 @@ class RayClient(JobSubmissionClient):
         return super()._do_request(method, endpoint, timeout=(CONNECT_SECONDS, self.answer_seconds), **options)
 
 
-def explain(error: Exception) -> str:
+def describe_failure(error: Exception) -> str:
     """Return, on one line, why a request to a cluster failed."""
     if isinstance(error, Timeout):
         return "nothing answers in time"

@@ -73,7 +73,7 @@ KINDS = {
     "cuda_graph": "word",
     "weights": "word",
     "variant": "word",
-    "padding": "word",
+    "model.padding": "word",
     "pooling": "word",
     "preprocess": "word",
     "hidden": "list of numbers",
@@ -189,8 +189,8 @@ class Key(NamedTuple):
 
     @property
     def kind(self) -> str:
-        if self.last in KINDS:
-            return KINDS[self.last]
+        if known := KINDS.get(self.name, KINDS.get(self.last)):
+            return known
         value = self.value[0] if isinstance(self.value, list) else self.value
         kind = {bool: "bool", int: "whole number", float: "number"}[type(value)]
         return "list of numbers" if isinstance(self.value, list) else kind

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import IMAGE_URLS, Page, Type
 from untrusted_runs import assert_rejected, list_files, update_config
@@ -60,6 +61,12 @@ def rename_classes(run_copy: RunFolder, names: tuple[str, ...] = NAMES) -> None:
             result[split]["per_class"] = dict(zip(names, result[split]["per_class"].values(), strict=True))
     run_copy.data.write_text(json.dumps(data))
     run_copy.scores.write_text(json.dumps(scores))
+    table = pd.read_csv(run_copy.predictions)
+    earlier = [column.removeprefix("p_") for column in table if column.startswith("p_")]
+    renamed = dict(zip(earlier, names, strict=True))
+    table = table.rename(columns={f"p_{name}": f"p_{renamed[name]}" for name in earlier})
+    table["true"], table["predicted"] = table["true"].map(renamed), table["predicted"].map(renamed)
+    table.to_csv(run_copy.predictions, index=False)
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")

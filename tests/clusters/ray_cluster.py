@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+from ports import find_free_ports
 
 OBJECT_STORE_BYTES = 80_000_000
 """Nearly the least that Ray accepts; the jobs store no objects."""
@@ -51,7 +51,7 @@ class RayCluster:
 
     def __init__(self, folder: Path, nodes: int = 2, cpus: int = 1):
         self.folder, self.cpus = folder, cpus
-        self.port, self.dashboard_port, self.client_port, *self.agent_ports = _find_free_ports(3 + nodes)
+        self.port, self.dashboard_port, self.client_port, *self.agent_ports = find_free_ports(3 + nodes)
         self.address = f"http://127.0.0.1:{self.dashboard_port}"
         self.nodes: dict[int, subprocess.Popen[bytes]] = {}
         """process of `ray start` for each living node; 0 is the head"""
@@ -159,14 +159,6 @@ def _find_marked(mark: str) -> list[psutil.Process]:
             if process.environ().get(NODE_VARIABLE) == mark:
                 found.append(process)
     return found
-
-
-def _find_free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @contextlib.contextmanager

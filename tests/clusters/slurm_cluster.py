@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from ports import find_free_ports
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun")
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
@@ -82,7 +83,7 @@ class SlurmCluster:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.variables = {"SLURM_CONF": str(self.config), "PATH": SEARCH_PATH}
         """environment variables of a process that uses the cluster"""
-        controller_port, *node_ports = _find_free_ports(1 + len(NODES))
+        controller_port, *node_ports = find_free_ports(1 + len(NODES))
         nodes = [
             f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=16000"
             for name, port in zip(NODES, node_ports, strict=True)
@@ -196,14 +197,6 @@ class SlurmCluster:
             for process in [*step.children(recursive=True), step]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
-
-
-def _find_free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def main() -> None:

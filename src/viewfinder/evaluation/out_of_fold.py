@@ -11,10 +11,10 @@ import pandas as pd
 from viewfinder.errors import Problem, UserError, join_first, join_names
 from viewfinder.evaluation.comparison import Comparison
 from viewfinder.evaluation.intervals import wilson_interval
+from viewfinder.evaluation.read_predictions import COLUMNS
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.read import check_file, make_file_error
 
-COLUMNS = ("picture", "true", "predicted")
 MAX_NAMED = 3
 """Images or runs named in a message."""
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from viewfinder.models.blocks import list_blocks
-from viewfinder.models.layers import Layer, first_tensor
+from viewfinder.models.layers import Layer, observed
 from viewfinder.models.transfer import find_head
 
 
@@ -48,23 +48,14 @@ def compute_feature_maps(network: nn.Module, image: Tensor) -> dict[str, Tensor]
     modules = dict(network.named_modules())
     outputs: dict[str, Tensor] = {}
 
-    def record(name: str) -> None:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            if (maps := to_maps(first_tensor(output))) is not None:
-                outputs[name] = maps[0].detach().float().cpu().clone()
+    def record(name: str, output: Tensor | None) -> None:
+        if (maps := to_maps(output)) is not None:
+            outputs[name] = maps[0].detach().float().cpu().clone()
 
-        handles.append(modules[name].register_forward_hook(hook))
-
-    handles: list[torch.utils.hooks.RemovableHandle] = []
     blocks = list_blocks(network, find_head(network) or _find_last(network))
-    for name in [name for block in blocks for name in block if name in modules]:
-        record(name)
-    try:
-        with torch.inference_mode():
-            network(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    chosen = {name: modules[name] for block in blocks for name in block if name in modules}
+    with observed(chosen, record), torch.inference_mode():
+        network(image)
     last = [[name for name in block if name in outputs][-1:] for block in blocks]
     return {name: outputs[name] for names in last for name in names}
 
@@ -94,23 +85,14 @@ def find_map_layer(network: nn.Module, image: Tensor) -> str | None:
     ended: list[tuple[str, nn.Module, int]] = []
     """modules in the order in which their calls end, and the side of their maps or 0"""
 
-    def record(name: str, module: nn.Module) -> None:
-        def hook(_: nn.Module, inputs: object, output: object) -> None:
-            tensor = first_tensor(output)
-            is_map = tensor is not None and tensor.ndim == 4 and tensor.shape[2] == tensor.shape[3]
-            ended.append((name, module, tensor.shape[2] if tensor is not None and is_map else 0))
+    modules = dict(network.named_modules())
 
-        handles.append(module.register_forward_hook(hook))
+    def record(name: str, output: Tensor | None) -> None:
+        is_map = output is not None and output.ndim == 4 and output.shape[2] == output.shape[3]
+        ended.append((name, modules[name], output.shape[2] if output is not None and is_map else 0))
 
-    handles: list[torch.utils.hooks.RemovableHandle] = []
-    for name, module in network.named_modules():
-        record(name, module)
-    try:
-        with torch.inference_mode():
-            network(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with observed(modules, record), torch.inference_mode():
+        network(image)
     side = _find_last_side([(module, size) for _, module, size in ended])
     names = [name for name, _, _ in ended]
     candidates = [

@@ -1,5 +1,7 @@
 """Layers of a network in the order of their calls: output shape, parameters, multiply-adds, receptive field."""
 
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -113,6 +115,24 @@ def _record_calls(network: nn.Module, names: dict[nn.Module, str], channels: int
             handle.remove()
         network.train(training)
     return calls
+
+
+@contextlib.contextmanager
+def observed(modules: Mapping[str, nn.Module], observe: Callable[[str, Tensor | None], None]) -> Iterator[None]:
+    """Call `observe` with a module's name and output after each call of the module within this block.
+
+    Of an output with several parts, the first tensor is passed; None if there is none.
+    """
+
+    def make_hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda module, inputs, output: observe(name, first_tensor(output))
+
+    handles = [module.register_forward_hook(make_hook(name)) for name, module in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def first_tensor(value: Any) -> Tensor | None:

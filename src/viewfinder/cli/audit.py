@@ -33,8 +33,8 @@ def audit(
     import shlex
     import sys
 
+    from viewfinder.cli.own_files import print_own_files
     from viewfinder.config.overrides import compose_config
-    from viewfinder.config.own_files import describe_own_files
     from viewfinder.errors import Problem, UserError, printable
     from viewfinder.runs.naming import RUN_FILE
 
@@ -53,8 +53,7 @@ def audit(
     else:
         is_named = any(word.startswith("name=") for word in typed)
         cfg = compose_config(typed if is_named else [FOLDER_NAME, *typed])
-        for line in describe_own_files():
-            print(printable(line), flush=True)
+        print_own_files()
         sys.path.insert(0, str(Path.cwd()))  # for the user's own classes, as in `train`
         with fast_imports():
             from viewfinder.experiment.audit import audit_data

@@ -41,8 +41,8 @@ def inspect(
     """
     import sys
 
+    from viewfinder.cli.own_files import print_own_files
     from viewfinder.config.overrides import STAGE, compose_config, parse_overrides
-    from viewfinder.config.own_files import describe_own_files
     from viewfinder.errors import Problem, UserError, printable
 
     if "=" not in words[0] or Path(words[0]).is_dir():
@@ -70,8 +70,7 @@ def inspect(
         if problems:
             raise UserError(STAGE, problems)
         cfg = compose_config(words)
-        for line in describe_own_files():
-            print(printable(line), flush=True)
+        print_own_files()
         sys.path.insert(0, str(Path.cwd()))  # for the user's own classes, as in `train`
         with fast_imports():
             from viewfinder.experiment.inspect import inspect_model

@@ -27,9 +27,9 @@ def lr_range(
     import sys
     from pathlib import Path
 
+    from viewfinder.cli.own_files import print_own_files
     from viewfinder.config.overrides import STAGE, compose_config, parse_overrides
-    from viewfinder.config.own_files import describe_own_files
-    from viewfinder.errors import Problem, UserError, printable
+    from viewfinder.errors import Problem, UserError
 
     run_overrides = overrides or []
     problems = [
@@ -48,8 +48,7 @@ def lr_range(
     if problems:
         raise UserError(STAGE, problems)
     cfg = compose_config(run_overrides)
-    for line in describe_own_files():
-        print(printable(line), flush=True)
+    print_own_files()
     sys.path.insert(0, str(Path.cwd()))  # for the user's own classes, as in `train`
     with fast_imports():
         import numpy as np

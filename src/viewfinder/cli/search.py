@@ -36,8 +36,8 @@ def search(
     The same command with the same --name continues the search; run in several terminals, it divides the trials among
     them. Exits with 2 if no trial is complete, with 130 after Ctrl-C.
     """
-    from viewfinder.config.own_files import describe_own_files
-    from viewfinder.errors import Problem, UserError, printable
+    from viewfinder.cli.own_files import print_own_files
+    from viewfinder.errors import Problem, UserError
 
     if find_spec("optuna") is None:
         rule, remedy = "needs Optuna, which is not installed", 'pip install "viewfinder[search]"'
@@ -58,8 +58,7 @@ def search(
         remedy = "Add hydra/launcher=NAME, such as submitit_slurm; see docs/clusters.md."
         raise UserError("the command line", [Problem(option, "needs the launcher of a scheduler", value, remedy)])
     spec = parse_search_spec(own)
-    for line in describe_own_files():
-        print(printable(line), flush=True)
+    print_own_files()
     if not is_local(launcher):
         open_executor(launcher, Path(spec.example.output_dir)).check([])
     folder = prepare_search(spec, name, is_shared=not is_local(launcher))

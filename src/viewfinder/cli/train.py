@@ -15,12 +15,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from viewfinder.cli.exit import exit_with_message
+from viewfinder.cli.own_files import print_own_files
 from viewfinder.config.experiment_sweep import require_no_sweep
 from viewfinder.config.hydra_internals import Override, parse_command_line
 from viewfinder.config.overrides import STAGE, parse_overrides, resolve_run_config
-from viewfinder.config.own_files import describe_own_files, find_conf, use_config_dir
+from viewfinder.config.own_files import find_conf, use_config_dir
 from viewfinder.config.paths import quote_texts
-from viewfinder.errors import Problem, UserError, printable
+from viewfinder.errors import Problem, UserError
 from viewfinder.runs.launcher import ignore_other_launchers
 from viewfinder.runs.logging import is_helper
 from viewfinder.runs.streams import prepare_streams
@@ -53,8 +54,7 @@ def _run_or_sweep(args: argparse.Namespace, command: list[str] | None) -> None:
         overrides = quote_texts(args.overrides)
         parsed = parse_overrides(overrides)
         if not (args.cfg or args.info or is_helper()):
-            for line in describe_own_files():
-                print(printable(line), flush=True)
+            print_own_files()
         if args.multirun and not (args.cfg or args.info):
             from viewfinder.sweeps.run import run_sweep
 

@@ -5,7 +5,7 @@ from captum.attr import LayerGradCam, Occlusion
 from torch import Tensor, nn
 
 OCCLUSION_STEPS = 8
-"""Squares along each side of the image, each of which is hidden once."""
+"""Squares along each side of the image; each is hidden once."""
 IMAGES_PER_PASS = 16
 """Occluded images per forward pass."""
 

@@ -6,7 +6,7 @@ from viewfinder.evaluation.calibration import measure_reliability
 from viewfinder.evaluation.metrics import Predictions
 
 TOP = (3, 5)
-"""Numbers of classes of which one must be the true class."""
+"""Values of k for top-k accuracy."""
 MAX_SORTED = 10_000_000
 """Probabilities up to which AUROC and average precision are computed, which sort those of each class."""
 

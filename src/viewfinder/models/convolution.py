@@ -13,7 +13,7 @@ KERNELS: dict[str, tuple[list[list[int]], int]] = {
     "sharpen": ([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], 1),
     "blur": ([[1, 2, 1], [2, 4, 2], [1, 2, 1]], 16),
 }
-"""Kernels of whole numbers by name, and the number by which the result is divided."""
+"""Kernels of whole numbers by name, each with the divisor of its result."""
 
 
 def cross_correlate(image: np.ndarray, kernel: np.ndarray, padding: int = 0, stride: int = 1) -> np.ndarray:
@@ -73,7 +73,7 @@ class Explanation(NamedTuple):
     Args:
         image: (H, W) int64, levels from 0 to 255.
         kernel: (3, 3) int64.
-        divisor: number by which results are divided.
+        divisor: divisor of the results.
         corner: row and column of the patch's first pixel.
         patch: (5, 5) int64.
     """

@@ -25,7 +25,7 @@ class Killed(BaseException):
 @pytest.fixture
 def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of 30 images, three of them unreadable, that are classified four at a time."""
-    monkeypatch.setattr(classify, "BATCH_SIZE", 4)
+    monkeypatch.setattr(classify, "CPU_BATCH_SIZE", 4)
     monkeypatch.setattr(classify, "FILES_PER_CALL", 2)
     (tmp_path / "album").mkdir()
     for index in range(30):

@@ -13,13 +13,17 @@ from viewfinder.evaluation.classified import Classified
 from viewfinder.experiment.load import OpenedRun
 
 BATCH_SIZE = 128
+CPU_BATCH_SIZE = 32
+"""Images of a batch on a CPU, whose cache holds the activations of a few images only."""
 
 
 def classify(opened: OpenedRun, files: Sequence[str]) -> Iterator[Classified]:
-    """Classify image files, decoded and resized as in training; yield a result for every BATCH_SIZE files."""
+    """Classify image files, decoded and resized as in training; yield a result for every batch."""
     channels, size = opened.picture_shape
+    is_on_cpu = opened.trainer.strategy.root_device.type == "cpu"
+    batch_size = CPU_BATCH_SIZE if is_on_cpu else BATCH_SIZE
     load_jpeg_decoder()  # once, before threads need it
-    batches = load_batches(lambda part: decode_images(part, channels, size), files, BATCH_SIZE, FILES_PER_CALL)
+    batches = load_batches(lambda part: decode_images(part, channels, size), files, batch_size, FILES_PER_CALL)
     for names, images, problems in batches:
         rows = opened.logits(torch.stack(images)) if images else torch.empty(0, len(opened.class_names)).double()
         yield describe_logits(names, rows, opened.class_names, problems)

@@ -1,5 +1,6 @@
 """Searches: their folder, shared trials, pruned runs, and the command from start to end."""
 
+import itertools
 import json
 import os
 import re
@@ -19,10 +20,11 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from viewfinder.config.overrides import compose_config
-from viewfinder.errors import Pruned, Stopped, UserError
+from viewfinder.errors import FAILED, Pruned, Stopped, UserError
 from viewfinder.experiment.resume import resume_experiment
 from viewfinder.experiment.run import run_experiment
 from viewfinder.runs.folder import RunFolder
+from viewfinder.sweeps.queue import CANCEL_FILE
 from viewfinder.sweeps.search.command import Request
 from viewfinder.sweeps.search.folder import SearchFolder
 from viewfinder.sweeps.search.space import parse_search_spec
@@ -144,6 +146,38 @@ def test_workers_for_which_a_scheduler_has_no_room_are_named(
     assert queue_search(request, folder, spec, launcher, command, False) == 0
     assert executor.submissions == [["0"]]
     assert "2 jobs not submitted, for lack of room" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_workers_that_are_lost_before_the_last_trial_are_submitted_again_unless_cancelled(
+    is_cancelled: bool,
+    tmp_path: Path,
+    finished: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    spec = parse_search_spec(["optimizer.lr=interval(1e-4,1e-1)", "model=mlp", f"output_dir={tmp_path}"])
+    folder, launcher = SearchFolder(tmp_path / "one"), {"_target_": "viewfinder.sweeps.executors.fake.Fake"}
+    folder.create_or_continue(spec, is_shared=True)
+    executor = FakeExecutor(finished)
+    monkeypatch.setattr("viewfinder.sweeps.search.workers.open_executor", lambda *_: executor)
+    worker = Search(folder, spec.space, "random")
+
+    def work_and_lose() -> None:
+        if len(executor.submissions) == 2:  # the second time, the trial that was lost first continues
+            for trial in [*itertools.islice(worker.claim_trials(2), 2)]:
+                shutil.copytree(finished.path, folder.trial_folder(trial.number))
+                worker.release_trial(trial, Outcome(TrialState.COMPLETE, 0.5))
+        if is_cancelled:
+            (folder.path / CANCEL_FILE).touch()
+        executor.lose_all()
+
+    executor.on_poll = work_and_lose
+    request = Request(list(spec.overrides), "one", 2, "random", False)
+    command = SearchCommand(list(spec.overrides), "one", "random", False, workers=2)
+    code = queue_search(request, folder, spec, launcher, command, True)
+    assert (code, executor.submissions) == ((FAILED, [["0", "1"]]) if is_cancelled else (0, [["0", "1"], ["0", "1"]]))
+    assert ("2 trials missing" in capsys.readouterr().out) is not is_cancelled
 
 
 def test_a_lock_that_another_process_keeps_is_named(

@@ -13,7 +13,9 @@ from fake_slurm import FakeSlurm
 from filelock import FileLock
 from sweep_command import sweep_jobs
 
+from viewfinder.runs.atomic import write_json
 from viewfinder.runs.folder import RunFolder
+from viewfinder.runs.naming import SWEEP_FILE
 from viewfinder.sweeps.executors.protocol import Batch, QueuedJob
 from viewfinder.sweeps.folder import SweepFolder
 from viewfinder.sweeps.queue_file import QueueFile
@@ -123,6 +125,18 @@ def test_cancel_signals_the_process_of_a_local_sweep(
         assert f"run by process {os.getpid()} on {platform.node()}" in viewfinder("status", sweep.path).out
         assert "SIGTERM" in viewfinder("cancel", sweep.path).out
     assert [process for process, _ in sent] == [os.getpid()]
+
+
+def test_cancel_signals_no_process_that_does_not_hold_the_sweeps_lock(
+    sweep: SweepFolder, viewfinder: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "kill", lambda *arguments: pytest.fail(f"sent {arguments}"))
+    content = json.loads((sweep.path / SWEEP_FILE).read_text())
+    write_json(sweep.path / SWEEP_FILE, content | {"process": os.getppid()})
+    with FileLock(sweep.path / ".lock"):
+        answer = viewfinder("cancel", sweep.path)
+    assert answer.code == 2
+    assert "is run by another process than sweep.json says" in on_one_line(answer.err)
 
 
 @pytest.mark.parametrize("verb", ["status", "cancel"])

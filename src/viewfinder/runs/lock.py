@@ -135,6 +135,15 @@ def is_free(folder: Path, process: int, host: str) -> bool:
         os.close(descriptor)
 
 
+def is_held_by(folder: Path, process: int) -> bool:
+    """Return whether a process on this machine has a folder's lock file open, as the holder of the lock has."""
+    lock = folder / LOCK_FILE
+    try:
+        return any(lock.samefile(file.path) for file in psutil.Process(process).open_files())
+    except (psutil.Error, OSError):
+        return False
+
+
 def _try_shared_lock(descriptor: int) -> bool:
     """Return whether no process holds a file's exclusive lock, by holding a shared lock for a moment."""
     try:

@@ -7,7 +7,8 @@ from pathlib import Path
 from platform import node
 
 from viewfinder.errors import Problem, UserError
-from viewfinder.runs.naming import SEARCH_FILE
+from viewfinder.runs.lock import is_held_by
+from viewfinder.runs.naming import SEARCH_FILE, SWEEP_FILE
 from viewfinder.sweeps.executors.open import open_executor
 from viewfinder.sweeps.executors.protocol import Executor, State
 from viewfinder.sweeps.queue import CANCEL_FILE
@@ -44,6 +45,9 @@ def cancel_sweep(path: Path) -> str:
     if host != node():
         rule, remedy = f"runs on {host}, and this is {node()}", "Type the command there."
         raise UserError("the sweep", [Problem("SWEEP", rule, str(path), remedy)])
+    if not is_held_by(open_sweep(path).path, process):
+        rule = f"is run by another process than {SWEEP_FILE} says, which is {process}"
+        raise UserError("the sweep", [Problem("SWEEP", rule, str(path), "Stop that process with SIGTERM.")])
     os.kill(process, signal.SIGTERM)
     return f"sent SIGTERM to process {process}: each job saves its step and stops"
 

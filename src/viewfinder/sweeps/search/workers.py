@@ -12,7 +12,7 @@ from viewfinder.errors import FAILED, Problem, Stopped, UserError, printable
 from viewfinder.sweeps.executors.open import open_executor
 from viewfinder.sweeps.executors.protocol import Executor, JobState, QueueFullError, State
 from viewfinder.sweeps.executors.task import Task
-from viewfinder.sweeps.queue import refuse_other_launcher
+from viewfinder.sweeps.queue import CANCEL_FILE, MAX_ATTEMPTS, refuse_other_launcher
 from viewfinder.sweeps.queue_file import QueueFile
 from viewfinder.sweeps.queue_output import count_jobs, print_line, print_submitted
 from viewfinder.sweeps.search.command import Request, run_search, summarise_search
@@ -67,27 +67,44 @@ def queue_search(
     queue = QueueFile.read(folder.path) or QueueFile(folder.path, launcher)
     queue.launcher = launcher
     names = [str(number) for number in range(command.workers)]
-    with folder.locked("queue", "another command that submits this search"):
-        refuse_other_launcher(folder.path, [job.folder for batch in queue.batches for job in batch.jobs], launcher)
-        states = executor.read_states(queue.list_batches(names))
-        missing = [name for name in names if states.get(name, JobState(State.GONE)).state == State.GONE]
-        if len(missing) < len(names):
-            print_line(f"{count_jobs(len(names) - len(missing))} submitted before, left alone")
-        chosen = missing[: min(executor.batch_size, executor.count_free(len(names) - len(missing)))]
-        if chosen and _count_ended(search) < request.trials:
-            _submit(request, folder, executor, queue, chosen)
-            if len(chosen) < len(missing):
-                left = count_jobs(len(missing) - len(chosen))
-                print_line(f"{left} not submitted, for lack of room; the others run all trials")
-    if not is_waiting:
-        print_line("The jobs go on without this command. Type it again to see their trials.")
-        return 0
-    try:
-        _wait(search, executor, queue, names)
-    except Stopped:
-        print_line("The jobs go on without this command.")
-        raise
+    cancelled = folder.path / CANCEL_FILE
+    cancelled.unlink(missing_ok=True)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        with folder.locked("queue", "another command that submits this search"):
+            submitted = [job.folder for batch in queue.batches for job in batch.jobs]
+            refuse_other_launcher(folder.path, submitted, launcher)
+            if _count_ended(search) < request.trials:
+                _submit_missing(request, folder, executor, queue, names)
+        if not is_waiting:
+            print_line("The jobs go on without this command. Type it again to see their trials.")
+            return 0
+        try:
+            _wait(search, executor, queue, names)
+        except Stopped:
+            print_line("The jobs go on without this command.")
+            raise
+        missing = request.trials - _count_ended(search)
+        if missing <= 0 or cancelled.exists() or attempt == MAX_ATTEMPTS:
+            break
+        print_line(f"{missing} trial{'s' * (missing > 1)} missing after the last job: submitting the jobs again")
     return 0 if summarise_search(search, spec, command, request.trials) else FAILED
+
+
+def _submit_missing(
+    request: Request, folder: SearchFolder, executor: Executor, queue: QueueFile, names: list[str]
+) -> None:
+    """Submit the workers that are not with the scheduler, as many as it takes."""
+    states = executor.read_states(queue.list_batches(names))
+    missing = [name for name in names if states.get(name, JobState(State.GONE)).state == State.GONE]
+    if len(missing) < len(names):
+        print_line(f"{count_jobs(len(names) - len(missing))} submitted before, left alone")
+    chosen = missing[: min(executor.batch_size, executor.count_free(len(names) - len(missing)))]
+    if chosen:
+        _submit(request, folder, executor, queue, chosen)
+    if len(chosen) < len(missing):
+        print_line(
+            f"{count_jobs(len(missing) - len(chosen))} not submitted, for lack of room; the others run all trials"
+        )
 
 
 def _submit(request: Request, folder: SearchFolder, executor: Executor, queue: QueueFile, names: list[str]) -> None:

@@ -3,6 +3,7 @@
     python tests/stress/crashes.py --count 100 --seed 1
     python tests/stress/crashes.py --count 10 --workers 2        images decoded by worker processes
     python tests/stress/crashes.py --count 10 --processes 2      DistributedDataParallel on the CPU
+    python tests/stress/crashes.py --count 30 --recipes          averages, Lookahead, several optimizers, freezing
 
 Each run is forked from this process, which has imported everything, and killed with SIGKILL: after an optimizer step,
 during validation, while features are computed, or at an operation on a file of the run folder, which may lose any part
@@ -52,6 +53,21 @@ SETTINGS = (
     [*AUGMENTED, "trainer.early_stopping_patience=1", "trainer.max_epochs=6", "trainer.precision=bf16-mixed"],
 )  # fmt: skip
 """Settings of the runs in turn. The last two save by the clock, that is, hardly ever."""
+RECIPE = [
+    *AUGMENTED, "loss.label_smoothing=0.2", "optimizer=sgd", "optimizer.lr=0.02", "parameter_groups=muon",
+    "+parameter_groups.norms={match: [norm], weight_decay: 0.0}",
+    "+parameter_groups.biases={match: [bias], lr_factor: 8.0}",
+    "+parameter_groups.first={match: [features.0.0], epochs: 2}", "lookahead=ramped", "lookahead.steps=3",
+    "scheduler=triangle", "trainer.gradient_clip_val=0.5", "trainer.gradient_clip_algorithm=value",
+    "trainer.checkpoint_every=2",
+]  # fmt: skip
+"""Everything that a recipe may use together, but for the average of its weights."""
+RECIPES = (
+    [*RECIPE, "averaging=ema", "averaging.decay=0.9"],
+    [*RECIPE, "averaging=swa", "averaging.start=0.3", "trainer.accumulate_grad_batches=2"],
+    [*RECIPE, "averaging=ema", "averaging.every=epoch", "averaging.warmup=false", "trainer.precision=bf16-mixed"],
+)  # fmt: skip
+"""Settings of the runs in turn with --recipes."""
 SHORT = [
     "model=custom_cnn", "model.widths=[4,8]", "model.hidden=[16]", "model.image_size=8", "data=image_folder",
     "data.batch_size=4", "trainer=cpu", "trainer.precision=32-true", "trainer.threads=1", "trainer.max_epochs=3",
@@ -200,8 +216,11 @@ def read_outcome(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {name: (folder / name).read_bytes() for name in names}
     for name in ("best.ckpt", "last.ckpt"):
         stored = torch.load(folder / name, weights_only=True)
-        kept = {key: stored[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")}
-        found[name] = flatten(kept)
+        kept = {
+            key: stored.get(key, {}) for key in ("state_dict", "trained_weights", "optimizer_states", "lr_schedulers")
+        }
+        others = {key: state for key, state in stored["callbacks"].items() if key != "Recorder"}  # which has times
+        found[name] = flatten(kept | {"callbacks": others})
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
     events.Reload()
     found["curves"] = {
@@ -252,6 +271,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the moments of the kills (default: 1)")
     parser.add_argument("--workers", type=int, default=0, help="number of processes that decode images")
     parser.add_argument("--processes", type=int, default=1, help="number of processes of DistributedDataParallel")
+    parser.add_argument("--recipes", action="store_true", help="train by recipes of many pieces")
     args = parser.parse_args()
     rng, root = random.Random(args.seed), Path(tempfile.mkdtemp(prefix="crashes-"))
     overrides = [*SHORT, f"data.root={paint(root / 'pictures', seed=1)}"]
@@ -261,7 +281,7 @@ def main() -> None:
         overrides += ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={args.processes}"]
     started, killed, different = time.monotonic(), Counter(), 0
     settings_in_turn: list[Setting] = []
-    for number, settings in enumerate(SETTINGS[: args.count]):
+    for number, settings in enumerate((RECIPES if args.recipes else SETTINGS)[: args.count]):
         (root / str(number)).mkdir()
         settings_in_turn.append(Setting(root / str(number), [*overrides, *settings], args.processes))
     for number in range(args.count):

@@ -95,14 +95,18 @@ class Batches:
         return iter([batch for part in order for batch in Chunk(self.data.images["train"], part)])
 
 
-@pytest.mark.parametrize(("accumulate", "clip"), [(1, None), (3, None), (1, 0.1), (2, 0.1)])
+@pytest.mark.parametrize(
+    ("accumulate", "clip", "algorithm"),
+    [(1, None, "norm"), (3, None, "norm"), (1, 0.1, "norm"), (2, 0.1, "norm"), (2, 0.01, "value")],
+)
 def test_the_loop_ends_with_the_weights_that_lightnings_own_ends_with(
-    train: Train, tiny: list[str], tmp_path: Path, accumulate: int, clip: float | None
+    train: Train, tiny: list[str], tmp_path: Path, accumulate: int, clip: float | None, algorithm: str
 ) -> None:
     # Without augmentation, which ImageData applies to chunks alone.
     settings = [*DROPOUT[:3], "data.batch_size=4", "scheduler=cosine", "trainer.max_epochs=3", "optimizer.fused=false"]
     settings += ["trainer.precision=32-true"]
     loop = [f"trainer.accumulate_grad_batches={accumulate}", f"trainer.gradient_clip_val={clip or 'null'}"]
+    loop.append(f"trainer.gradient_clip_algorithm={algorithm}")
     run = train(tmp_path / "run", *settings, *loop)
     quiet_lightning()
     cfg = compose_config([*tiny, *settings])
@@ -116,6 +120,7 @@ def test_the_loop_ends_with_the_weights_that_lightnings_own_ends_with(
     trainer = pl.Trainer(
         max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, accumulate_grad_batches=accumulate, gradient_clip_val=clip,
+        gradient_clip_algorithm=algorithm,
     )  # fmt: skip
     trainer.fit(module, Batches(data, trainer))
     stored = torch.load(run.last, weights_only=True)

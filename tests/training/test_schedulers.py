@@ -48,6 +48,45 @@ def test_cosine_leaves_a_rate_that_is_below_its_lowest_as_it_is() -> None:
     assert found[-1, 1] == pytest.approx(1e-4)
 
 
+@pytest.mark.parametrize("end", [0.0, 0.2])
+@pytest.mark.parametrize(("total", "warmup"), [(40, 0), (40, 10), (10, 9)])
+def test_linear_is_its_closed_formula_for_a_share_of_the_steps_and_for_their_number(
+    total: int, warmup: int, end: float
+) -> None:
+    step = np.arange(total)
+    factors = np.where(step < warmup, (step + 1) / (warmup + 1), 1 - (1 - end) * (step - warmup) / (total - warmup))
+    for words in ({"warmup_steps": warmup}, {"warmup_fraction": warmup / total}):
+
+        def make(optimizer: torch.optim.Optimizer, words: Any = words) -> dict[str, Any]:
+            return schedulers.linear(optimizer, total, end_factor=end, **words)
+
+        for rate, found in zip(RATES, rates_of(make, total, RATES).T, strict=True):
+            np.testing.assert_allclose(found, rate * factors, rtol=1e-9)
+
+
+def test_a_triangle_is_interpolated_between_its_corners() -> None:
+    def make(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        return schedulers.linear(optimizer, 100, 0.23, start_factor=0.2, end_factor=0.07)
+
+    corners = np.interp(np.arange(101), [0, 23, 100], [0.2, 1, 0.07])
+    np.testing.assert_allclose(rates_of(make, 101, (0.5,))[:, 0], 0.5 * corners)
+
+
+@pytest.mark.parametrize("make", [schedulers.linear, schedulers.cosine])
+def test_a_warm_up_is_given_once_and_ends_before_the_schedule(make: Callable[..., Any]) -> None:
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))])
+    with pytest.raises(ValueError, match="exclude each other"):
+        make(optimizer, 10, 0.5, warmup_steps=3)
+    with pytest.raises(ValueError, match="has only 10 steps"):
+        make(optimizer, 10, warmup_steps=10)
+
+
+def test_one_cycle_leaves_the_momentum_alone_if_asked() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.6)
+    assert schedulers.one_cycle(optimizer, 10, cycle_momentum=False)["interval"] == "step"
+    assert optimizer.param_groups[0]["momentum"] == 0.6
+
+
 @pytest.mark.parametrize(("total", "warmup_fraction"), [(40, 0.3), (100, 0.05), (21, 0.5)])
 def test_one_cycle_is_its_closed_formula(total: int, warmup_fraction: float) -> None:
     def make(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -92,8 +131,9 @@ def test_schedules_step_when_their_docstrings_say() -> None:
     optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))])
     intervals = {
         "cosine": schedulers.cosine(optimizer, 10)["interval"],
+        "linear": schedulers.linear(optimizer, 10)["interval"],
         "one_cycle": schedulers.one_cycle(optimizer, 10)["interval"],
         "step": schedulers.step(optimizer)["interval"],
         "plateau": schedulers.plateau(optimizer)["interval"],
     }
-    assert intervals == {"cosine": "step", "one_cycle": "step", "step": "epoch", "plateau": "epoch"}
+    assert intervals == {"cosine": "step", "linear": "step", "one_cycle": "step", "step": "epoch", "plateau": "epoch"}

@@ -18,6 +18,8 @@ TRUSTED_PACKAGES = tuple(name for name in KNOWN_PACKAGES if name != "torchmetric
 
 IMAGE_DATA = f"{PACKAGE}.data.module.ImageData"
 SCHEDULE = f"{PACKAGE}.training.schedulers.Schedule"
+AVERAGING = f"{PACKAGE}.training.averaging.Averaging"
+LOOKAHEAD = f"{PACKAGE}.training.lookahead.Lookahead"
 
 
 def _accept_no_class(cls: type) -> bool:
@@ -80,7 +82,7 @@ def _is_any_component(cls: type) -> bool:
 
 MODELS = (f"{PACKAGE}.models",)
 LOSSES = (f"{PACKAGE}.training.losses",)
-OPTIMIZERS = (f"{PACKAGE}.training.optimizers",)  # a place for future ones; torch has many
+OPTIMIZERS = (f"{PACKAGE}.training.optimizers",)
 SCHEDULERS = (f"{PACKAGE}.training.schedulers",)
 DATA = (f"{PACKAGE}.data",)
 TRAINERS = (f"{PACKAGE}.training.trainer",)
@@ -92,6 +94,13 @@ COMPONENTS = {
     "scheduler": ComponentSpec(
         f"a torch.optim.lr_scheduler.LRScheduler or a {SCHEDULE}",
         lambda cls: issubclass(cls, LRScheduler), SCHEDULERS, lambda cls: is_subclass(cls, SCHEDULE),
+    ),
+    "averaging": ComponentSpec(
+        f"a subclass of {AVERAGING}", lambda cls: any(is_subclass(base, AVERAGING) for base in cls.__bases__),
+        (f"{PACKAGE}.training.averaging",),
+    ),
+    "lookahead": ComponentSpec(
+        f"a {LOOKAHEAD}", lambda cls: is_subclass(cls, LOOKAHEAD), (f"{PACKAGE}.training.lookahead",)
     ),
     "data": ComponentSpec(f"a subclass of {IMAGE_DATA}", _is_data, DATA),
     "augment": ComponentSpec("callable with (pixels, generator)", _is_augmentation, DATA),

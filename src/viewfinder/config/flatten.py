@@ -13,7 +13,10 @@ EXECUTION_KEYS = (
 CLASS = "._target_"
 NEUTRAL_KEYS = ("name", "output_dir", "run_dir", "allow", "trainer.keep_freed_memory", *EXECUTION_KEYS)
 """Keys that cannot change a score, apart from those of the group `logger`."""
-ADDED_KEYS = {"data.fold": 0, "trainer.num_nodes": 1, "trainer.sync_batchnorm": False}
+ADDED_KEYS = {
+    "data.fold": 0, "trainer.num_nodes": 1, "trainer.sync_batchnorm": False, "trainer.gradient_clip_algorithm": "norm",
+    "scheduler.cycle_momentum": True,
+}  # fmt: skip
 """Keys that runs of earlier versions lack, and their defaults other than null."""
 
 

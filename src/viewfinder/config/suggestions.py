@@ -49,6 +49,7 @@ def describe_unknown_key(
     suggestion = did_you_mean(name, siblings) if parent in existing_keys or not parent else ""
     node = OmegaConf.select(cfg, parent) if parent in existing_keys else None
     is_open = isinstance(node, DictConfig) and ("_target_" in node or not len(node))
+    is_open = is_open or key.startswith("parameter_groups.")  # a new rule, or an argument of any optimizer
     if override.is_add() and is_open and not suggestion:
         return []  # possibly an argument missing from the YAML, checked after its class is imported
     if key.startswith("logger.") and (rule := _describe_absent_logger(key, existing_keys)):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from viewfinder.config.instantiate import STAGE, accepts_argument, import_target, instantiate, validate_node
@@ -18,6 +19,7 @@ from viewfinder.data.seeding import seed_everything, seed_torch
 from viewfinder.data.shared import receive_data, share_data
 from viewfinder.data.storage import fit_preprocess
 from viewfinder.errors import Problem, UserError
+from viewfinder.experiment.callbacks import build_callbacks
 from viewfinder.experiment.check import SUPPLIED_ARGUMENTS, try_learning_rate
 from viewfinder.experiment.python_objects import PythonObjects
 from viewfinder.experiment.single_images import refuse_single_images
@@ -27,6 +29,7 @@ from viewfinder.models.weights import suggest_overrides
 from viewfinder.training.classifier import Classifier
 from viewfinder.training.features.cache import feature_cache_blocker
 from viewfinder.training.hardware import DEFAULT_THREADS
+from viewfinder.training.parameter_groups import ParameterGroups
 from viewfinder.training.phases import Phases
 from viewfinder.training.precision import set_tf32
 from viewfinder.training.runtime import keep_freed_memory, skip_gpu_checks
@@ -39,6 +42,8 @@ class Components(NamedTuple):
 
     data: ImageData
     classifier: Classifier
+    callbacks: list[Callback]
+    """averaging, Lookahead and freezing"""
     data_facts: dict[str, Any]
     """contents of data.json"""
     network_facts: dict[str, Any]
@@ -87,9 +92,12 @@ def build_components(
     # Before phases freeze parameters.
     network_facts = summarise_network(network, channels, classes, objects.model is not None)
     classifier = build_classifier(cfg, network, data_facts["class_counts"])
+    callbacks = build_callbacks(to_settings(cfg), network)
     refuse_single_images(data, classifier)
+    batches = len(data.training_order().batch_numbers)
+    try_optimizers(classifier, -(-batches // options.get("accumulate_grad_batches", 1)), options.get("max_epochs", 1))
     network_facts["trained"] = sum(p.numel() for p in network.parameters() if p.requires_grad)  # in any phase
-    return Components(data, classifier, data_facts, network_facts)
+    return Components(data, classifier, callbacks, data_facts, network_facts)
 
 
 def open_data(
@@ -184,8 +192,8 @@ def build_classifier(cfg: DictConfig, network: nn.Module, class_counts: list[int
         class_counts: training images of each class.
 
     Raises:
-        UserError: if the loss cannot be constructed, a phase names a part that the network lacks, or the schedule
-            rejects the learning rate of a phase.
+        UserError: if the loss cannot be constructed, a phase names a part that the network lacks, the schedule rejects
+            the learning rate of a phase, or a rule of parameter groups matches no parameter.
     """
     settings = to_settings(cfg)
     optimizer, phases = settings["optimizer"], None
@@ -201,13 +209,36 @@ def build_classifier(cfg: DictConfig, network: nn.Module, class_counts: list[int
     return Classifier(
         network,
         instantiate(settings["loss"], "loss", counts=class_counts),
-        make_optimizer=lambda parameters: instantiate(optimizer, "optimizer", params=list(parameters)),
+        make_optimizer=ParameterGroups(settings.get("parameter_groups"), network, optimizer).make_optimizer,
         make_schedule=make_schedule if schedule else None,
         seed=settings["seed"],
         # Trusted packages draw from torch alone, and seeding Python and NumPy takes 0.05 ms per step.
         seed_step=seed_everything if untrusted_packages(settings) else seed_torch,
         phases=phases,
     )
+
+
+def try_optimizers(classifier: Classifier, steps: int, max_epochs: int) -> None:
+    """Construct the optimizer of the network's parameters, and its schedule, for each phase.
+
+    Args:
+        classifier: the classifier.
+        steps: number of optimizer steps in an epoch.
+        max_epochs: number of epochs without phases.
+
+    Raises:
+        UserError: if one of them rejects its arguments, the parameters or the number of steps.
+    """
+    phases, trials = classifier.phases, []
+    if phases is None:
+        trials = [([p for p in classifier.network.parameters() if p.requires_grad], max_epochs)]
+    else:
+        trials = [(phases.groups(first), len(phases.epochs(phases.at(first)))) for first in phases.starts]
+    for parameters, epochs in trials:
+        assert classifier.make_optimizer is not None
+        optimizer = classifier.make_optimizer(parameters)
+        if classifier.make_schedule is not None:
+            classifier.make_schedule(optimizer, steps * epochs)
 
 
 def find_cache_blocker(settings: Mapping[str, Any]) -> str:

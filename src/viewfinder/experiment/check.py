@@ -11,6 +11,7 @@ from torch import nn
 
 from viewfinder.config.instantiate import STAGE, instantiate, validate_node
 from viewfinder.config.loggers import try_trackers, validate_loggers
+from viewfinder.config.parameter_groups import optimizer_arguments, read_rules, validate_parameter_groups
 from viewfinder.config.phases import validate_phase_epochs, validate_phases
 from viewfinder.config.trust import TrustPolicy, parse_allow, validate_allow
 from viewfinder.config.validate import Text, Whole, validate_arguments
@@ -23,13 +24,17 @@ SUPPLIED_ARGUMENTS: dict[str, frozenset[str]] = {
     "augment": frozenset(),
     "optimizer": frozenset({"params"}),
     "scheduler": frozenset({"optimizer", "total_steps"}),
+    "averaging": frozenset(),
+    "lookahead": frozenset(),
     "trainer": frozenset({"callbacks"}),
     "loss": frozenset({"counts"}),
 }
 """Arguments, by group, that the code passes to the group's class and no YAML file contains."""
-OPTIONAL_GROUPS = {"augment", "scheduler"}
+OPTIONAL_GROUPS = {"augment", "scheduler", "averaging", "lookahead"}
 TRIAL_RATE = 0.1
 """Learning rate for schedules of an optimizer without a valid `lr`."""
+TRIAL_STEPS = 1_000_000
+"""Steps of a training for which schedules are tried; the real number is not known yet."""
 
 
 def top_level(
@@ -71,6 +76,10 @@ def check_config(cfg: DictConfig, policy: TrustPolicy | None = None) -> None:
     if not problems:
         phases = settings.get("phases")
         problems += validate_phases(phases) or validate_phase_epochs(phases, settings["trainer"].get("max_epochs"))
+        groups = settings.get("parameter_groups")
+        problems += validate_parameter_groups(
+            groups, settings["optimizer"], bool(phases), lambda target, _: policy.import_trusted(target, "optimizer")
+        ) or _try_rules(groups, settings["optimizer"])
     if problems:
         raise UserError(STAGE, problems)
 
@@ -93,7 +102,21 @@ def _try_constructor(settings: Mapping[str, Any], group: str) -> list[Problem]:
     return _try_step(component, settings[group]) if group == "optimizer" else []
 
 
-def _try_step(optimizer: torch.optim.Optimizer, node: Mapping[str, Any]) -> list[Problem]:
+def _try_rules(groups: Mapping[str, Any] | None, optimizer: Mapping[str, Any]) -> list[Problem]:
+    """Try the optimizer of each valid rule of parameter groups with its arguments; return the problems."""
+    problems = []
+    for name, rule in read_rules(groups).items():
+        key = f"parameter_groups.{name}" + ".optimizer" * ("optimizer" in rule)
+        node = {**(rule.get("optimizer") or optimizer), **optimizer_arguments(rule)}
+        try:
+            component = instantiate(node, key, params=[nn.Parameter(torch.zeros(2, 2))])
+            problems += _try_step(component, node, key)
+        except UserError as error:
+            problems += error.problems
+    return problems
+
+
+def _try_step(optimizer: torch.optim.Optimizer, node: Mapping[str, Any], key: str = "optimizer") -> list[Problem]:
     """Return why an optimizer cannot step as the training loop asks it to: without a closure, by dense gradients."""
     if node.get("capturable"):  # requires parameters on a GPU
         return []
@@ -108,7 +131,7 @@ def _try_step(optimizer: torch.optim.Optimizer, node: Mapping[str, Any]) -> list
         rule = f"cannot be used: its step fails: {format_exception(error)}"
         if "closure" in str(error):
             rule = "cannot be used: its step needs a closure, but training calls it once per batch, without one"
-        return [Problem("optimizer._target_", rule, str(node["_target_"]), "For example optimizer=adam.")]
+        return [Problem(f"{key}._target_", rule, str(node["_target_"]), "For example optimizer=adam.")]
     return []
 
 
@@ -127,4 +150,5 @@ def try_learning_rate(node: Mapping[str, Any], group: str, lr: float) -> Any:
         UserError: if the constructor rejects its arguments or the learning rate.
     """
     parameter = nn.Parameter(torch.zeros(1))
-    return instantiate(node, group, params=[parameter], optimizer=torch.optim.SGD([parameter], lr), total_steps=10)
+    optimizer = torch.optim.SGD([parameter], lr)
+    return instantiate(node, group, params=[parameter], optimizer=optimizer, total_steps=TRIAL_STEPS)

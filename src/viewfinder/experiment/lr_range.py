@@ -71,6 +71,8 @@ def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] 
             hardware = configure_hardware(settings, components, trainer, facts={})
             if schedule := settings.get("scheduler"):
                 log.info(f"schedule {schedule['_target_']} is ignored: the range test sets the learning rate")
+            if lookahead := settings.get("lookahead"):
+                log.info(f"lookahead {lookahead['_target_']} is ignored")
             components.data.chunk_size = 1  # a signal stops training after a batch, not after a chunk of many
             factors = rates / settings["optimizer"]["lr"]
             components.classifier.make_schedule = lambda optimizer, _: scale_rates(optimizer, factors)

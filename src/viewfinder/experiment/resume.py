@@ -137,10 +137,16 @@ def _find_extension_obstacle(state: ResumeState, max_epochs: int, cfg: DictConfi
     if state.is_stopped_early:
         remedy = "a larger trainer.early_stopping_patience, or null"
         return f"early stopping ended the run after epoch {state.finished_epochs}", remedy
-    if accepts_argument(cfg.get("scheduler"), "total_steps"):
-        epochs = cfg.trainer.max_epochs if cfg.trainer.max_epochs != max_epochs else 2 * max_epochs
-        remedy = f"trainer.max_epochs={epochs}, or one with scheduler=none, step or plateau"
-        return f"its learning-rate schedule was made for {max_epochs} epochs", remedy
+    epochs = cfg.trainer.max_epochs if cfg.trainer.max_epochs != max_epochs else 2 * max_epochs
+    reasons = {
+        ("learning-rate schedule", "scheduler=none, step or plateau"):
+            accepts_argument(cfg.get("scheduler"), "total_steps"),
+        ("average of weights", "averaging=none or ema"): OmegaConf.select(cfg, "averaging.start"),
+        ("Lookahead", "lookahead=none or constant"): OmegaConf.select(cfg, "lookahead.ramp"),
+    }  # fmt: skip
+    for (part, choices), applies in reasons.items():
+        if applies:
+            return f"its {part} was made for {max_epochs} epochs", f"trainer.max_epochs={epochs}, or one with {choices}"
     return None
 
 

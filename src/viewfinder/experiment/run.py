@@ -113,7 +113,7 @@ def train_and_score(
     ):
         run.write_data(components.data_facts)
         checkpointing = Checkpointing(run, board, signals, options.get("checkpoint_every"), after_epoch)
-        trainer = instantiate(options, "trainer", callbacks=[PhaseLog(board), checkpointing])
+        trainer = instantiate(options, "trainer", callbacks=[PhaseLog(board), *components.callbacks, checkpointing])
         hardware = configure_hardware(settings, components, trainer, state.facts)
         run.update_run(
             network=components.network_facts, device=hardware.device, threads=hardware.threads,

@@ -7,7 +7,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed
-from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,6 +15,7 @@ from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything
 from viewfinder.evaluation.metrics import Predictions, compute_averages
 from viewfinder.evaluation.tally import Evaluated, Tally, tally
+from viewfinder.training.ddp import rebuild_ddp
 from viewfinder.training.exchange import gather_objects
 from viewfinder.training.lightning_internals import get_finished_epochs, reload_data_loaders
 from viewfinder.training.loop import TrainingLoop
@@ -230,10 +230,7 @@ class Classifier(pl.LightningModule):
             return
         (previous,), strategy = self.trainer.optimizers, self.trainer.strategy
         strategy.setup_optimizers(self.trainer)
-        if isinstance(strategy, DDPStrategy):
-            # DDP averages only gradients of parameters that were trainable when it was configured.
-            strategy.model = self
-            strategy.configure_ddp()
+        rebuild_ddp(strategy, self)
         (optimizer,) = self.trainer.optimizers
         for group in optimizer.param_groups:
             optimizer.state.update({p: previous.state[p] for p in group["params"] if p in previous.state})

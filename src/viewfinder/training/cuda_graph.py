@@ -10,6 +10,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from viewfinder.data.batches import Batch
 from viewfinder.data.memory import format_size
 from viewfinder.runs.launcher import is_distributed
+from viewfinder.training.combined_optimizer import CombinedOptimizer
+from viewfinder.training.optimizers.muon import Muon
 from viewfinder.training.precision import FP16, list_foreign_layers
 from viewfinder.training.torch_internals import abandon_capture
 
@@ -73,7 +75,7 @@ class StepGraph:
         self.optimizer, self.update = optimizer, update
         self.batch = batch._replace(pixels=batch.pixels.clone(), labels=batch.labels.clone())
         self.constants = get_fixed_hyperparameters(optimizer)
-        self.includes_update = _is_fused(optimizer) and self.constants == constants
+        self.includes_update = _is_capturable(optimizer) and self.constants == constants
         self.rates = [torch.tensor(float(group["lr"]), device=batch.pixels.device) for group in optimizer.param_groups]
         self.filled_rates = [group["lr"] for group in optimizer.param_groups]
         optimizer.zero_grad()
@@ -167,6 +169,10 @@ def get_fixed_hyperparameters(optimizer: Optimizer) -> list[dict[str, Any]]:
     return [{name: value for name, value in group.items() if name not in excluded} for group in optimizer.param_groups]
 
 
-def _is_fused(optimizer: Optimizer) -> bool:
+def _is_capturable(optimizer: Optimizer) -> bool:
     """Return whether an optimizer's step runs wholly on the GPU and accepts a learning rate there."""
-    return type(optimizer) in (Adam, AdamW, SGD) and all(group["fused"] for group in optimizer.param_groups)
+    if isinstance(optimizer, CombinedOptimizer):
+        return all(map(_is_capturable, optimizer.optimizers))
+    if type(optimizer) in (Adam, AdamW, SGD):
+        return all(group["fused"] for group in optimizer.param_groups)
+    return type(optimizer) is Muon

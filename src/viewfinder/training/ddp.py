@@ -34,3 +34,13 @@ class Strategy(DDPStrategy):
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
         assert self.lightning_module is not None
         return self.lightning_module.validation_step(*args, **kwargs)
+
+
+def rebuild_ddp(strategy: Any, module: Any) -> None:
+    """Wrap a module anew after other parameters became trainable; do nothing for another strategy.
+
+    DistributedDataParallel averages only gradients of parameters that were trainable when it was configured.
+    """
+    if isinstance(strategy, DDPStrategy):
+        strategy.model = module
+        strategy.configure_ddp()

@@ -8,13 +8,14 @@ import torch
 import torch.distributed
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from viewfinder.data.batches import Batch, Chunk
 from viewfinder.runs.logging import log_wrapped
 from viewfinder.training.callbacks.progress import Progress
+from viewfinder.training.callbacks.step_callback import StepCallback
 from viewfinder.training.cuda_graph import WARM_UP_STEPS, StepGraph, get_fixed_hyperparameters
 from viewfinder.training.lightning_internals import count_optimizer_step, get_finished_epochs, restore_progress
 from viewfinder.training.precision import FP16, FP32, forward_context, step_context
@@ -28,9 +29,10 @@ class TrainingLoop(Callback):
 
     Args:
         precision: precision of training, or "auto" until `configure_hardware` has chosen one.
-        gradient_clip_val: maximum norm of all gradients together.
+        gradient_clip_val: maximum norm of all gradients together, or maximum of each element.
         accumulate_grad_batches: batches per optimizer step; the epoch's last step may have fewer.
         progress: progress bar, advanced once per batch.
+        gradient_clip_algorithm: "norm" or "value".
     """
 
     def __init__(
@@ -39,9 +41,11 @@ class TrainingLoop(Callback):
         gradient_clip_val: float | None = None,
         accumulate_grad_batches: int = 1,
         progress: Progress | None = None,
+        gradient_clip_algorithm: str = "norm",
     ):
         self.precision = precision
         self.gradient_clip_val, self.accumulate_grad_batches = gradient_clip_val, accumulate_grad_batches
+        self.clip = clip_grad_norm_ if gradient_clip_algorithm == "norm" else clip_grad_value_
         self.progress = progress or Progress(False)
         self.scaler = torch.amp.GradScaler("cuda", enabled=precision == FP16)  # type: ignore[attr-defined]
         self.monitor = "val/loss"
@@ -73,6 +77,7 @@ class TrainingLoop(Callback):
         trainer = module.trainer
         (optimizer,) = trainer.optimizers
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs if config.interval == "step"]
+        callbacks = [callback for callback in trainer.callbacks if isinstance(callback, StepCallback)]  # type: ignore[attr-defined]
         seed, epoch = module.seed, module.current_epoch
         with step_context(self.precision):
             for index, batch in enumerate(chunk, chunk.indices.first + 1):
@@ -91,6 +96,8 @@ class TrainingLoop(Callback):
                     self.lr = optimizer.param_groups[0]["lr"]
                     for scheduler in schedulers:
                         scheduler.step()  # type: ignore[call-arg]
+                    for callback in callbacks:
+                        callback.on_step_end(trainer, module, is_epoch_over=index == chunk.indices.total)
                     self.batches = index
                     if self.after_step is not None:
                         self.after_step()
@@ -169,7 +176,7 @@ class TrainingLoop(Callback):
     def _update(self, optimizer: Optimizer) -> None:
         if self.gradient_clip_val is not None:
             self.scaler.unscale_(optimizer)
-            clip_grad_norm_(
+            self.clip(
                 [parameter for group in optimizer.param_groups for parameter in group["params"]],
                 self.gradient_clip_val,
             )

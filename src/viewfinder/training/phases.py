@@ -70,7 +70,12 @@ class Phases:
         return range(self.starts[index], [*self.starts[1:], self.max_epochs][index])
 
     def enter(self, epoch: int) -> list[dict[str, Any]]:
-        """Make only the parameters of an epoch's phase trainable.
+        """Make only the parameters of an epoch's phase trainable, and return their groups."""
+        self.network.freeze_except(self.parts[self.at(epoch)])
+        return self.groups(epoch)
+
+    def groups(self, epoch: int) -> list[dict[str, Any]]:
+        """Return the parameters of an epoch's phase.
 
         Returns:
             Parameter groups for an optimizer, sorted by learning rate, the highest first. Parameters that the previous
@@ -79,10 +84,9 @@ class Phases:
         """
         name = self.at(epoch)
         previous = self.parts[self.names[max(0, self.names.index(name) - 1)]]
-        self.network.freeze_except(self.parts[name])
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for key, parameter in self.network.named_parameters():
-            if parameter.requires_grad:
+            if is_within(key, self.parts[name]):
                 group = (self._rate_of(key, name), is_within(key, previous))
                 groups.setdefault(group, []).append(parameter)
         return [{"params": groups[group], "lr": group[0]} for group in sorted(groups, reverse=True)]

@@ -55,6 +55,7 @@ def build_trainer(
     precision: Literal["auto", "32-true", "tf32", "bf16-mixed", "16-mixed"] = "auto",
     cuda_graph: Literal["auto", "always", "never"] = "auto",
     gradient_clip_val: Positive | None = None,
+    gradient_clip_algorithm: Literal["norm", "value"] = "norm",
     accumulate_grad_batches: Count = 1,
     early_stopping_patience: Count | None = None,
     deterministic: bool = False,
@@ -81,7 +82,9 @@ def build_trainer(
         cuda_graph: run each training step on a GPU as one CUDA graph*. auto requires that one process trains, that all
             layers are torch's, torchvision's or Viewfinder's, and that neither `deterministic` nor accumulation is
             set; always accepts layers of other packages.
-        gradient_clip_val: maximum norm of all gradients together.
+        gradient_clip_val: maximum norm of all gradients together, or with the algorithm value, of each of their
+            elements.
+        gradient_clip_algorithm: norm or value.
         accumulate_grad_batches: batches per optimizer step.
         early_stopping_patience: stop after this many epochs without a better val/accuracy, counted in the last phase.
         deterministic: let torch reject or replace operations whose result varies from run to run.
@@ -100,7 +103,11 @@ def build_trainer(
     check_threads(threads)
     has_gpu = torch.cuda.is_available()  # Apple's GPUs lack float64, which scores need
     progress = Progress(progress_bar)
-    extra: list[Callback] = [TrainingLoop(precision, gradient_clip_val, accumulate_grad_batches, progress), progress]
+    if gradient_clip_algorithm == "value" and gradient_clip_val is None:
+        rule, remedy = "requires trainer.gradient_clip_val", "For example trainer.gradient_clip_val=0.5."
+        raise UserError("the configuration", [Problem("trainer.gradient_clip_algorithm", rule, "value", remedy)])
+    loop = TrainingLoop(precision, gradient_clip_val, accumulate_grad_batches, progress, gradient_clip_algorithm)
+    extra: list[Callback] = [loop, progress]
     if early_stopping_patience is not None:
         extra += [EarlyStopping("val/accuracy", mode="max", patience=early_stopping_patience, min_delta=0.0)]
     is_on_gpu = accelerator == "gpu" or (accelerator == "auto" and has_gpu)

@@ -79,6 +79,17 @@ def test_each_image_is_predicted_once_with_its_fold(folds: Path, viewfinder: Typ
     assert "over all 36 images of 3 folds" in answer.out
 
 
+def test_names_that_are_not_utf8_and_probabilities_are_written_as_they_are(
+    folds: Path, viewfinder: Type, tmp_path: Path
+) -> None:
+    runs = [RunFolder(shutil.copytree(folds / "0.01" / str(fold), tmp_path / str(fold))) for fold in range(3)]
+    header, first, *others = runs[0].predictions.read_bytes().splitlines(keepends=True)
+    runs[0].predictions.write_bytes(header + b"\xff" + first + b"".join(others))
+    viewfinder("compare", *(run.path for run in runs), "--out-of-fold", tmp_path / "all.csv")
+    name, rest = first.split(b",", 1)
+    assert b"\xff" + name + b",0," + rest in (tmp_path / "all.csv").read_bytes()
+
+
 def refuse(viewfinder: Type, *runs: Path) -> str:
     answer = viewfinder("compare", *runs, "--out-of-fold", runs[0].parent / "none.csv")
     assert answer.code == 2

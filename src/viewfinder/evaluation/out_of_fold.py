@@ -11,9 +11,9 @@ import pandas as pd
 from viewfinder.errors import Problem, UserError, join_first, join_names
 from viewfinder.evaluation.comparison import Comparison
 from viewfinder.evaluation.intervals import wilson_interval
-from viewfinder.evaluation.read_predictions import COLUMNS
+from viewfinder.evaluation.read_predictions import read_predictions
 from viewfinder.runs.folder import RunFolder
-from viewfinder.runs.read import check_file, make_file_error
+from viewfinder.runs.read import make_file_error
 
 MAX_NAMED = 3
 """Images or runs named in a message."""
@@ -40,7 +40,7 @@ def collect_out_of_fold(comparison: Comparison) -> pd.DataFrame:
     if problems := _find_run_problems(table, comparison.skipped):
         raise _make_error(problems)
     runs = [RunFolder(Path(path)) for path in table["run"]]
-    parts = [_read_predictions(run) for run in runs]
+    parts = [read_predictions(run.predictions, as_text=True) for run in runs]
     facts = [run.read_data() for run in runs]
     if problems := _find_image_problems(parts, facts, list(table["run"])):
         raise _make_error(problems)
@@ -93,18 +93,6 @@ def _read_facts(run: RunFolder) -> dict[str, Any]:
     if "cross_validation" not in facts:
         raise make_file_error(run.data, "lacks cross_validation")
     return facts["cross_validation"]
-
-
-def _read_predictions(run: RunFolder) -> pd.DataFrame:
-    """Read predictions.csv as text, which is written again unchanged."""
-    check_file(run.predictions)
-    try:
-        table = pd.read_csv(run.predictions, dtype=object, na_filter=False)
-    except (ValueError, OSError) as error:
-        raise make_file_error(run.predictions, f"is not a table: {error}") from error
-    if not set(COLUMNS) <= set(table):
-        raise make_file_error(run.predictions, f"lacks one of the columns {join_names(COLUMNS)}")
-    return table
 
 
 def _find_image_problems(

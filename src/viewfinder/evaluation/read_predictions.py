@@ -13,12 +13,13 @@ from viewfinder.runs.read import check_file, make_file_error
 COLUMNS = ("picture", "true", "predicted")
 
 
-def read_predictions(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_predictions(path: Path, columns: Sequence[str] | None = None, as_text: bool = False) -> pd.DataFrame:
     """Read a predictions.csv.
 
     Args:
         path: the file.
         columns: columns to read; by default, all.
+        as_text: whether to keep probabilities as text, to write them unchanged.
 
     Raises:
         UserError: if the file is missing or invalid.
@@ -26,7 +27,8 @@ def read_predictions(path: Path, columns: Sequence[str] | None = None) -> pd.Dat
     check_file(path)
     try:
         table = pd.read_csv(
-            path, usecols=None if columns is None else list(columns), dtype=dict.fromkeys(COLUMNS, object),
+            path, usecols=None if columns is None else list(columns),
+            dtype=object if as_text else dict.fromkeys(COLUMNS, object), na_filter=not as_text,
             keep_default_na=False, na_values=[""], encoding_errors="surrogateescape",
         )  # fmt: skip
     except (ValueError, OSError, RecursionError) as error:

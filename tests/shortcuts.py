@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from viewfinder.config.overrides import find_conf
 from viewfinder.config.own_files import list_own_folders
 from viewfinder.experiment import run as experiment
 from viewfinder.reporting.charts.confusion import draw_confusion
-from viewfinder.reporting.charts.curves import draw_curves
+from viewfinder.reporting.charts.curves import NAMES, draw_curves
 from viewfinder.reporting.charts.files import encode_svg, save_figure
 from viewfinder.reporting.pages import run as page
 from viewfinder.reporting.pages.run import write_report
@@ -83,8 +83,10 @@ def draw_charts_once() -> Iterator[None]:
             encoded[shape] = encode_svg(draw())
         return encoded[shape]
 
-    def plan_curves(metrics: DataFrame, best: int, phases: Mapping[str, int]) -> tuple[Any, Callable[[], Figure]]:
-        return (len(metrics), best, *phases.items()), lambda: draw_curves(metrics, best, phases)
+    def plan_curves(
+        metrics: DataFrame, best: int, phases: Mapping[str, int], names: Sequence[str] = NAMES
+    ) -> tuple[Any, Callable[[], Figure]]:
+        return (len(metrics), best, *phases.items(), *names), lambda: draw_curves(metrics, best, phases, names)
 
     def plan_confusion(counts: np.ndarray, names: list[str], split: str) -> tuple[Any, Callable[[], Figure]]:
         return (split, *names), lambda: draw_confusion(counts, names, split)

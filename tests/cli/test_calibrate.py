@@ -135,3 +135,14 @@ def test_evaluate_names_confident_mistakes_and_confused_pairs(
     (start,) = [number for number, line in enumerate(lines) if line.startswith("most confused")]
     assert f" {count} " in lines[start + 1]
     assert len(pair) == 2
+
+
+def test_a_run_that_another_process_writes_is_not_calibrated(
+    run_copy: RunFolder, viewfinder: Type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("viewfinder.runs.lock.PATIENCE", 0.1)
+    with run_copy.locked():
+        answer = viewfinder("evaluate", run_copy.path, "--calibrate")
+    assert (answer.code, answer.out) == (2, "")
+    assert "is locked by process" in on_one_line(answer.err)
+    assert not run_copy.calibration.exists()

@@ -9,7 +9,7 @@ from conftest import Page, Type, noise, on_one_line
 from PIL import Image
 from scipy.signal import correlate2d
 
-from viewfinder.models.convolution import KERNELS
+from viewfinder.evaluation.kernels import KERNELS
 
 
 @pytest.mark.parametrize("kernel", ["vertical_edges", "blur"])
@@ -23,7 +23,7 @@ def test_the_page_shows_the_products_and_their_sum(kernel: str, tmp_path: Path, 
     assert all(address.startswith("data:image/png;base64,") for address in page.fetched)
     text = " ".join("".join(page.text).split())
     assert "<b>.png, in grey, 40 x 24 pixels" in text
-    assert "width: (24 - 3 + 2·0)/2 + 1 = 11.5, rounded down to 11" in text
+    assert "width: (24 - 3 + 2*0)/2 + 1 = 11.5 -> 11" in text
     row, column = map(int, re.findall(r"from row (\d+) and column (\d+)", text)[0])
     patch, weights = image[row : row + 5, column : column + 5].astype(int), np.array(KERNELS[kernel][0])
     sums = correlate2d(patch, weights, "valid")
@@ -32,6 +32,13 @@ def test_the_page_shows_the_products_and_their_sum(kernel: str, tmp_path: Path, 
     assert f"{' + '.join(terms)} = {sums[0, 0]}" in text
     assert text.count("".join(map(str, correlate2d(patch, sums, "valid").ravel()))) == 2  # by hand and by autograd
     assert "Largest difference: 0." in text
+
+
+def test_an_unknown_kernel_is_answered_with_a_suggestion(tmp_path: Path, viewfinder: Type) -> None:
+    answer = viewfinder("explain", "convolution", "no.png", "--kernel", "blurr", "--output", tmp_path / "page.html")
+    assert (answer.code, answer.out) == (2, "")
+    assert "--kernel = blurr" in answer.err
+    assert "Did you mean blur?" in on_one_line(answer.err)
 
 
 def test_an_image_that_cannot_be_shown_is_refused_without_a_page(tmp_path: Path, viewfinder: Type) -> None:

@@ -43,6 +43,7 @@ def test_a_network_is_inspected_without_a_run_or_data(tmp_path: Path, viewfinder
         (["model=custom_cnn", "model.image_size=8"], ["model.image_size = 8", "must be at least 16"]),
         (["model=mlp,simple_cnn"], ["an inspection takes one value"]),
         (["model=mlp", "--image", "cat.png"], ["needs a run"]),
+        (["model=mlp", "--mistakes", "2", "--max-images", "0"], ["--mistakes = 2", "--max-images = 0", "needs a run"]),
         (["no_such_run"], ["no_such_run", "does not exist"]),
     ],
 )

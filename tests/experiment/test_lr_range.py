@@ -30,7 +30,7 @@ from viewfinder.training.callbacks.range_recorder import scale_rates
 from viewfinder.training.schedulers import Schedule
 
 MLP = ["model=mlp", "model.widths=[8]"]
-FILES = {"config.yaml", "lr_range.csv", "lr_range.json", "lr_range.png"}
+FILES = {"config.yaml", "lr_range.csv", "lr_range.html", "lr_range.json", "lr_range.png"}
 
 
 @pytest.fixture

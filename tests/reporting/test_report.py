@@ -57,7 +57,7 @@ def test_class_names_that_look_like_html_are_text_in_the_report(tmp_path: Path) 
     interval = binomtest(round(split["accuracy"] * 60), 60).proportion_ci(method="wilson")
     assert f"accuracy {interval.low:.1%} to {interval.high:.1%} (Wilson)" in " ".join(text.split())
     assert 'viewfinder.load_run("PATH/run")' in text
-    for address, chart in zip(page.fetched, (run.curves, run.confusion), strict=True):
+    for address, chart in zip(page.fetched, (run.curves, run.curves, run.confusion), strict=True):
         svg = base64.b64decode(address.partition(",")[2])
         assert "script" not in {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()}
         assert len(svg) < chart.stat().st_size
@@ -68,7 +68,7 @@ def test_the_report_is_one_file_that_asks_nothing_of_the_network(tmp_path: Path)
     write_report(run)
     content = run.report.read_text(encoding="utf-8")
     sources = Page(content).fetched
-    assert len(sources) == 2
+    assert len(sources) == 3
     assert all(source.startswith(IMAGE_URLS) for source in sources)
     assert not re.search(r"url\(|@import|https?://", re.sub(r"base64,[^\"]*", "", content))
     for path in (run.curves, run.confusion):

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from viewfinder.data.corruptions import CORRUPTIONS
 from viewfinder.evaluation.robustness import Measured, list_levels, summarise, tabulate_accuracies
-from viewfinder.reporting.charts.robustness import COLOURS, draw_robustness
+from viewfinder.reporting.charts.robustness import draw_robustness
 from viewfinder.reporting.robustness import format_count, print_robustness
+from viewfinder.reporting.style import COLOURS
 
 NAMES = ["scale", "jpeg"]
 

@@ -10,10 +10,11 @@ from matplotlib.patches import Rectangle
 
 from viewfinder.evaluation.comparison import Comparison, summarise_settings
 from viewfinder.evaluation.settings import describe_settings, find_differences
-from viewfinder.reporting.charts.epochs import COLOURS, OTHERS, draw_epochs
+from viewfinder.reporting.charts.epochs import draw_epochs
 from viewfinder.reporting.charts.heat_map import build_grid
 from viewfinder.reporting.charts.lines import average_by_value
 from viewfinder.reporting.charts.sweep import draw_sweep
+from viewfinder.reporting.style import COLOURS, GREY
 
 
 def compared(settings: list[dict[str, Any]], seeds: int = 2) -> tuple[Comparison, pd.DataFrame]:
@@ -98,14 +99,12 @@ def test_settings_of_any_other_kind_are_points_the_best_first(settings: list[dic
     assert axes.get_title(loc="left") == ("the best 30 of 40 settings" if len(summary) == 40 else "")
 
 
-def test_the_ten_best_settings_have_colours_by_epoch_and_the_others_are_grey() -> None:
+def test_the_eight_best_settings_have_colours_by_epoch_and_the_others_are_grey() -> None:
     rows = pd.DataFrame({"epoch": [1, 2], "val/accuracy": [0.25, 0.5]})
     axes = draw_epochs({f"_{place}": [rows, rows] for place in range(13)}).axes[0]
-    assert [line.get_color() for line in axes.lines] == [
-        colour for colour in (*COLOURS, *[OTHERS] * 3) for _ in range(2)
-    ]
-    looks = {(line.get_marker(), line.get_linestyle()) for line in axes.lines[:20]}
+    assert [line.get_color() for line in axes.lines] == [colour for colour in (*COLOURS, *[GREY] * 5) for _ in range(2)]
+    looks = {(line.get_marker(), line.get_linestyle()) for line in axes.lines[:16]}
     assert len(looks) == len(COLOURS)  # told apart without colour, too
     assert list(axes.lines[0].get_ydata()) == [25, 50]
     said = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert said == [*(f"_{place}" for place in range(10)), "3 others"]
+    assert said == [*(f"_{place}" for place in range(8)), "5 others"]

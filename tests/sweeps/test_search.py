@@ -126,6 +126,9 @@ def test_workers_on_several_machines_share_a_search_in_optunas_journal(
     assert "--workers 2" in printed
     assert len(executor.submissions) == 1
     assert folder.chart.is_file()
+    page = folder.page.read_text(encoding="utf-8")
+    assert "<b>70.00</b>highest validation accuracy" in page
+    assert "--workers 2" in page
     other = SearchFolder(tmp_path / "two")
     other.create_or_continue(spec)
     with raises_user_error("started for one machine"):

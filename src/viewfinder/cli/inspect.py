@@ -9,6 +9,9 @@ from viewfinder.cli.evaluate import Weights, WeightsOption
 from viewfinder.training.runtime import fast_imports
 
 WEIGHTS_KEY = "model.weights"
+MISTAKES, MAX_IMAGES = 4, 2000
+"""Worst mistakes of a run that are shown, and test images on which its units are tried, by default."""
+REMEDY = "Pass the folder of a run, or leave it out."
 
 
 def inspect(
@@ -23,10 +26,16 @@ def inspect(
         list[Path] | None,
         typer.Option("--image", metavar="IMAGE-OR-FOLDER", help="Image to show; may be repeated. Needs a run."),
     ] = None,
-    mistakes: Annotated[int, typer.Option(min=0, metavar="N", help="Worst mistakes to show, of a run.")] = 4,
+    mistakes: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Worst mistakes to show. Needs a run.", show_default=str(MISTAKES)),
+    ] = None,
     max_images: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Test images on which units are tried, of a run.")
-    ] = 2000,
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Test images on which units are tried. Needs a run.", show_default=str(MAX_IMAGES)
+        ),
+    ] = None,
     classes: Annotated[
         int | None,
         typer.Option(min=2, metavar="N", help="Number of classes of a network without data.", show_default="10"),
@@ -56,6 +65,8 @@ def inspect(
 
         files = find_images(images).images if images else []
         opened = open_run(words[0], words[1:], weights.value)
+        mistakes = MISTAKES if mistakes is None else mistakes
+        max_images = MAX_IMAGES if max_images is None else max_images
         inspection, folder = inspect_run(opened, weights.value, files, mistakes, max_images)
     else:
         parsed = parse_overrides(words)
@@ -64,9 +75,12 @@ def inspect(
             for override in parsed
             if override.is_sweep_override()
         ]
-        if images:
-            rule = "needs a run, because a network without one is not trained"
-            problems.append(Problem("--image", rule, str(images[0]), "Pass the folder of a run."))
+        of_a_run = {"--image": images[0] if images else None, "--mistakes": mistakes, "--max-images": max_images}
+        problems += [
+            Problem(option, "needs a run, because a network without one is not trained", str(value), REMEDY)
+            for option, value in of_a_run.items()
+            if value is not None
+        ]
         if problems:
             raise UserError(STAGE, problems)
         cfg = compose_config(words)

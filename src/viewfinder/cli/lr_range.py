@@ -21,8 +21,8 @@ def lr_range(
 ) -> None:
     """Train for some steps while the learning rate grows, and propose the rate at which the loss falls fastest.
 
-    Accepts the overrides of train. Writes the curve to OUTPUT_DIR/NAME/TIME_lr_range/: lr_range.png, lr_range.csv,
-    lr_range.json. Exits with 2 if no learning rate can be proposed.
+    Accepts the overrides of train. Writes the curve to OUTPUT_DIR/NAME/TIME_lr_range/: lr_range.html, lr_range.png,
+    lr_range.csv, lr_range.json. Exits with 2 if no learning rate can be proposed.
     """
     import sys
     from pathlib import Path

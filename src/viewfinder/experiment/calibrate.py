@@ -20,8 +20,15 @@ def calibrate(opened: OpenedRun) -> dict[str, Any]:
         The entry of its weights in calibration.json.
 
     Raises:
-        UserError: if the split is missing or determines no temperature, or the file cannot be written.
+        UserError: if the split is missing or determines no temperature, the run is locked by another process, such as
+            its training, or the file cannot be written.
     """
+    with opened.folder.locked():
+        return _calibrate(opened)
+
+
+def _calibrate(opened: OpenedRun) -> dict[str, Any]:
+    """Calibrate a run that this process has locked."""
     data, folder = opened.open_data("val"), opened.folder
     score_splits(opened.trainer, opened.classifier, data, ("val",), ("val",))
     predictions = opened.classifier.kept_predictions("val")

@@ -13,7 +13,7 @@ from viewfinder.data.decode import decode_images
 from viewfinder.data.module import ImageData
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.errors import Problem, UserError
-from viewfinder.evaluation.worst_mistakes import read_worst_mistakes
+from viewfinder.evaluation.mistakes import read_worst_mistakes
 from viewfinder.experiment.load import OpenedRun
 from viewfinder.models.feature_maps import compute_feature_maps, find_map_layer
 from viewfinder.reporting.charts.images import resize_to_side
@@ -69,13 +69,14 @@ def read_mistakes(opened: OpenedRun, data: ImageData, count: int, left_out: list
         left_out.append(f"worst mistakes: {error.reason}")
         return []
     positions = {name: position for position, name in enumerate(data.splits["test"].names)}
-    found = [mistake for mistake in mistakes if mistake.name in positions]
+    found = [mistake for mistake in mistakes if mistake.picture in positions]
     if len(found) < len(mistakes):
         left_out.append(f"{len(mistakes) - len(found)} of the worst mistakes: not among these test images")
     samples = []
     for mistake in found:
-        pixels, _ = data.images["test"].gather(torch.tensor([positions[mistake.name]]))
-        samples.append(Sample(mistake.name, pixels[0], opened.classifier.preprocess, mistake.label))
+        pixels, _ = data.images["test"].gather(torch.tensor([positions[mistake.picture]]))
+        label = opened.class_names.index(mistake.true)
+        samples.append(Sample(mistake.picture, pixels[0], opened.classifier.preprocess, label))
     return samples
 
 

@@ -23,6 +23,7 @@ from viewfinder.experiment.configure_hardware import configure_hardware
 from viewfinder.experiment.failures import translate_failures
 from viewfinder.reporting.charts.files import save_figure
 from viewfinder.reporting.charts.lr_curve import draw_lr_curve
+from viewfinder.reporting.pages.range_test import render_range_test
 from viewfinder.reporting.range_test import log_finding
 from viewfinder.runs.atomic import make_write_error, replace_text, write_json
 from viewfinder.runs.launcher import own_launcher
@@ -38,6 +39,7 @@ from viewfinder.training.process_state import restored_process_state
 from viewfinder.training.trainer import EarlyStopping
 
 log = logging.getLogger("viewfinder")
+PAGE = "lr_range.html"
 
 
 def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] = ()) -> Finding:
@@ -53,7 +55,7 @@ def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] 
         overrides: overrides from which the configuration was composed.
 
     Returns:
-        The finding; a new folder has lr_range.png, lr_range.csv, lr_range.json and config.yaml.
+        The finding; a new folder has lr_range.html, lr_range.png, lr_range.csv, lr_range.json and config.yaml.
 
     Raises:
         UserError: if the user can fix the problem; no file is left.
@@ -85,8 +87,9 @@ def run_range_test(cfg: DictConfig, rates: np.ndarray, overrides: Sequence[str] 
             curve = recorder.compute_curve()
             finding = propose_rate(curve)
             with signals.deferred():
-                write_range_test(folder, settings, curve, finding, {"started": started, **_describe_test(hardware)})
-        log_finding(curve, finding, folder, overrides)
+                facts = {"started": started, **_describe_test(hardware)}
+                write_range_test(folder, settings, curve, finding, overrides, facts)
+        log_finding(curve, finding, folder / PAGE, overrides)
     return finding
 
 
@@ -141,9 +144,14 @@ def make_endless_trainer(options: Mapping[str, Any], recorder: Callback) -> pl.T
 
 
 def write_range_test(
-    folder: Path, settings: Mapping[str, Any], curve: Curve, finding: Finding, facts: Mapping[str, Any]
+    folder: Path,
+    settings: Mapping[str, Any],
+    curve: Curve,
+    finding: Finding,
+    overrides: Sequence[str],
+    facts: Mapping[str, Any],
 ) -> None:
-    """Write config.yaml, lr_range.csv, lr_range.png and lr_range.json.
+    """Write config.yaml, lr_range.csv, lr_range.png, lr_range.html and lr_range.json.
 
     Raises:
         UserError: if they cannot be written.
@@ -160,10 +168,12 @@ def write_range_test(
         "planned": curve.planned,
     }
     figure = draw_lr_curve(curve, finding, f"Learning-rate range test, {settings['name']}")
+    page = render_range_test(curve, finding, figure, settings["name"], read_command(), overrides)
     try:
         replace_text(folder / CONFIG_FILE, format_settings(settings))
         replace_text(folder / "lr_range.csv", table.to_csv(index=False, float_format="%.7g"))
         save_figure(figure, folder / "lr_range.png")
+        replace_text(folder / PAGE, page)
         write_json(folder / RANGE_TEST_FILE, {**result, "seed": settings["seed"], **facts})
     except OSError as error:
         raise make_write_error(folder, error, "run the same command again.") from error

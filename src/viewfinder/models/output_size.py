@@ -17,10 +17,29 @@ class Window(NamedTuple):
     """
 
     kernel: int
-    stride: int
-    dilation: int
-    padding: int
+    stride: int = 1
+    dilation: int = 1
+    padding: int = 0
     rounds_up: bool = False
+
+    def count_steps(self, before: int) -> int:
+        """Return the size of the output for a side of `before` units: (W - K + 2P)/S + 1, rounded."""
+        span = self._measure_span(before)
+        size = (-(-span // self.stride) if self.rounds_up else span // self.stride) + 1
+        if self.rounds_up and (size - 1) * self.stride >= before + self.padding // 2:
+            size -= 1  # the last window would start in the padding
+        return size
+
+    def format_steps(self, before: int) -> str:
+        """Return the formula with its numbers and its result; an arrow stands before a rounded one."""
+        span, (kernel, stride, dilation, padding, _) = self._measure_span(before), self
+        covered = str(kernel) if dilation == 1 else f"({dilation}*({kernel} - 1) + 1)"
+        text = f"({before} - {covered} + 2*{padding / 2:g})/{stride} + 1 = {span / stride + 1:.4g}"
+        return text if span % stride == 0 else f"{text} -> {self.count_steps(before)}"
+
+    def _measure_span(self, before: int) -> int:
+        """Return the way from the first to the last place of the window."""
+        return before - self.dilation * (self.kernel - 1) - 1 + self.padding
 
 
 def format_output_size(module: nn.Module, before: Size, after: Size) -> str:
@@ -58,16 +77,7 @@ def read_window(module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, axis: int) -> W
 
 def _format_side(window: Window, before: int, after: int) -> str:
     """Return the formula for one side; '' if its result is not the size of the output."""
-    kernel, stride, dilation, padding, rounds_up = window
-    span = before - dilation * (kernel - 1) - 1 + padding
-    size = (-(-span // stride) if rounds_up else span // stride) + 1
-    if rounds_up and (size - 1) * stride >= before + padding // 2:
-        size -= 1  # the last window would start in the padding
-    if size != after:
-        return ""
-    covered = str(kernel) if dilation == 1 else f"({dilation}*({kernel} - 1) + 1)"
-    text = f"({before} - {covered} + 2*{padding / 2:g})/{stride} + 1 = {span / stride + 1:.4g}"
-    return text if span % stride == 0 else f"{text} -> {size}"
+    return window.format_steps(before) if window.count_steps(before) == after else ""
 
 
 def _get(value: Any, axis: int) -> int:

@@ -11,7 +11,7 @@ from rich.table import Table
 from viewfinder.errors import printable
 from viewfinder.evaluation.calibration import BINS, measure_reliability, scale_probabilities
 from viewfinder.evaluation.confusion import compute_class_intervals, find_most_confused
-from viewfinder.evaluation.mistakes import ConfidentMistake, get_probabilities, list_confident_mistakes
+from viewfinder.evaluation.mistakes import Mistake, get_probabilities, list_confident_mistakes
 from viewfinder.reporting.tables import RANKING_NAMES, build_score_table, print_wrapped
 from viewfinder.runs.folder import RunFolder
 
@@ -90,12 +90,12 @@ def _build_confused_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _build_mistake_table(mistakes: Sequence[ConfidentMistake]) -> Table:
+def _build_mistake_table(mistakes: Sequence[Mistake]) -> Table:
     """Tabulate the most confident mistakes."""
     table = Table(box=None, pad_edge=False)
     for column in ("most confident mistakes", "label", "predicted"):
         table.add_column(column, overflow="fold")
     for mistake in mistakes:
-        predicted = f"{mistake.predicted} {100 * mistake.probability:.1f}%"
+        predicted = f"{mistake.predicted} {100 * mistake.confidence:.1f}%"
         table.add_row(*map(printable, (mistake.picture, mistake.true, predicted)))
     return table

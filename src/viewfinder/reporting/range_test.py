@@ -13,25 +13,40 @@ SWEEP_FACTOR = 3.0
 KEY = "optimizer.lr"
 
 
-def log_finding(curve: Curve, finding: Finding, folder: Path, overrides: Sequence[str]) -> None:
-    """Log the result, the path of its chart, and the commands that train with the proposed learning rate."""
+def log_finding(curve: Curve, finding: Finding, page: Path, overrides: Sequence[str]) -> None:
+    """Log the result, the path of its page, and the commands that train with the proposed learning rate."""
+    for line in describe_finding(curve, finding):
+        log.info(line)
+    log.info(f"page     {page}")
+    if commands := list_train_commands(finding, overrides):
+        log.info("\nTrain with the proposed learning rate, or compare it with a smaller and a larger one:")
+        for command in commands:
+            log.info(f"  {command}")
+
+
+def describe_finding(curve: Curve, finding: Finding) -> list[str]:
+    """Describe the fall of the loss, its divergence and the proposal, in a line each."""
+    lines = []
     if finding.fell is not None and finding.losses is not None:
         (first, last), (before, lowest) = finding.fell, finding.losses
-        log.info(f"loss     fell from {before:.4g} to {lowest:.4g} between lr {first:.2g} and {last:.2g}")
+        lines.append(f"loss     fell from {before:.4g} to {lowest:.4g} between lr {first:.2g} and {last:.2g}")
     if curve.diverged is not None:
-        log.info(f"diverged at lr {curve.diverged:.2g}, step {len(curve.rates)} of {curve.planned}")
+        lines.append(f"diverged at lr {curve.diverged:.2g}, step {len(curve.rates)} of {curve.planned}")
     else:
-        log.info(f"did not diverge up to lr {curve.rates[-1]:.2g}")
+        lines.append(f"did not diverge up to lr {curve.rates[-1]:.2g}")
     if finding.proposal is None:
-        log.info(f"proposed nothing: {finding.reason}")
+        lines.append(f"proposed nothing: {finding.reason}")
     else:
-        log.info(f"proposed {KEY}={finding.proposal:.2g}, where the loss falls fastest")
-    log.info(f"curve    {folder / 'lr_range.png'}")
-    if finding.proposal is not None:
-        log.info("\nTrain with the proposed learning rate, or compare it with a smaller and a larger one:")
-        rates = [finding.proposal / SWEEP_FACTOR, finding.proposal, finding.proposal * SWEEP_FACTOR]
-        log.info(f"  {format_train_command(overrides, [finding.proposal])}")
-        log.info(f"  {format_train_command(overrides, rates)}")
+        lines.append(f"proposed {KEY}={finding.proposal:.2g}, where the loss falls fastest")
+    return lines
+
+
+def list_train_commands(finding: Finding, overrides: Sequence[str]) -> list[str]:
+    """Return the commands that train with the proposed learning rate, and with three rates; [] without a proposal."""
+    if finding.proposal is None:
+        return []
+    rates = [finding.proposal / SWEEP_FACTOR, finding.proposal, finding.proposal * SWEEP_FACTOR]
+    return [format_train_command(overrides, each) for each in ([finding.proposal], rates)]
 
 
 def format_train_command(overrides: Sequence[str], rates: Sequence[float]) -> str:

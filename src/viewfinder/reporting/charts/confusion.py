@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from viewfinder.evaluation.confusion import normalise_rows
-from viewfinder.reporting.style import shorten_label
+from viewfinder.reporting.style import get_cell_colours, shorten_label
 
 MAX_NUMBERED = 20
 """Classes up to which cells show their share; shares that round to 0.00 are left out."""
@@ -28,27 +28,29 @@ def draw_confusion(counts: np.ndarray, class_names: list[str], split: str, numbe
     shares, classes = normalise_rows(counts), len(class_names)
     step = max(1, classes // 40)
     ticks, names = range(0, classes, step), [shorten_label(name) for name in class_names[::step]]
+    has_numbers = numbers and classes <= MAX_NUMBERED
     # Explicit layout in inches: Matplotlib's takes three times as long as the drawing, in every epoch.
-    side, label = min(1.2 + 0.5 * classes, 12), 0.09 * max(map(len, names))
-    left, bottom, right, top = label + 0.6, 0.7 * label + 0.75, 1.4, 0.45
+    side, label = min(max(0.44 * classes, 2.4), 12), 0.09 * max(map(len, names))
+    left, bottom, right, top = label + 0.45, 0.7 * label + 0.6, 0.1 if has_numbers else 1.4, 0.6
     width, height = left + side + right, bottom + side + top
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
-    colour_axes = figure.add_axes(
-        ((left + side + 0.2) / width, (bottom + 0.1 * side) / height, 0.2 / width, 0.8 * side / height)
-    )
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap=get_cell_colours(has_numbers), vmin=0, vmax=1)
     axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(ticks, names, parse_math=False)
-    axes.set(title=f"Confusion matrix, {split}", xlabel="predicted class", ylabel="true class")
-    figure.colorbar(image, cax=colour_axes, label="share of the true class")
-    if numbers and classes <= MAX_NUMBERED:
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(f"Confusion matrix, {split}\nshares of the true class", loc="left", fontsize=11)
+    if not has_numbers:
+        colour_axes = figure.add_axes(
+            ((left + side + 0.2) / width, (bottom + 0.1 * side) / height, 0.2 / width, 0.8 * side / height)
+        )
+        figure.colorbar(image, cax=colour_axes)
+    else:
         for row, column in np.ndindex(classes, classes):
             share = shares[row, column]
             if share < 0.005:
                 continue
-            colour = "white" if share > 0.5 else "#333333"
-            axes.text(column, row, f"{share:.2f}", ha="center", va="center", color=colour, fontsize=8)
+            axes.text(column, row, f"{share:.2f}", ha="center", va="center")
     return figure
 
 

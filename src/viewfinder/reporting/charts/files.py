@@ -30,7 +30,12 @@ def encode_data_url(path: Path) -> str:
 
 def encode_png(content: bytes) -> str:
     """Return the content of a PNG file as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(content).decode()
+    return encode_content(content, "image/png")
+
+
+def encode_content(content: bytes, kind: str) -> str:
+    """Return the content of a file as a data URL."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def encode_svg(figure: Figure) -> str:
@@ -38,4 +43,4 @@ def encode_svg(figure: Figure) -> str:
     file = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "viewfinder"}):  # equal charts, equal files
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
+    return encode_content(file.getvalue(), "image/svg+xml")

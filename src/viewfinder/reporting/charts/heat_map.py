@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from viewfinder.evaluation.settings import format_value, is_number
-from viewfinder.reporting.style import SOFT, shorten_label
+from viewfinder.reporting.style import CHART_WIDTH, ORANGE, SOFT, get_cell_colours, shorten_label
 
 MAX_NUMBERED = 15
 """Rows and columns up to which cells show their accuracy."""
@@ -55,13 +55,16 @@ def draw_heat_map(grid: pd.DataFrame, row_name: str, column_name: str, repeats: 
     row_labels, column_labels = (
         [shorten_label(str(name), 24) for name in names] for names in (grid.index, grid.columns)
     )
-    width, height = max(5.5, min(3 + 0.85 * columns, 14)), max(3.2, min(1.8 + 0.55 * rows, 12))
+    has_numbers = max(rows, columns) <= MAX_NUMBERED
+    width, height = max(CHART_WIDTH, min(2.2 + 0.65 * columns, 14)), max(3.2, min(1.8 + 0.5 * rows, 12))
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     lowest, highest = np.nanmin(percent), np.nanmax(percent)
     # Below the lowest accuracy, whose cell would otherwise be as white as a blank one.
     floor = lowest - 0.2 * max(highest - lowest, 1.0)
-    image = axes.imshow(np.ma.masked_invalid(percent), cmap="Blues", vmin=floor, vmax=highest, aspect="auto")
+    image = axes.imshow(
+        np.ma.masked_invalid(percent), cmap=get_cell_colours(has_numbers), vmin=floor, vmax=highest, aspect="auto"
+    )
     tilted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, column_labels)) > 7 else {}
     axes.set_xticks(range(columns), column_labels, parse_math=False, **tilted)
     axes.set_yticks(range(rows), row_labels, parse_math=False)
@@ -72,13 +75,14 @@ def draw_heat_map(grid: pd.DataFrame, row_name: str, column_name: str, repeats: 
     axes.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", lw=2)
     axes.tick_params(which="both", length=0)
-    figure.colorbar(image, label="validation accuracy, %")
-    if max(rows, columns) <= MAX_NUMBERED:
+    if not has_numbers:
+        figure.colorbar(image, label="validation accuracy, %")
+    else:
         for row, column in zip(*np.nonzero(~np.isnan(percent)), strict=True):
-            value = percent[row, column]
-            colour = "white" if value > (floor + highest) / 2 else "#1d2430"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
+            axes.text(column, row, f"{percent[row, column]:.2f}", ha="center", va="center")
     row, column = np.unravel_index(np.nanargmax(percent), percent.shape)
-    axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="#d9822b", lw=3, zorder=5, clip_on=False))
-    axes.set_title(f"mean over {repeats}; the best is framed", fontsize=9, color=SOFT, loc="right")
+    axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec=ORANGE, lw=3, zorder=5, clip_on=False))
+    axes.set_title(
+        f"validation accuracy, %: mean over {repeats}; the best is framed", fontsize=9, color=SOFT, loc="right"
+    )
     return figure

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from viewfinder.evaluation.lr_curve import Curve, Finding, compute_delay
-from viewfinder.reporting.style import style_axes
+from viewfinder.reporting.style import BLUE, CHART_WIDTH, COLOURS, GREY, ORANGE, style_axes
 
 
 def draw_lr_curve(curve: Curve, finding: Finding, title: str) -> Figure:
@@ -11,16 +11,16 @@ def draw_lr_curve(curve: Curve, finding: Finding, title: str) -> Figure:
 
     The smoothed loss is shifted by its delay.
     """
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    figure = Figure(figsize=(CHART_WIDTH, 4), layout="constrained")
     axes = figure.subplots()
     delay = compute_delay(curve.planned)
-    axes.plot(curve.rates, curve.losses, color="#c3cad6", lw=1, label="loss of each step")
+    axes.plot(curve.rates, curve.losses, color=GREY, lw=0.7, label="loss of each step")
     undelayed = curve.rates[: max(0, len(curve.rates) - delay)]
-    axes.plot(undelayed, curve.smoothed[delay:], color="#1f5fbf", lw=2, label="smoothed")
+    axes.plot(undelayed, curve.smoothed[delay:], color=BLUE, lw=2, label="smoothed")
     if curve.diverged is not None:
-        axes.axvline(curve.diverged, color="#b03a2e", lw=1, ls=":", label=f"diverged at {curve.diverged:.2g}")
+        axes.axvline(curve.diverged, color=COLOURS[2], lw=1, ls=":", label=f"diverged at {curve.diverged:.2g}")
     if finding.proposal is not None:
-        axes.axvline(finding.proposal, color="#d9822b", lw=1.5, ls="--", label=f"proposed: {finding.proposal:.2g}")
+        axes.axvline(finding.proposal, color=ORANGE, lw=1.5, ls="--", label=f"proposed: {finding.proposal:.2g}")
     if finding.losses is not None:
         before, lowest = finding.losses
         floor = float(curve.losses[curve.losses <= before].min(initial=lowest))

@@ -8,7 +8,8 @@ from viewfinder.evaluation.metrics import Predictions
 from viewfinder.evaluation.predictions_csv import find_worst_mistakes
 from viewfinder.reporting.charts.images import draw_images
 
-COLUMNS = 6
+COLUMNS = 3
+"""Images side by side; on a phone, more would have captions too small to read."""
 
 
 def draw_mistakes(images: SplitImages, predictions: Predictions, class_names: list[str]) -> Image.Image | None:

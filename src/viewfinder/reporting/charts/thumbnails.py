@@ -1,17 +1,32 @@
-"""Thumbnails on one sheet, the sprite of TensorBoard's projector."""
+"""Thumbnails: on pages, and on one sheet, the sprite of TensorBoard's projector."""
 
+import io
 import math
 from collections.abc import Sequence
 
 from PIL import Image
 from torch import Tensor
 
+from viewfinder.data.decode import to_pil_image
+from viewfinder.reporting.charts.files import encode_content, encode_png
 from viewfinder.reporting.charts.images import resize_to_side
 
 MIN_SIDE, MAX_SIDE = 32, 64
 """Side of a thumbnail in pixels; smaller images are enlarged by a whole factor."""
 MAX_SHEET_SIDE = 8192
 """Side in pixels of the largest sheet that the projector accepts."""
+JPEG_QUALITY = 85
+
+
+def encode_thumbnail(image: Tensor, side: int) -> str:
+    """Return an image, (C, H, W) uint8, as a data URL: PNG, or JPEG of at most `side` pixels."""
+    thumbnail, file = to_pil_image(image), io.BytesIO()
+    if max(thumbnail.size) <= side:
+        thumbnail.save(file, "png")
+        return encode_png(file.getvalue())
+    thumbnail.thumbnail((side, side))
+    thumbnail.save(file, "jpeg", quality=JPEG_QUALITY)
+    return encode_content(file.getvalue(), "image/jpeg")
 
 
 def compute_side(shape: tuple[int, ...], count: int) -> int:

@@ -1,7 +1,5 @@
 """Page of an audit: audit.html, one file without network access, with pairs of images side by side."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,10 @@ import pandas as pd
 from viewfinder.data.audit.duplicates import EXACT
 from viewfinder.data.audit.result import Audit
 from viewfinder.data.audit.suspects import BLANK, LABEL_ERROR, SMALL, UNREADABLE, count_leaks, find_shared_groups
-from viewfinder.data.decode import to_pil_image
 from viewfinder.data.table import Table
 from viewfinder.errors import printable
 from viewfinder.reporting.audit import count_modes, describe_sizes
+from viewfinder.reporting.charts.thumbnails import encode_thumbnail
 from viewfinder.reporting.pages.render import render_page
 from viewfinder.runs.atomic import replace_text
 
@@ -23,7 +21,6 @@ MAX_SHOWN = 60
 """Pairs or images in a section."""
 SIDE = 128
 """Longer side in pixels of an image on the page; smaller images are enlarged by the browser."""
-JPEG_QUALITY = 85
 
 
 def write_audit_page(
@@ -129,24 +126,11 @@ def _join_reasons(suspects: Table) -> Table:
 def _show_image(audit: Audit, row: int) -> Mapping[str, Any]:
     facts = audit.table.iloc[row]
     return {
-        "source": _encode_image(audit, row),
+        "source": encode_thumbnail(audit.read_image(row), SIDE),
         "name": printable(str(facts["name"])),
         "split": facts["split"],
         "label": printable(audit.class_names[facts["label"]]),
     }
-
-
-def _encode_image(audit: Audit, row: int) -> str:
-    """Return an image as a data URL, reduced to SIDE pixels if it is larger."""
-    image, file = to_pil_image(audit.read_image(row)), io.BytesIO()
-    if max(image.size) <= SIDE:
-        image.save(file, "png")
-        kind = "png"
-    else:
-        image.thumbnail((SIDE, SIDE))
-        image.save(file, "jpeg", quality=JPEG_QUALITY)
-        kind = "jpeg"
-    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _list_unreadable(audit: Audit) -> list[tuple[str, str]]:

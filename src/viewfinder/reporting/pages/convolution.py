@@ -1,25 +1,23 @@
 """Page about convolution: the tutorial's formulas at work on one image, in one file without network access."""
 
 import io
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from viewfinder.errors import printable
-from viewfinder.models.convolution import (
+from viewfinder.evaluation.convolution import (
     Explanation,
     compute_autograd_gradient,
     compute_kernel_gradient,
-    compute_output_size,
     convolve,
     cross_correlate,
     pool,
 )  # fmt: skip
+from viewfinder.models.output_size import Window
 from viewfinder.reporting.charts.files import encode_png
 from viewfinder.reporting.pages.render import render_page
-from viewfinder.runs.atomic import replace_text
 
 SIDE = 3
 """Side of the kernels."""
@@ -30,18 +28,14 @@ POOL_SIZE = 2
 KINDS: tuple[Literal["max", "average"], ...] = ("max", "average")
 
 
-def write_convolution_page(path: Path, explained: Explanation, source: str, kernel_name: str, command: str) -> None:
-    """Write the page.
+def render_convolution(explained: Explanation, source: str, kernel_name: str, command: str) -> str:
+    """Return the page.
 
     Args:
-        path: the file.
         explained: the image, the kernel and the patch.
         source: name of the image.
         kernel_name: name of the kernel.
         command: command line.
-
-    Raises:
-        OSError: if it cannot be written.
     """
     image, kernel, divisor, corner, patch = explained
     valid, same = cross_correlate(image, kernel) / divisor, cross_correlate(image, kernel, 1) / divisor
@@ -50,7 +44,7 @@ def write_convolution_page(path: Path, explained: Explanation, source: str, kern
     by_hand, by_autograd = compute_kernel_gradient(patch, patch_valid), compute_autograd_gradient(patch, kernel)
     largest = float(np.abs(valid).max())
     pooled = {kind: pool(np.abs(valid), POOL_SIZE, kind) for kind in KINDS}
-    page = render_page(
+    return render_page(
         "convolution.html.j2",
         source=printable(source),
         command=printable(command),
@@ -97,7 +91,6 @@ def write_convolution_page(path: Path, explained: Explanation, source: str, kern
         gradient_difference=f"{np.abs(by_hand - by_autograd).max():.3g}",
         gradient_terms=_format_terms(patch_valid, patch[:SIDE, :SIDE]),
     )  # fmt: skip
-    replace_text(path, page)
 
 
 def _show_step(patch: np.ndarray, kernel: np.ndarray, place: tuple[int, int]) -> dict[str, Any]:
@@ -127,12 +120,8 @@ def _bracket(value: int) -> str:
 
 def _show_sizes(shape: tuple[int, ...], padding: int, stride: int = 1) -> list[str]:
     """Return the formula of the output's height and width with the numbers filled in."""
-    texts = []
-    for name, size in zip(("height", "width"), shape, strict=True):
-        exact, result = (size - SIDE + 2 * padding) / stride + 1, compute_output_size(size, SIDE, padding, stride)
-        rounded = "" if exact == result else f", rounded down to {result}"
-        texts.append(f"{name}: ({size} - {SIDE} + 2·{padding})/{stride} + 1 = {exact:.4g}{rounded}")
-    return texts
+    window = Window(SIDE, stride, padding=2 * padding)
+    return [f"{name}: {window.format_steps(size)}" for name, size in zip(("height", "width"), shape, strict=True)]
 
 
 def _frame(image: np.ndarray, corner: tuple[int, int]) -> np.ndarray:

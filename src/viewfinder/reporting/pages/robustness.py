@@ -1,23 +1,23 @@
 """Files of a measurement of robustness: table, chart, and a page with both and the corrupted images."""
 
-import io
 import math
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from viewfinder.errors import printable
-from viewfinder.evaluation.robustness import ORIGINAL, Measured, list_corruptions
-from viewfinder.reporting.charts.files import encode_png, encode_svg, save_figure
-from viewfinder.reporting.charts.robustness import draw_examples, draw_robustness
+from viewfinder.evaluation.robustness import ORIGINAL, Measured, list_corruptions, list_levels
+from viewfinder.reporting.charts.files import encode_svg, save_figure
+from viewfinder.reporting.charts.robustness import draw_robustness, format_level
+from viewfinder.reporting.charts.thumbnails import encode_thumbnail
 from viewfinder.reporting.pages.render import render_page
 from viewfinder.reporting.robustness import format_count
 from viewfinder.reporting.tables import format_spread
 from viewfinder.runs.atomic import replace_text
 
 CSV, CHART, PAGE = "robustness.csv", "robustness.png", "robustness.html"
+EXAMPLE_SIDE = 84
+"""Longer side in pixels of an example on the page; smaller images are enlarged by the browser."""
 
 
 def write_robustness(folder: Path, measured: Measured, title: str, command: str) -> None:
@@ -38,6 +38,8 @@ def write_robustness(folder: Path, measured: Measured, title: str, command: str)
     save_figure(chart, folder / CHART)
     corruptions = list_corruptions(summary.levels)
     settings = list(summary.settings["setting"])
+    examples = dict(zip(list_levels(list(corruptions)), measured.examples, strict=True))
+    examples |= {(name, None): examples[ORIGINAL, None] for name in corruptions}
     accuracies = {
         (row["corruption"], None if math.isnan(row["strength"]) else row["strength"], row["setting"]): _format(row)
         for row in summary.levels.to_dict("records")
@@ -68,22 +70,19 @@ def write_robustness(folder: Path, measured: Measured, title: str, command: str)
                     (f"{strength:g}", [accuracies[name, strength, setting] for setting in settings])
                     for strength in corruption.strengths
                 ],
+                "examples": [
+                    (format_level(level, corruption), encode_thumbnail(examples[name, level], EXAMPLE_SIDE))
+                    for level in corruption.levels
+                ],
             }
             for name, corruption in corruptions.items()
         ],
         chart=encode_svg(chart),
-        examples=_encode_figure(draw_examples(measured.examples, list(corruptions))),
+        narrow_chart=encode_svg(draw_robustness(summary.levels, summary.settings, columns=1)),
         has_folds="folds" in summary.settings,
         format_spread=format_spread,
     )
     replace_text(folder / PAGE, page)
-
-
-def _encode_figure(figure: Figure) -> str:
-    """Return a figure as a PNG file in a data URL."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
-    return encode_png(file.getvalue())
 
 
 def _format_seconds(seconds: float) -> str:

@@ -8,7 +8,7 @@ from viewfinder.errors import join_names
 from viewfinder.evaluation.confusion import compute_class_intervals, find_most_confused
 from viewfinder.evaluation.intervals import bootstrap_f1, wilson_interval
 from viewfinder.reporting.charts.confusion import draw_confusion
-from viewfinder.reporting.charts.curves import draw_curves
+from viewfinder.reporting.charts.curves import NAMES, draw_curves
 from viewfinder.reporting.charts.files import encode_data_url, encode_svg, save_figure
 from viewfinder.reporting.pages.render import render_page
 from viewfinder.reporting.pages.trust import describe_trust
@@ -17,6 +17,8 @@ from viewfinder.runs.atomic import replace_text
 from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.read import make_file_error, read_text
 
+MAX_ON_PHONE = 12
+"""Classes up to which a confusion matrix is legible on a phone; it scrolls within its box beyond."""
 REQUIRED_FACTS = ("network", "command", "seed", "started", "machine", "device", "git", "versions")
 """Keys of run.json that the page shows."""
 
@@ -42,11 +44,13 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
     if validate_phases(phases):
         raise make_file_error(run.config, "has invalid phases")
     counts = np.array(best["test"]["confusion"])
-    curves = draw_curves(metrics, best["epoch"], find_first_epochs(phases))
+    first_epochs = find_first_epochs(phases)
+    curves = draw_curves(metrics, best["epoch"], first_epochs)
     confusion = draw_confusion(counts, class_names, "test")
     save_figure(curves, run.curves)
     save_figure(confusion, run.confusion)
-    images = {"curves": encode_svg(curves), "confusion": encode_svg(confusion)}
+    images = {name: encode_svg(draw_curves(metrics, best["epoch"], first_epochs, [name])) for name in NAMES}
+    images["confusion"] = encode_svg(confusion)
     if run.mistakes.is_file():
         images["mistakes"] = encode_data_url(run.mistakes)
     model = settings.get("model")
@@ -73,6 +77,7 @@ def write_report(run: RunFolder, status: str | None = None) -> None:
         weights=model.get("weights") if isinstance(model, dict) else None,
         config=read_text(run.config),
         images=images,
+        has_broad_confusion=len(class_names) > MAX_ON_PHONE,
         duration=format_duration(sum(facts.get("epoch_seconds", []))),
     )
     replace_text(run.report, page)

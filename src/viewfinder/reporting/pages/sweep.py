@@ -23,6 +23,9 @@ from viewfinder.runs.naming import SWEEP_FILE
 from viewfinder.runs.read import read_validated_json
 from viewfinder.runs.schemas.sweep import Sweep
 
+BROAD = 6.5
+"""Inches beyond which a chart scrolls within its box on a phone."""
+
 
 def rewrite_sweep_report(folder: Path) -> Path:
     """Write the report of a sweep from sweep.json and the files of its jobs; the folder may have been moved.
@@ -76,6 +79,7 @@ def write_sweep_report(
         finished=[_format_job(folder, row) for row in comparison.table.to_dict("records")],
         failures=[(printable(name), printable(reason)) for name, reason in sorted(reasons.items(), key=_natural_order)],
         images={name: encode_svg(figure) for name, figure in figures.items()},
+        is_broad="sweep" in figures and figures["sweep"].get_figwidth() > BROAD,
         legend=make_legend(summary),
         has_folds="folds" in summary,
         notes=comparison.notes,

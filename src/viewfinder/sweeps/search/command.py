@@ -7,6 +7,8 @@ from sqlalchemy.exc import OperationalError
 from viewfinder.errors import FAILED, Problem, UserError
 from viewfinder.reporting.charts.files import save_figure
 from viewfinder.reporting.charts.search import draw_search
+from viewfinder.reporting.pages.search import render_search
+from viewfinder.runs.atomic import replace_text
 from viewfinder.sweeps.executors.local import LocalExecutor
 from viewfinder.sweeps.search.folder import SearchFolder
 from viewfinder.sweeps.search.run import run_trials
@@ -16,6 +18,7 @@ from viewfinder.sweeps.search.summary import (
     SearchCommand,
     build_trial_table,
     describe_axes,
+    format_repeat_command,
     print_start,
     print_summary,
 )
@@ -56,8 +59,11 @@ def run_search(request: Request, folder: SearchFolder, spec: SearchSpec) -> int:
 
 
 def summarise_search(search: Search, spec: SearchSpec, command: SearchCommand, total: int) -> bool:
-    """Print the trials of a search and draw its chart; return whether one is complete."""
+    """Print the trials of a search, and write its chart and its page; return whether one is complete."""
     table = build_trial_table(search)
-    save_figure(draw_search(table, describe_axes(spec.space)), search.folder.chart)
+    axes, is_complete = describe_axes(spec.space), "complete" in set(table["status"])
+    save_figure(draw_search(table, axes), search.folder.chart)
+    repeat = format_repeat_command(search, spec) if is_complete else None
+    replace_text(search.folder.page, render_search(table, axes, search.folder.path.name, command.format(total), repeat))
     print_summary(search, spec, table, command, total)
-    return "complete" in set(table["status"])
+    return is_complete

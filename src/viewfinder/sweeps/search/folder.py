@@ -38,7 +38,8 @@ class SearchFolder:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        self.spec, self.database, self.chart = (path / name for name in (SEARCH_FILE, "search.db", "search.png"))
+        self.spec, self.database = path / SEARCH_FILE, path / "search.db"
+        self.chart, self.page = path / "search.png", path / "search.html"
         self.journal = path / "search.journal"
         """study in Optuna's journal, which several machines may write, in place of the database"""
         self.locks = path / ".locks"

@@ -11,6 +11,7 @@ from rich.table import Table
 from viewfinder.errors import printable
 from viewfinder.evaluation.settings import shorten_keys
 from viewfinder.reporting.charts.search import Axis
+from viewfinder.reporting.style import is_learning_rate
 from viewfinder.reporting.tables import measure_width, open_console
 from viewfinder.runs.folder import RunFolder
 from viewfinder.sweeps.search.folder import STARTUP_TRIALS, WARMUP_EPOCHS
@@ -115,21 +116,27 @@ def print_summary(
         terminal.print(f"\nbest     trial {best.number}: val accuracy {val:.4f}, test accuracy {test:.4f}, F1 "
                        f"{scores['test']['f1']:.4f} at epoch {scores['epoch']}", soft_wrap=True)  # fmt: skip
         terminal.print("         selected by validation accuracy alone", style="dim")
-        repeat = shlex.join(["viewfinder", "train", *spec.build_overrides(best.params)])
-        terminal.print(f"repeat   {repeat}", soft_wrap=True)
-    terminal.print(f"chart    {search.folder.chart}", soft_wrap=True)
+        terminal.print(f"repeat   {format_repeat_command(search, spec)}", soft_wrap=True)
+    terminal.print(f"page     {search.folder.page}", soft_wrap=True)
     is_complete = sum(counts[status] for status in ENDED) >= total
     label, next_total = ("more", 2 * total) if is_complete else ("continue", total)
     terminal.print(f"{label:8} {search_command.format(next_total)}", soft_wrap=True)
 
 
+def format_repeat_command(search: Search, spec: SearchSpec) -> str:
+    """Return the command that repeats the best of the complete trials."""
+    return shlex.join(["viewfinder", "train", *spec.build_overrides(search.study.best_trial.params)])
+
+
 def describe_axes(space: Space) -> dict[str, Axis]:
-    """Return the range and scale of each numeric parameter, for its chart."""
-    return {
-        name: Axis(parameter.distribution.low, parameter.distribution.high, parameter.scale)  # type: ignore[attr-defined]
-        for name, parameter in space.items()
-        if parameter.is_numeric
-    }
+    """Return the range and scale of each numeric parameter, for its chart; learning rates have a logarithmic scale."""
+    axes = {}
+    for name, parameter in space.items():
+        if parameter.is_numeric:
+            low, high = parameter.distribution.low, parameter.distribution.high  # type: ignore[attr-defined]
+            is_log = is_learning_rate(name) and 0 < low < high
+            axes[name] = Axis(low, high, "log" if is_log else parameter.scale)
+    return axes
 
 
 def _format_table(table: pd.DataFrame, space: Space, is_narrow: bool) -> Table:

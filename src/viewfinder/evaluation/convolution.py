@@ -6,14 +6,10 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-KERNELS: dict[str, tuple[list[list[int]], int]] = {
-    "vertical_edges": ([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], 1),
-    "horizontal_edges": ([[-1, -2, -1], [0, 0, 0], [1, 2, 1]], 1),
-    "outline": ([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], 1),
-    "sharpen": ([[0, -1, 0], [-1, 5, -1], [0, -1, 0]], 1),
-    "blur": ([[1, 2, 1], [2, 4, 2], [1, 2, 1]], 16),
-}
-"""Kernels of whole numbers by name, each with the divisor of its result."""
+from viewfinder.evaluation.kernels import KERNELS
+
+PATCH = 5
+"""Side of the small patch of an image."""
 
 
 def cross_correlate(image: np.ndarray, kernel: np.ndarray, padding: int = 0, stride: int = 1) -> np.ndarray:
@@ -62,11 +58,6 @@ def compute_autograd_gradient(image: np.ndarray, kernel: np.ndarray) -> np.ndarr
     return gradient.numpy()
 
 
-def compute_output_size(width: int, kernel: int, padding: int = 0, stride: int = 1) -> int:
-    """Return floor((W - K + 2P)/S) + 1."""
-    return (width - kernel + 2 * padding) // stride + 1
-
-
 class Explanation(NamedTuple):
     """Results of a kernel on an image and on a small patch of it.
 
@@ -102,4 +93,4 @@ def explain(levels: np.ndarray, kernel: str) -> Explanation:
     response = np.abs(cross_correlate(image, weights))[1:-1, 1:-1]
     row, column = np.unravel_index(response.argmax(), response.shape)
     corner = int(row), int(column)
-    return Explanation(image, weights, divisor, corner, image[row : row + 5, column : column + 5])
+    return Explanation(image, weights, divisor, corner, image[row : row + PATCH, column : column + PATCH])

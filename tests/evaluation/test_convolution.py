@@ -6,16 +6,16 @@ import torch
 from conftest import noise
 from scipy.signal import convolve2d, correlate2d
 
-from viewfinder.models.convolution import (
-    KERNELS,
+from viewfinder.evaluation.convolution import (
     compute_autograd_gradient,
     compute_kernel_gradient,
-    compute_output_size,
     convolve,
     cross_correlate,
     explain,
     pool,
 )
+from viewfinder.evaluation.kernels import KERNELS
+from viewfinder.models.output_size import Window
 
 IMAGE = noise(13, 17).astype(np.int64)
 
@@ -29,7 +29,7 @@ def test_sliding_a_kernel_is_scipys_correlation_and_turning_it_scipys_convolutio
     for stride in (2, 3):
         strided = cross_correlate(IMAGE, kernel, 0, stride)
         np.testing.assert_array_equal(strided, correlate2d(IMAGE, kernel, "valid")[::stride, ::stride])
-        assert strided.shape == tuple(compute_output_size(side, 3, 0, stride) for side in IMAGE.shape)
+        assert strided.shape == tuple(Window(3, stride).count_steps(side) for side in IMAGE.shape)
 
 
 def test_pools_are_torchs() -> None:

@@ -29,6 +29,8 @@ HELPS = {
             "inspect",
             "explain",
             "robustness",
+            "frontier",
+            "verify",
             "sync",
         )
     },

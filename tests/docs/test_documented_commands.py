@@ -25,8 +25,10 @@ from typer.testing import CliRunner
 
 from viewfinder.cli.main import cli
 from viewfinder.config.overrides import compose_config, parse_overrides
+from viewfinder.config.record import read_record
 from viewfinder.experiment.check import check_config
 from viewfinder.experiment.run import run_experiment
+from viewfinder.experiment.verify import plan_runs
 from viewfinder.runs.folder import RunFolder
 from viewfinder.sweeps.folder import SweepFolder
 from viewfinder.sweeps.plan import plan_jobs
@@ -65,6 +67,7 @@ TRAININGS = [
 ]  # fmt: skip
 SWEEPS = list_commands("python train.py -m")
 SEARCHES = list_commands("viewfinder search")
+VERIFICATIONS = list_commands("viewfinder verify")
 
 
 def test_every_command_is_of_a_kind_that_is_run() -> None:
@@ -175,6 +178,17 @@ def test_each_search_is_a_space_of_valid_trials(command: Command) -> None:
     assert {*options} <= known
 
 
+@pytest.mark.parametrize("command", VERIFICATIONS, ids=lambda command: command.line)
+def test_each_verification_is_a_plan_of_valid_runs(command: Command) -> None:
+    experiment, *words = words_of(command)
+    typed = [word.replace("PICTURES", "images") for word in words if "=" in word]
+    known = {option for parameter in get_command(cli).commands["verify"].params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+    record, epochs = read_record(experiment), 1 if "--epochs" in words else None
+    assert not record.find_gap(epochs)
+    assert plan_runs(record, typed, None, epochs)
+
+
 @pytest.mark.slow
 def test_the_search_ends_with_the_command_of_its_best_trial(tmp_path: Path) -> None:
     command = SEARCHES[0]
@@ -201,7 +215,7 @@ def test_each_later_command_does_its_work(tmp_path: Path, monkeypatch: pytest.Mo
     Path("outputs/later").mkdir()
     SweepFolder(Path("outputs/later"), "later").write()
     for command in list_commands("viewfinder"):
-        if command.line.startswith(("viewfinder search", "viewfinder train")):
+        if command.line.startswith(("viewfinder search", "viewfinder train", "viewfinder verify")):
             continue
         if any(name in command.line for name in MISSING):
             continue

@@ -11,6 +11,7 @@ from viewfinder.cli.evaluate import evaluate
 from viewfinder.cli.exit import exit_with_message
 from viewfinder.cli.explain import explain
 from viewfinder.cli.export import export
+from viewfinder.cli.frontier import frontier
 from viewfinder.cli.inspect import inspect
 from viewfinder.cli.lr_range import lr_range
 from viewfinder.cli.predict import predict
@@ -20,6 +21,7 @@ from viewfinder.cli.robustness import robustness
 from viewfinder.cli.search import search
 from viewfinder.cli.status import status
 from viewfinder.cli.sync import sync
+from viewfinder.cli.verify import verify
 from viewfinder.runs.launcher import ignore_other_launchers
 from viewfinder.runs.streams import prepare_streams
 from viewfinder.training.runtime import configure_threads
@@ -46,6 +48,8 @@ cli.command()(audit)
 cli.command()(inspect)
 cli.add_typer(explain, name="explain")
 cli.command()(robustness)
+cli.command()(frontier)
+cli.command()(verify)
 
 
 @cli.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -62,7 +66,7 @@ def app() -> None:
     """Run a subcommand; show an error that the user can fix without a traceback and exit with 2.
 
     The working folder is not on sys.path: it may be someone else's run folder, with a pandas.py in it. `train`,
-    `lr-range`, `search`, `audit` of data and `inspect` of a model add it; `allow=NAME` adds it last.
+    `lr-range`, `search`, `verify`, `audit` of data and `inspect` of a model add it; `allow=NAME` adds it last.
     """
     prepare_streams()
     configure_threads()

@@ -1,13 +1,11 @@
 """Terminal tables of robustness."""
 
-import math
-
 from rich.console import Console
 from rich.table import Table
 
 from viewfinder.errors import printable
 from viewfinder.evaluation.robustness import Measured, list_corruptions
-from viewfinder.reporting.tables import format_spread, measure_width, print_wrapped
+from viewfinder.reporting.tables import format_count, format_spread, measure_width, print_wrapped
 
 LEGEND = """\
 Test accuracy in percent, mean and standard deviation over seeds. relative is
@@ -75,13 +73,3 @@ def _tabulate_corruptions(measured: Measured, labels: list[str]) -> Table:
     for column, title in COSTS.items():
         table.add_row(title, *(format_count(costs.loc[setting, column]) for setting in shown))
     return table
-
-
-def format_count(value: float) -> str:
-    """Format a count in three digits, such as 26.6k and 1.73M; '' for NaN."""
-    if math.isnan(value):
-        return ""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= 0.9995 * size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"

@@ -127,3 +127,13 @@ def format_duration(seconds: float) -> str:
 def format_epoch(mean: float) -> str:
     """Format a mean epoch: 7.5, but 8 for 8.0."""
     return f"{mean:.1f}".removesuffix(".0")
+
+
+def format_count(value: float) -> str:
+    """Format a count in three digits, such as 26.6k and 1.73M; '' for NaN."""
+    if math.isnan(value):
+        return ""
+    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"

@@ -65,13 +65,17 @@ def make_dated_folder(parent: Path, suffix: str = "") -> Path:
     Raises:
         UserError: if the folder cannot be created.
     """
+    while True:
+        path = find_dated_path(parent, suffix)
+        try:
+            return make_folder(path)
+        except UserError:
+            if not path.exists():
+                raise
+
+
+def find_dated_path(parent: Path, suffix: str = "") -> Path:
+    """Return the path that `make_dated_folder` would create."""
     stem = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S") + suffix
-    for count in itertools.count(1):
-        path = parent / (stem if count == 1 else f"{stem}_{count}")
-        if not path.exists():
-            try:
-                return make_folder(path)
-            except UserError:
-                if not path.exists():
-                    raise
-    raise AssertionError
+    names = (stem if count == 1 else f"{stem}_{count}" for count in itertools.count(1))
+    return next(path for name in names if not (path := parent / name).exists())

@@ -11,8 +11,7 @@ from viewfinder.reporting.charts.files import encode_svg, save_figure
 from viewfinder.reporting.charts.robustness import draw_robustness, format_level
 from viewfinder.reporting.charts.thumbnails import encode_thumbnail
 from viewfinder.reporting.pages.render import render_page
-from viewfinder.reporting.robustness import format_count
-from viewfinder.reporting.tables import format_spread
+from viewfinder.reporting.tables import format_count, format_spread
 from viewfinder.runs.atomic import replace_text
 
 CSV, CHART, PAGE = "robustness.csv", "robustness.png", "robustness.html"

@@ -60,6 +60,7 @@ def load_run(
     overrides: Sequence[str] = (),
     model: "nn.Module | None" = None,
     data: "ImageData | None" = None,
+    tta: str | None = None,
 ) -> "TrainedRun":
     """Load the network of a run folder, ready to score and predict.
 
@@ -69,6 +70,7 @@ def load_run(
             classes of the package or module NAME.
         model: a network like the one that `train` was given, for its weights; a copy is used.
         data: the data module that `train` was given.
+        tta: a choice of the group `tta`, such as mirror or none, in place of the run's.
 
     Raises:
         UserError: if the folder is not a run, has no weights, or names a class that is not allowed.
@@ -85,7 +87,7 @@ def load_run(
         from viewfinder.experiment.python_objects import PythonObjects
         from viewfinder.experiment.trained_run import TrainedRun
 
-        return TrainedRun(open_run(path, overrides, weights, objects=PythonObjects(model, data)), weights)
+        return TrainedRun(open_run(path, overrides, weights, objects=PythonObjects(model, data), tta=tta), weights)
 
 
 def resume(

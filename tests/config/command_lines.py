@@ -69,6 +69,7 @@ KINDS = {
     "run_dir": "path",
     "class_weights": "weights of classes",
     "accelerator": "word",
+    "average": "word",
     "precision": "word",
     "cuda_graph": "word",
     "weights": "word",

@@ -95,6 +95,8 @@ ACCEPTED = {
     ("viewfinder.data.augment.Basic", "augment"): True,
     ("torch.distributed.launcher.api.elastic_launch", "augment"): False,
     ("viewfinder.data.preprocess.Preprocess", "augment"): False,
+    ("viewfinder.models.tta.AveragedViews", "tta"): True,
+    ("viewfinder.models.mlp.MLP", "tta"): False,
     ("viewfinder.training.trainer.build_trainer", "trainer"): True,
     ("viewfinder.training.trainer.quiet_lightning", "trainer"): False,
     ("pytorch_lightning.Trainer", "trainer"): False,

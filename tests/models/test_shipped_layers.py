@@ -37,6 +37,10 @@ GRAD_CAM_LAYERS = {
     "convnext_tiny": "backbone.features",
     "swin_t": "backbone.permute",
     "vit_b_16": None,
+    "airbench": "blocks",
+    "resnet18_cifar": "backbone.layer4",
+    "vit": None,
+    "convmixer": "blocks",
 }
 FIELDS = {
     "resnet50": {"backbone.conv1": "7", "backbone.layer4.2.conv3": "427", "head.1": "all"},
@@ -47,6 +51,10 @@ FIELDS = {
         "backbone.encoder.layers.encoder_layer_0.self_attention": "all",
         "head.1": "all",
     },
+    "airbench": {"whitening": "2", "blocks.0.conv1": "4", "blocks.0.conv2": "9", "head": "all"},
+    "resnet18_cifar": {"backbone.conv1": "3", "backbone.layer1.1.conv2": "11", "backbone.fc": "all"},
+    "vit": {"patches": "4", "encoder.0.self_attn": "all", "head": "all"},
+    "convmixer": {"stem.0": "2", "blocks.0.depthwise.0": "10", "blocks.1.depthwise.0": "18", "head": "all"},
     "efficientnet_b0": {"backbone.features.0.0": "3", "backbone.features.1.0.block.1.fc1": "all"},
 }
 """Sides in pixels: 212 of VGG-16 is the figure of Araujo et al. 2019; attention and squeeze-and-excitation see all."""

@@ -12,11 +12,13 @@ from weight_files import read_error, train_and_list_changed
 
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.experiment.load import open_run
+from viewfinder.models.conv_mixer import ConvMixer
 from viewfinder.models.custom_cnn import CustomCNN
 from viewfinder.models.mlp import MLP
 from viewfinder.models.pretrained import Pretrained
 from viewfinder.models.simple_cnn import SimpleCNN
 from viewfinder.models.transfer import Transferable
+from viewfinder.models.vision_transformer import VisionTransformer
 from viewfinder.runs.folder import RunFolder
 from viewfinder.training.features.cache import has_frozen_backbone
 from viewfinder.training.phases import Phases
@@ -27,6 +29,8 @@ SMALL: dict[type[Transferable], dict[str, Any]] = {
     MLP: {"widths": [8], "image_size": 8},
     SimpleCNN: {"width": 4, "image_size": 8},
     CustomCNN: {"widths": [4, 8], "hidden": [16], "image_size": 8},
+    VisionTransformer: {"width": 12, "depth": 1, "image_size": 8},
+    ConvMixer: {"width": 4, "depth": 1, "image_size": 8},
 }
 
 

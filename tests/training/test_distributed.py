@@ -60,8 +60,13 @@ def start(tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         ["data.batch_size=6", "seed=3", "optimizer=sgd", "model=custom_cnn", "model.widths=[4,8]", "model.hidden=[8]",
          "model.dropout=0", "model.block_dropout=0",
          "model.image_size=8", "trainer.sync_batchnorm=true"],
+        pytest.param(
+            ["data.batch_size=6", "optimizer=sgd", "model=airbench", "model.widths=[4]", "model.image_size=8",
+             "model.whitening_eps=0.01", "trainer.sync_batchnorm=true", "tta=mirror"],
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["simple_cnn", "class weights", "batch norm"],
+    ids=["simple_cnn", "class weights", "batch norm", "whitening and views"],
 )  # fmt: skip
 def test_two_processes_train_as_one_does_where_batches_do_not_divide(
     start: Callable[..., Any], tiny: list[str], tmp_path: Path, words: list[str]

@@ -30,6 +30,12 @@ OverridesArgument = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="For example data.root=/new/place, or allow=NAME."),
 ]
 WeightsOption = Annotated[Weights, typer.Option(help="Weights of the best epoch by validation, or of the last.")]
+ViewsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Test-time augmentation: none, mirror or mirror_translate.", show_default="run's"
+    ),
+]
 
 
 def evaluate(
@@ -40,6 +46,7 @@ def evaluate(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="First fit a temperature on the val split, and keep it in the run.")
     ] = False,
+    tta: ViewsOption = None,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", callback=check_output_file, help="Write the scores to this file.")
     ] = None,
@@ -66,7 +73,7 @@ def evaluate(
     from viewfinder.runs.atomic import format_json
     from viewfinder.training.scoring import score_splits
 
-    opened = open_run(run, overrides or [], weights.value)
+    opened = open_run(run, overrides or [], weights.value, tta=tta)
     console = open_console()
     if calibrate:
         from viewfinder.experiment.calibrate import calibrate as calibrate_run

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from viewfinder.cli.evaluate import OverridesArgument, RunArgument, Weights, WeightsOption
+from viewfinder.cli.evaluate import OverridesArgument, RunArgument, ViewsOption, Weights, WeightsOption
 from viewfinder.training.runtime import fast_imports
 
 
@@ -36,6 +36,7 @@ def export(
     max_difference: Annotated[
         float, typer.Option(min=0, help="Largest accepted difference of a probability from the run's.")
     ] = 1e-4,
+    tta: ViewsOption = None,
 ) -> None:
     """Write the network of a run, with its preprocessing, to a file that other programs run.
 
@@ -50,7 +51,7 @@ def export(
 
     check_installation(file_format.value)
     files = find_images(images).images if images else []
-    opened = open_run(run, overrides or [], weights.value, accelerator="cpu")
+    opened = open_run(run, overrides or [], weights.value, accelerator="cpu", tta=tta)
     default = opened.folder.onnx_model if file_format is FileFormat.onnx else opened.folder.torch_model
     result = export_run(opened, output or default, file_format.value, weights.value, files, max_difference)
     size, compared = result.path.stat().st_size / 1e6, result.comparison

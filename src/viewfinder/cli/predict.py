@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from viewfinder.cli.evaluate import ViewsOption
 from viewfinder.cli.output_file import check_output_file, open_stream
 from viewfinder.errors import Stopped
 from viewfinder.training.runtime import fast_imports
@@ -57,6 +58,7 @@ def predict(
     file_format: Annotated[
         FileFormat | None, typer.Option("--format", help="Format of --output; by default, its suffix decides.")
     ] = None,
+    tta: ViewsOption = None,
 ) -> None:
     """Print the most likely classes of images of any size and mode.
 
@@ -69,7 +71,7 @@ def predict(
     file, as_parquet = _choose_file(csv, output, file_format)
     allowed = [str(word) for word in images if str(word).startswith(ALLOW_PREFIX)]
     paths = [path for path in images if str(path) not in allowed]
-    classify, model = _open_model(run, allowed)
+    classify, model = _open_model(run, allowed, tta)
     found = find_images(paths)
     files = list(map(str, found.images))
     found.images.clear()  # Path objects take several times the memory of strings
@@ -103,13 +105,19 @@ def _choose_file(csv: Path | None, output: Path | None, file_format: FileFormat 
     return csv or output, as_parquet
 
 
-def _open_model(run: Path, allowed: list[str]) -> "tuple[Callable[[Sequence[str]], Iterator[Classified]], list[str]]":
+def _open_model(
+    run: Path, allowed: list[str], tta: str | None
+) -> "tuple[Callable[[Sequence[str]], Iterator[Classified]], list[str]]":
     """Return a function that classifies image files, and what identifies the model."""
+    from viewfinder.errors import Problem, UserError
     from viewfinder.evaluation.prediction_file import identify_model
     from viewfinder.runs.find import expand_home
 
     run = expand_home(run)
     if run.is_file() or (run.suffix == ".onnx" and not run.is_dir()):
+        if tta is not None:
+            rule, remedy = "cannot be changed in an exported file", "Export the run with --tta, or predict by the run."
+            raise UserError("the command line", [Problem("--tta", rule, tta, remedy)])
         from viewfinder.experiment.export.classify import classify_exported
         from viewfinder.experiment.export.onnx_model import OnnxModel
 
@@ -118,10 +126,12 @@ def _open_model(run: Path, allowed: list[str]) -> "tuple[Callable[[Sequence[str]
     with fast_imports():  # imports torch and Lightning
         from viewfinder.experiment.classify import classify
         from viewfinder.experiment.load import open_run
+        from viewfinder.models.tta import describe_views
 
-    opened = open_run(run, allowed, "best")
+    opened = open_run(run, allowed, "best", tta=tta)
+    views = describe_views(opened.classifier.network)
     temperature = [] if opened.temperature is None else [f"temperature {opened.temperature}"]
-    identity = identify_model(opened.folder.best, [*opened.class_names, *temperature])
+    identity = identify_model(opened.folder.best, [*opened.class_names, *temperature, *([views] if views else [])])
     return lambda files: classify(opened, files), identity
 
 

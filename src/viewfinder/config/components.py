@@ -20,6 +20,7 @@ IMAGE_DATA = f"{PACKAGE}.data.module.ImageData"
 SCHEDULE = f"{PACKAGE}.training.schedulers.Schedule"
 AVERAGING = f"{PACKAGE}.training.averaging.Averaging"
 LOOKAHEAD = f"{PACKAGE}.training.lookahead.Lookahead"
+VIEWS = f"{PACKAGE}.models.tta.AveragedViews"
 
 
 def _accept_no_class(cls: type) -> bool:
@@ -76,6 +77,10 @@ def _is_augmentation(cls: type) -> bool:
     return True
 
 
+def _is_views(cls: type) -> bool:
+    return is_subclass(cls, VIEWS)
+
+
 def _is_any_component(cls: type) -> bool:
     return any(spec.accepts_class(cls) for group, spec in COMPONENTS.items() if group)
 
@@ -104,6 +109,7 @@ COMPONENTS = {
     ),
     "data": ComponentSpec(f"a subclass of {IMAGE_DATA}", _is_data, DATA),
     "augment": ComponentSpec("callable with (pixels, generator)", _is_augmentation, DATA),
+    "tta": ComponentSpec(f"{VIEWS} or a subclass", _is_views, MODELS),
     # pytorch_lightning.Trainer itself could write logs and checkpoints to any path.
     "trainer": ComponentSpec(
         "a function that returns a pytorch_lightning.Trainer", _accept_no_class, TRAINERS, lambda cls: cls is pl.Trainer

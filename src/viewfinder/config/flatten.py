@@ -15,7 +15,7 @@ NEUTRAL_KEYS = ("name", "output_dir", "run_dir", "allow", "trainer.keep_freed_me
 """Keys that cannot change a score, apart from those of the group `logger`."""
 ADDED_KEYS = {
     "data.fold": 0, "trainer.num_nodes": 1, "trainer.sync_batchnorm": False, "trainer.gradient_clip_algorithm": "norm",
-    "scheduler.cycle_momentum": True,
+    "scheduler.cycle_momentum": True, "trainer.compile": False,
 }  # fmt: skip
 """Keys that runs of earlier versions lack, and their defaults other than null."""
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from viewfinder.config.hydra_internals import PRIMARY, search_first
-from viewfinder.errors import Problem, UserError, join_first
+from viewfinder.errors import Problem, UserError, did_you_mean, join_first, join_names
 
 MAX_NAMED = 3
 """Files named in a message; the others are counted."""
@@ -47,6 +50,28 @@ def describe_own_files() -> list[str]:
         remedy = "put its keys into conf/experiment/NAME.yaml and add experiment=NAME"
         lines.append(f"conf     your {PRIMARY}.yaml is not read; {remedy}")
     return lines
+
+
+def read_choice(group: str, name: str) -> dict[str, Any] | None:
+    """Read a choice of a group without composing the whole configuration; None for an empty file.
+
+    Args:
+        group: the group.
+        name: name of a file in its folder, whose only defaults are other files of the group.
+
+    Raises:
+        UserError: if there is no such file.
+    """
+    folders = [folder / group for folder in (*list_own_folders(), find_conf())]
+    path = next((file for folder in folders if (file := folder / f"{name}.yaml").is_file()), None)
+    if path is None:
+        names = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+        rule = did_you_mean(name, names) or "unknown choice"
+        raise UserError("the command line", [Problem(f"--{group}", rule, name, f"Choices: {join_names(names)}.")])
+    content: Any = OmegaConf.to_container(OmegaConf.load(path)) or {}
+    for default in reversed([other for other in content.pop("defaults", []) if other != "_self_"]):
+        content = (read_choice(group, default) or {}) | content
+    return content or None
 
 
 def _list_replacing_files(folder: Path) -> Iterator[str]:

@@ -21,10 +21,12 @@ from viewfinder.data.storage import fit_preprocess
 from viewfinder.errors import Problem, UserError
 from viewfinder.experiment.callbacks import build_callbacks
 from viewfinder.experiment.check import SUPPLIED_ARGUMENTS, try_learning_rate
+from viewfinder.experiment.initialize import initialize_network
 from viewfinder.experiment.python_objects import PythonObjects
 from viewfinder.experiment.single_images import refuse_single_images
 from viewfinder.models.state_dict import WeightsMismatchError
 from viewfinder.models.summary import summarise_network
+from viewfinder.models.tta import set_views
 from viewfinder.models.weights import suggest_overrides
 from viewfinder.training.classifier import Classifier
 from viewfinder.training.features.cache import feature_cache_blocker
@@ -77,10 +79,8 @@ def build_components(
         data.open(class_order=class_order)
     channels, classes = data.in_channels, len(data.class_names)
     seed_everything(cfg.seed, "weights")
-    if objects.model is not None:
-        network = copy.deepcopy(objects.model)
-    else:
-        network = (rebuild_network if has_checkpoint else build_network)(cfg, channels, classes)
+    build = rebuild_network if has_checkpoint else build_network
+    network = copy.deepcopy(objects.model) if objects.model is not None else build(cfg, channels, classes)
     if is_shared:
         fit_preprocess(data.splits, get_preprocess(network), data.shared_size)
     else:
@@ -91,6 +91,8 @@ def build_components(
     share_data(data)
     # Before phases freeze parameters.
     network_facts = summarise_network(network, channels, classes, objects.model is not None)
+    if not has_checkpoint:
+        initialize_network(network, data)
     classifier = build_classifier(cfg, network, data_facts["class_counts"])
     callbacks = build_callbacks(to_settings(cfg), network)
     refuse_single_images(data, classifier)
@@ -184,7 +186,7 @@ def rebuild_network(cfg: DictConfig, channels: int, classes: int) -> nn.Module:
 
 
 def build_classifier(cfg: DictConfig, network: nn.Module, class_counts: list[int]) -> Classifier:
-    """Build a classifier of the network, with its loss, optimizer, schedule and phases.
+    """Build a classifier of the network, with its loss, optimizer, schedule, phases and test-time augmentation.
 
     Args:
         cfg: a valid configuration.
@@ -196,6 +198,7 @@ def build_classifier(cfg: DictConfig, network: nn.Module, class_counts: list[int
             the learning rate of a phase, or a rule of parameter groups matches no parameter.
     """
     settings = to_settings(cfg)
+    set_views(network, instantiate(settings["tta"], "tta") if settings.get("tta") else None)
     optimizer, phases = settings["optimizer"], None
     schedule: Any = settings.get("scheduler")
     if entries := settings.get("phases"):

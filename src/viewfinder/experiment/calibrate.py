@@ -5,6 +5,7 @@ from typing import Any
 from viewfinder.evaluation.calibration import compute_log_loss, fit_temperature, measure_reliability
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.experiment.load import OpenedRun
+from viewfinder.models.tta import describe_views
 from viewfinder.reporting.pages.run import write_report
 from viewfinder.runs.atomic import make_write_error, write_json
 from viewfinder.training.scoring import score_splits
@@ -41,6 +42,7 @@ def _calibrate(opened: OpenedRun) -> dict[str, Any]:
         "steps": opened.steps,
         "epoch": folder.read_scores()[opened.weights]["epoch"] if folder.scores.is_file() else None,
         "pictures": len(labels),
+        "tta": describe_views(opened.classifier.network) or None,
         "loss": [compute_log_loss(logits, labels, each) for each in (1.0, temperature)],
         "calibration_error": errors,
     }

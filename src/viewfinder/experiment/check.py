@@ -22,6 +22,7 @@ SUPPLIED_ARGUMENTS: dict[str, frozenset[str]] = {
     "model": frozenset({"channels", "classes", "load_weights"}),
     "data": frozenset(),
     "augment": frozenset(),
+    "tta": frozenset(),
     "optimizer": frozenset({"params"}),
     "scheduler": frozenset({"optimizer", "total_steps"}),
     "averaging": frozenset(),
@@ -30,7 +31,7 @@ SUPPLIED_ARGUMENTS: dict[str, frozenset[str]] = {
     "loss": frozenset({"counts"}),
 }
 """Arguments, by group, that the code passes to the group's class and no YAML file contains."""
-OPTIONAL_GROUPS = {"augment", "scheduler", "averaging", "lookahead"}
+OPTIONAL_GROUPS = {"augment", "tta", "scheduler", "averaging", "lookahead"}
 TRIAL_RATE = 0.1
 """Learning rate for schedules of an optimizer without a valid `lr`."""
 TRIAL_STEPS = 1_000_000

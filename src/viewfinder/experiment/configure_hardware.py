@@ -10,6 +10,7 @@ from torch import nn
 
 from viewfinder.experiment.build import Components, find_cache_blocker
 from viewfinder.models.transfer import Transferable
+from viewfinder.models.tta import get_views
 from viewfinder.reporting.console import log_data_summary, log_model_summary
 from viewfinder.runs.checkpoints import CheckpointInfo
 from viewfinder.runs.logging import log_wrapped
@@ -49,6 +50,11 @@ def configure_hardware(
     loop = get_training_loop(trainer)
     loop.precision, loop.is_graphed = hardware.precision, hardware.is_graphed
     log_settings(hardware)
+    if options.get("compile"):
+        from viewfinder.training.compile import CompiledNetwork  # torch's compiler takes long to import
+
+        classifier.compiled = CompiledNetwork(classifier.network, data.batch_size)
+        log.info("         torch.compile compiles the first step, which may take a minute")
     if trainer.world_size > 1 and options.get("sync_batchnorm"):
         log_wrapped(f"         {describe_sync(classifier.network)}")
     return hardware
@@ -81,7 +87,9 @@ def use_cached_features(
     """
     network, phases = components.classifier.network, components.classifier.phases
     fingerprints = dict(components.data_facts["fingerprint"])
-    if not has_frozen_backbone(network):  # a later phase trains the backbone, so the test images pass through it
+    if get_views(network) is not None:  # of several views there are no features
+        fingerprints = {"train": fingerprints["train"]}
+    elif not has_frozen_backbone(network):  # a later phase trains the backbone, so the test images pass through it
         del fingerprints["test"]
     if phases is not None:
         epochs = checkpoint.epochs if checkpoint else 0

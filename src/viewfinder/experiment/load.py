@@ -1,7 +1,7 @@
 """Loading of an existing run: its network and weights, ready to score or predict."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from viewfinder.config.instantiate import STAGE, instantiate
+from viewfinder.config.own_files import read_choice
 from viewfinder.config.yaml_text import to_settings
 from viewfinder.data.module import ImageData
 from viewfinder.data.scored import open_scored
@@ -27,6 +28,7 @@ from viewfinder.experiment.stored_config import (
     load_config,
 )  # fmt: skip
 from viewfinder.models.summary import summarise_network
+from viewfinder.models.tta import classify, describe_views, get_views
 from viewfinder.runs.config_file import check_types
 from viewfinder.runs.folder import RunFolder
 from viewfinder.training.features.cache import has_frozen_backbone, use_features
@@ -93,7 +95,7 @@ class OpenedRun:
         """
         data, network = self.list_data(split), self.classifier.network
         data.load(self.classifier.preprocess, (split,))
-        if has_frozen_backbone(network):  # as in the run itself; otherwise the last bits would differ
+        if has_frozen_backbone(network) and get_views(network) is None:  # as in the run itself, to the last bit
             device, fingerprints = self.trainer.strategy.root_device, data.fingerprints()
             show_progress = self.settings["trainer"].get("progress_bar", True)
             use_features(data, network, device, fingerprints, find_cache_blocker(self.settings), show_progress)
@@ -111,7 +113,7 @@ class OpenedRun:
         device = self.trainer.strategy.root_device
         with torch.inference_mode():
             network = self.classifier.eval().to(device).network
-            logits = network(self.file_preprocess(pixels.to(device))).double().cpu()
+            logits = classify(network, self.file_preprocess(pixels.to(device))).double().cpu()
             return logits if self.temperature is None else logits / self.temperature
 
     @cached_property
@@ -119,7 +121,7 @@ class OpenedRun:
         """Temperature in calibration.json; None if these weights are not calibrated.
 
         Raises:
-            UserError: if it was fitted to other weights.
+            UserError: if it was fitted to other weights or other views.
         """
         calibration = self.folder.read_calibration().get(self.weights)
         if calibration is None:
@@ -128,11 +130,19 @@ class OpenedRun:
             rule = f"was fitted to the {self.weights} weights after {calibration['steps']} steps, not {self.steps}"
             remedy = f"Fit it again: viewfinder evaluate {self.folder.path} --calibrate; or delete it."
             raise UserError("the calibration", [Problem(str(self.folder.calibration), rule, remedy=remedy)])
+        if (fitted := calibration.get("tta") or "") != (present := describe_views(self.classifier.network)):
+            rule = f"was fitted with tta ({fitted or 'none'}), not with tta ({present or 'none'})"
+            remedy = (
+                f"Fit it again: viewfinder evaluate {self.folder.path} --calibrate, with the same --tta; or delete it."
+            )
+            raise UserError("the calibration", [Problem(str(self.folder.calibration), rule, remedy=remedy)])
         return calibration["temperature"]
 
     def compare_with_stored(self, data: ImageData, split: str, weights: str, scores: dict[str, Any]) -> str:
         """Compare scores of a split with those in the run's scores.json, and describe the result."""
         stored = self.folder.read_scores()[weights].get(split) if self.folder.scores.is_file() else None
+        if _get_views(self.settings) != _get_views(self.folder.read_settings()):
+            return "Not compared with scores.json, whose scores have another test-time augmentation."
         if stored is None:
             return f"scores.json has no scores of the {split} split to compare with."
         is_equal = _agree(stored, scores)
@@ -154,6 +164,11 @@ def _read_steps(checkpoint: dict[str, Any]) -> int | None:
     loop = checkpoint.get("loop")
     steps = loop.get("steps") if isinstance(loop, dict) else None
     return steps if isinstance(steps, int) else None
+
+
+def _get_views(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of test-time augmentation that change scores."""
+    return {key: value for key, value in (settings.get("tta") or {}).items() if key != "every_epoch"}
 
 
 def _agree(stored: Any, scores: Any) -> bool:
@@ -180,6 +195,7 @@ def open_run(
     weights: str,
     accelerator: str = "auto",
     objects: PythonObjects = NO_OBJECTS,
+    tta: str | None = None,
 ) -> OpenedRun:
     """Open a run from its config.yaml and a checkpoint.
 
@@ -189,6 +205,7 @@ def open_run(
         weights: "best" or "last".
         accelerator: "auto" for a GPU if there is one, or "cpu".
         objects: network and data to use in place of the configuration's.
+        tta: a choice of the group `tta`, in place of the configuration's.
 
     Raises:
         UserError: if a key is unknown, or the run is invalid or has no weights.
@@ -196,8 +213,9 @@ def open_run(
     folder, overrides = find_run(path, overrides)
     # A precision of training has no effect here, and 16-mixed needs a GPU.
     trainer = {"accelerator": accelerator, "devices": 1, "early_stopping_patience": None, "precision": "32-true"}
-    trainer["num_nodes"] = 1
-    cfg = load_config(folder, overrides, trainer, {"workers": None})
+    trainer |= {"num_nodes": 1, "compile": False}
+    choices = {} if tta is None else {"tta": read_choice("tta", tta)}
+    cfg = load_config(folder, overrides, trainer, {"workers": None}, choices)
     if not folder.data.is_file() or not folder.best.is_file():
         rule = f"has no weights; its status is '{folder.read_run().get('status', 'unknown')}'"
         remedy = "Pass a run that has finished an epoch, or continue this one with viewfinder resume."

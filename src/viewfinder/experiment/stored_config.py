@@ -29,6 +29,7 @@ def load_config(
     overrides: Sequence[str],
     trainer: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
+    choices: Mapping[str, Mapping[str, Any] | None] | None = None,
 ) -> DictConfig:
     """Load the configuration of a run from any source, apply overrides and validate it.
 
@@ -40,6 +41,7 @@ def load_config(
         overrides: key=value for keys in config.yaml, and allow=NAME.
         trainer: values for those keys of the trainer that config.yaml has.
         data: values for those keys of the data that config.yaml has; overrides replace them.
+        choices: whole groups in place of those of config.yaml.
 
     Raises:
         UserError: if a key is unknown, or the configuration is invalid or names an untrusted class.
@@ -55,7 +57,7 @@ def load_config(
     typed = [override for override in overrides if not override.startswith(ALLOW_PREFIX)]
     settings = folder.read_settings()
     check_types(folder.config, settings, dict.fromkeys(SUPPLIED_ARGUMENTS.keys() - OPTIONAL_GROUPS, dict))
-    cfg = OmegaConf.create(settings)
+    cfg = OmegaConf.create({**settings, **(choices or {})})
     parsed = _parse_overrides(cfg, typed)
     _set_existing_keys(cfg, "data", download=False, **(data or {}))
     try:

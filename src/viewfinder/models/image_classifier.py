@@ -13,6 +13,7 @@ from viewfinder.data.decode import array_to_image, to_tensor
 from viewfinder.data.image_file import convert_image
 from viewfinder.data.preprocess import Preprocess
 from viewfinder.data.resize import Size
+from viewfinder.models.tta import classify
 
 Decoded = Image.Image | NDArray[np.uint8]
 
@@ -60,7 +61,7 @@ class ImageClassifier(nn.Module):
             found = f"{tuple(pixels.shape)} {str(pixels.dtype).removeprefix('torch.')}"
             raise ValueError(f"images must be (N, {self.channels}, H, W) uint8, not {found}")
         device = next(self.network.parameters()).device
-        logits = self.network(preprocess(pixels.to(device)))
+        logits = classify(self.network, preprocess(pixels.to(device)))
         return logits if self.temperature is None else logits / self.temperature
 
     def _stack(self, images: Decoded | Sequence[Decoded]) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from viewfinder.data.exportable_resize import MatrixResize, PillowResize
 from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.resize import Resize, Size
+from viewfinder.models.tta import classify
 
 
 class InferenceNetwork(nn.Module):
@@ -29,7 +30,7 @@ class InferenceNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map uint8 images (N, C, H, W) to probabilities and logits, each (N, K) float32."""
-        logits = self.network(self.preprocess(self.resize(images)))
+        logits = classify(self.network, self.preprocess(self.resize(images)))
         if self.temperature is not None:
             logits = logits / self.temperature
         return logits.softmax(1), logits

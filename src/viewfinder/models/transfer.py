@@ -40,11 +40,13 @@ class Transferable(nn.Module):
         head_name: name of the head's module; '' until `transfer` has found it.
         trainable: names of the modules and parameters that train. All others keep their values bit for bit, including
             batch-norm statistics.
+        never_trained: names of parameters that never train.
         cache_features: whether the features of a frozen backbone are computed once rather than every epoch.
     """
 
     head_name = ""
     trainable: Sequence[str] = ("",)
+    never_trained: Sequence[str] = ()
     cache_features = True
 
     def transfer(self, weights: str | None, freeze: bool, cache_features: bool = True) -> None:
@@ -94,8 +96,12 @@ class Transferable(nn.Module):
         """Freeze everything outside the named parts; '' is the whole network."""
         self.trainable = tuple(parts)
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(is_within(name, parts))
+            parameter.requires_grad_(self.is_trained(name, parts))
         self.train(self.training)
+
+    def is_trained(self, name: str, parts: Sequence[str]) -> bool:
+        """Return whether a parameter trains if the named parts do."""
+        return is_within(name, parts) and name not in self.never_trained
 
     @property
     def is_backbone_frozen(self) -> bool:

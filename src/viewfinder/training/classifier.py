@@ -15,6 +15,7 @@ from viewfinder.data.preprocess import get_preprocess
 from viewfinder.data.seeding import seed_everything
 from viewfinder.evaluation.metrics import Predictions, compute_averages
 from viewfinder.evaluation.tally import Evaluated, Tally, tally
+from viewfinder.models.tta import classify, validation_views
 from viewfinder.training.ddp import rebuild_ddp
 from viewfinder.training.exchange import gather_objects
 from viewfinder.training.lightning_internals import get_finished_epochs, reload_data_loaders
@@ -72,12 +73,17 @@ class Classifier(pl.LightningModule):
         """splits whose logits are needed, however much memory they take"""
         self.predictions: dict[str, Evaluated] = {}
         """result of the last evaluation of each split"""
+        self.compiled: Callable[[Tensor], Tensor] | None = None
+        """compiled training passes of the network, if any"""
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map uint8 images (N, C, H, W), or float32 features of a frozen backbone (N, D), to logits (N, K)."""
         if pixels.is_floating_point():
             return self.network.classify(pixels)  # type: ignore[operator]
-        return self.network(self.preprocess(pixels))
+        images = self.preprocess(pixels)
+        if self.compiled is not None and self.network.training:
+            return self.compiled(images)
+        return classify(self.network, images)
 
     def step(self, batch: Batch, split: str) -> Tensor:
         logits = self(batch.pixels)
@@ -105,7 +111,8 @@ class Classifier(pl.LightningModule):
         self.outputs["train"] = []
 
     def validation_step(self, chunk: Chunk, chunk_idx: int) -> None:
-        self._evaluate(chunk, "val")
+        with validation_views(self.network, self.trainer.state.fn == "fit"):
+            self._evaluate(chunk, "val")
 
     def test_step(self, chunk: Chunk, chunk_idx: int) -> None:
         self._evaluate(chunk, "test")

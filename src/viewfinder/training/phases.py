@@ -86,7 +86,7 @@ class Phases:
         previous = self.parts[self.names[max(0, self.names.index(name) - 1)]]
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for key, parameter in self.network.named_parameters():
-            if is_within(key, self.parts[name]):
+            if self.network.is_trained(key, self.parts[name]):
                 group = (self._rate_of(key, name), is_within(key, previous))
                 groups.setdefault(group, []).append(parameter)
         return [{"params": groups[group], "lr": group[0]} for group in sorted(groups, reverse=True)]
@@ -102,7 +102,7 @@ class Phases:
         """Describe the phase of an epoch: name, epochs, parts, number of parameters, learning rate."""
         name = self.at(epoch)
         phase, epochs, parts = self.phases[name], self.epochs(name), self.parts[name]
-        trained = sum(p.numel() for key, p in self.network.named_parameters() if is_within(key, parts))
+        trained = sum(p.numel() for key, p in self.network.named_parameters() if self.network.is_trained(key, parts))
         train = join_names(phase.train) if isinstance(phase.train, list) else phase.train
         if isinstance(train, int):
             train = f"head and the last {train} blocks" if train > 1 else "head and the last block"

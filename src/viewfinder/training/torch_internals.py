@@ -13,6 +13,13 @@ def has_amx() -> bool:
     return torch.cpu._is_amx_tile_supported()
 
 
+def is_compile_error(error: BaseException) -> bool:
+    """Return whether torch.compile itself raised an error, not the code that it compiles."""
+    from torch._dynamo.exc import TorchDynamoException  # takes a second to import
+
+    return isinstance(error, TorchDynamoException)
+
+
 def abandon_capture(gpu: torch.device) -> None:
     """Make a GPU's random generator usable again after a failed CUDA graph capture."""
     generator = torch.cuda.default_generators[gpu.index or 0]

@@ -19,6 +19,7 @@ from viewfinder.errors import Problem, UserError
 from viewfinder.runs.checkpoints import CheckpointIO
 from viewfinder.runs.launcher import is_distributed, read_place
 from viewfinder.training.callbacks.progress import Progress
+from viewfinder.training.compile import check_compile
 from viewfinder.training.ddp import Strategy
 from viewfinder.training.hardware import count_node_cores, max_threads
 from viewfinder.training.loop import TrainingLoop
@@ -63,6 +64,7 @@ def build_trainer(
     limit_batches: Annotated[int, Field(ge=1)] | None = None,
     threads: Count | None = None,
     keep_freed_memory: bool = True,
+    compile: bool = False,
     checkpoint_every: Interval | None = None,
     embeddings: Whole = EMBEDDINGS,
     callbacks: list[Callback] | None = None,
@@ -92,6 +94,8 @@ def build_trainer(
         limit_batches: maximum number of batches of each split per epoch*.
         threads: torch's threads on a CPU*; None uses one per core.
         keep_freed_memory: with glibc, keep freed memory for the next step*.
+        compile: compile the forward and backward passes of training with torch.compile*; one device, not with
+            `deterministic`.
         checkpoint_every: interval of checkpoints within an epoch*: steps, or minutes as in "10min".
         embeddings: maximum number of test images in TensorBoard's projector*.
 
@@ -111,6 +115,8 @@ def build_trainer(
     if early_stopping_patience is not None:
         extra += [EarlyStopping("val/accuracy", mode="max", patience=early_stopping_patience, min_delta=0.0)]
     is_on_gpu = accelerator == "gpu" or (accelerator == "auto" and has_gpu)
+    if compile:
+        check_compile(is_on_gpu, is_parallel, deterministic)
     quiet_lightning()
     return pl.Trainer(
         max_epochs=max_epochs,

@@ -15,6 +15,7 @@ from viewfinder.experiment.export.files import INPUT, OUTPUTS, load_onnx, load_t
 from viewfinder.experiment.load import OpenedRun
 from viewfinder.models.inference import InferenceNetwork
 from viewfinder.models.summary import get_architecture
+from viewfinder.models.tta import describe_views
 from viewfinder.runs.atomic import make_write_error, replace_file, write_json
 
 Format = Literal["onnx", "torch"]
@@ -94,7 +95,11 @@ def _describe(opened: OpenedRun, weights: str) -> dict[str, Any]:
     channels, size = opened.picture_shape
     preprocess, resize = opened.classifier.preprocess, Resize.from_size(size)
     count = len(opened.class_names)
-    calibration = {} if opened.temperature is None else {"calibration": {"temperature": opened.temperature}}
+    added: dict[str, Any] = {}
+    if opened.temperature is not None:
+        added["calibration"] = {"temperature": opened.temperature}
+    if views := describe_views(opened.classifier.network):
+        added["test_time_augmentation"] = views
     return {
         "class_names": opened.class_names,
         "run": {
@@ -123,6 +128,6 @@ def _describe(opened: OpenedRun, weights: str) -> dict[str, Any]:
             "mean": preprocess.mean,
             "std": preprocess.std,
         },
-        **calibration,
+        **added,
         "viewfinder": version("viewfinder"),
     }

@@ -14,6 +14,7 @@ from viewfinder.data.batches import SplitImages
 from viewfinder.errors import printable
 from viewfinder.evaluation.metrics import Predictions
 from viewfinder.models.transfer import find_head
+from viewfinder.models.tta import single_view
 from viewfinder.reporting.charts.files import save_image
 from viewfinder.reporting.charts.thumbnails import compute_side, draw_sheet, draw_thumbnail
 from viewfinder.reporting.tensorboard.internals import ProjectorConfig
@@ -73,10 +74,11 @@ def write_projector(
         head = find_head(network)
         if not head:
             raise ValueError(f"{type(network).__name__} has no linear layer")
-        features, thumbnails = read_features(
-            classifier.eval().to(device), network, head, images, cached_features, positions.split(batch_size),
-            show_progress,
-        )  # fmt: skip
+        with single_view(network):
+            features, thumbnails = read_features(
+                classifier.eval().to(device), network, head, images, cached_features, positions.split(batch_size),
+                show_progress,
+            )  # fmt: skip
         title = f"input of {head}"
         if features.shape[1] > MAX_FEATURES:
             title += f", PCA of {features.shape[1]:,}"

@@ -69,6 +69,8 @@ class WeightsCalibration(TypedDict):
     """optimizer steps of the weights"""
     epoch: Whole | None
     pictures: Whole
+    tta: NotRequired[str | None]
+    """views of each image, in words; None for the image alone"""
     loss: Annotated[list[float], Field(min_length=2, max_length=2)]
     """cross-entropy before and after"""
     calibration_error: Annotated[list[Share], Field(min_length=2, max_length=2)]

@@ -137,6 +137,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         (["trainer.precision=bf16-mixed"], True),
         (["trainer.precision=tf32"], True),
         (["loss.label_smoothing=0.1"], True),
+        (["parameter_groups=muon", "averaging=ema", "lookahead=constant"], True),
     ],
 )
 def test_a_graph_trains_what_steps_launched_one_by_one_train(

@@ -86,10 +86,17 @@ def test_in_a_phase_rules_multiply_its_rates(tiny: list[str]) -> None:
     assert optimizer.param_groups[0]["lr"] == 0.8
 
 
+def test_a_network_may_lack_one_of_the_roles_of_a_rule() -> None:
+    network = nn.Sequential(nn.Linear(3, 2))
+    optimizer = ParameterGroups({"rule": {"match": ["norm", "bias"], "lr_factor": 2.0}}, network, SGD)
+    assert group(network, optimizer.make_optimizer(network.parameters()), "lr") == {"0.weight": 0.1, "0.bias": 0.2}
+
+
 NO_DECAY = "parameter_groups=no_decay"
 OWN = "+parameter_groups.mine."
 NORMS = "parameter_groups.norms_and_biases"
 MUON_RULE, CONV = "parameter_groups=muon", "parameter_groups.convolutions"
+MLP_ALONE = "model=mlp"
 ADAGRAD = ["optimizer._target_=torch.optim.Adagrad", "~optimizer.betas", "~optimizer.fused"]
 
 
@@ -107,6 +114,7 @@ ADAGRAD = ["optimizer._target_=torch.optim.Adagrad", "~optimizer.betas", "~optim
         ([NO_DECAY, f"+{NORMS}.weight_decy=1"], f"{NORMS}.weight_decy", "weight_decay"),
         ([NO_DECAY, f"{NORMS}.epochs=0"], f"{NORMS}.epochs", "must be"),
         ([f"{OWN}lr_factor=2"], "mine.match", "is required"),
+        ([MLP_ALONE, MUON_RULE], f"{CONV}.match", "matches no parameter"),
         ([f"{OWN}match=[]"], "mine.match", "is required"),
         ([f"{OWN}match=['*']", f"{OWN}epochs=1"], "", "all parameters stop training after epoch 1"),
         ([MUON_RULE, f"{CONV}.match=[bias]"], f"{CONV}.optimizer", "two or more dimensions"),
@@ -114,13 +122,15 @@ ADAGRAD = ["optimizer._target_=torch.optim.Adagrad", "~optimizer.betas", "~optim
         ([MUON_RULE, f"{CONV}.optimizer._target_=torch.nn.Linear"], "_target_", "is not a torch.optim.Optimizer"),
         ([MUON_RULE, *TWO], f"{CONV}.optimizer", "Set phases=none."),
         ([NO_DECAY, f"{NORMS}.epochs=1", *TWO], f"{NORMS}.epochs", "phase"),
+        (["trainer.gradient_clip_algorithm=value"], "clip_algorithm", "requires trainer.gradient_clip_val"),
         ([*ADAGRAD, "scheduler=one_cycle"], "", "momentum"),
     ],
 )  # fmt: skip
 def test_a_rule_that_cannot_be_is_refused_before_anything_is_created(
     words: list[str], key: str, said: str, tiny: list[str], tmp_path: Path
 ) -> None:
-    found = refused(tmp_path / "run", [*SMALL, *words], tiny)
+    model = [] if MLP_ALONE in words else SMALL
+    found = refused(tmp_path / "run", [*model, *words], tiny)
     (place,) = found
     assert key in place
     assert said in found[place]

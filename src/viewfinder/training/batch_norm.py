@@ -45,7 +45,7 @@ def _compute_means(layers: list[_BatchNorm], data: ImageData, pl_module: Any) ->
     for batch in itertools.islice(batches, data.limit_batches):
         if len(batch.labels) > 1:  # a single image has no variance
             pl_module.seed_step(pl_module.seed, "batch norm", pl_module.current_epoch, batch.number)  # for dropout
-            pl_module(batch.pixels)
+            pl_module.network(pl_module.preprocess(batch.pixels))
     for layer, (momentum, count) in zip(layers, counts, strict=True):
         layer.momentum = momentum
         layer.num_batches_tracked.copy_(count)  # type: ignore[union-attr]

@@ -8,6 +8,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from viewfinder.errors import Problem, UserError, format_exception
 from viewfinder.training.callbacks.step_callback import StepCallback
 
 
@@ -81,8 +82,13 @@ class EvaluatedWeights(StepCallback):
             checkpoint["state_dict"] |= {f"network.{name}": value for name, value in weights.items()}
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        if self.is_evaluated and "trained_weights" in checkpoint:
+        if not (self.is_evaluated and "trained_weights" in checkpoint):
+            return
+        try:
             copy_values(checkpoint["trained_weights"], pl_module.network.state_dict())
+        except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+            rule = f"has no trained_weights of this network: {format_exception(error)}"
+            raise UserError("the checkpoint", [Problem("last.ckpt", rule)]) from error
 
     def _is_in_use(self) -> bool:
         return self.is_evaluated and self.updates > 0

@@ -1,6 +1,7 @@
 """Parameter groups: rules that give some parameters other hyperparameters, or an optimizer of their own."""
 
 import fnmatch
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -112,12 +113,13 @@ class ParameterGroups:
         found: dict[str, tuple[str, ...]] = dict.fromkeys(trained, ())
         for name, rule in self.rules.items():
             patterns = [rule["match"]] if isinstance(rule["match"], str) else rule["match"]
-            for pattern in patterns:
-                matched = [key for key in trained if matches(key, pattern, roles[key])]
-                if not matched:
-                    problems.append(self._unmatched(name, pattern, trained, roles))
-                for key in matched:
-                    found[key] = found[key] if name in found[key] else (*found[key], name)
+            matched = {pattern: [key for key in trained if matches(key, pattern, roles[key])] for pattern in patterns}
+            # A network may lack one of several roles: one rule serves networks with and without normalisation.
+            absent = [pattern for pattern, keys in matched.items() if not keys]
+            absent = [pattern for pattern in absent if pattern not in ROLES or len(absent) == len(matched)]
+            problems += [self._unmatched(name, pattern, trained, roles) for pattern in absent]
+            for key in dict.fromkeys(itertools.chain(*matched.values())):
+                found[key] = (*found[key], name)
         problems = problems or self._find_contradictions(found)
         if problems:
             raise UserError(STAGE, problems)
@@ -127,7 +129,8 @@ class ParameterGroups:
         rule = "matches no parameter that is trained"
         if any(matches(key, pattern, roles[key]) for key in roles):
             rule = "matches only parameters that are not trained"
-        guess = did_you_mean(pattern, [*ROLES, *trained, *(key.rpartition(".")[0] for key in trained)])
+        known = [*ROLES, *trained, *(key.rpartition(".")[0] for key in trained)]
+        guess = "" if pattern in ROLES else did_you_mean(pattern, known)
         remedy = f"Roles are {join_names(ROLES)}. Parameters are {join_first(trained, 6)}."
         return Problem(f"parameter_groups.{name}.match", f"{rule}. {guess}".rstrip(), pattern, remedy)
 

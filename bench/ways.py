@@ -61,14 +61,6 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def load_arrays(folder: Path, limit: int) -> tuple[Any, Any]:
-    import numpy as np
-
-    pixels, labels = np.load(folder / "train.npy", mmap_mode="r"), np.load(folder / "labels.npy")
-    order = np.random.RandomState(0).permutation(len(pixels))[: limit + limit // 4]
-    return pixels[order], labels[order]
-
-
 def tutorial_network(name: str) -> Any:
     import torch
     from plain_loop import NETWORKS as PLAIN
@@ -105,9 +97,10 @@ class Tutorial:
 
 def tutorial_loaders(name: str, arrays: Path, limit: int, workers: int) -> tuple[Any, Any]:
     import torch
+    from array_images import load_arrays
     from torch.utils.data import DataLoader, random_split
 
-    everything: Any = Tutorial(*load_arrays(arrays, limit), large=name == "resnet50")
+    everything: Any = Tutorial(*load_arrays(arrays, limit + limit // 4), large=name == "resnet50")
     train, val = random_split(everything, (0.8, 0.2), torch.Generator().manual_seed(0))
     return (
         DataLoader(train, BATCH, shuffle=True, num_workers=workers),
@@ -220,21 +213,9 @@ def lightning(name: str, arrays: Path, limit: int, setting: list[int]) -> dict[s
 
 def open_arrays(arrays: Path, limit: int) -> Any:
     """Return Viewfinder's data over images that are already decoded."""
-    import numpy as np
-    import torch
+    from array_images import ArrayImages
 
-    from viewfinder.data.module import ImageData
-    from viewfinder.data.split import ImageRows, Split
-
-    class Arrays(ImageData):
-        def list_pictures(self) -> tuple[list[str], dict[str, Split]]:
-            pixels, labels = load_arrays(arrays, limit)
-            names = np.array([str(number) for number in range(len(labels))])
-            content = ImageRows(torch.from_numpy(pixels))
-            few = Split(names[:100], labels[:100], ImageRows(content.base[:100]))
-            return [str(number) for number in range(10)], {"train": Split(names, labels, content), "test": few}
-
-    data = Arrays(batch_size=BATCH, val_fraction=0.2)
+    data = ArrayImages(folder=str(arrays), count=limit + limit // 4, batch_size=BATCH, val_fraction=0.2)
     data.open()
     return data
 
@@ -295,16 +276,17 @@ def overrides_for(name: str) -> list[str]:
 
 def viewfinder(name: str, arrays: Path, limit: int, setting: None) -> dict[str, Any]:
     """Call run_experiment with every file, chart and metric."""
-    import viewfinder.experiment.build as build
     from viewfinder.config.overrides import compose_config
+    from viewfinder.experiment.python_objects import PythonObjects, record_objects
     from viewfinder.experiment.run import run_experiment
 
-    data = open_arrays(arrays, limit)
-    build.open_data = lambda *_, **__: data
+    objects = PythonObjects(data=open_arrays(arrays, limit))
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ):
         if name == "resnet50":  # otherwise an earlier round's features would be reused
             os.environ["XDG_CACHE_HOME"] = folder
-        scores = run_experiment(compose_config([*overrides_for(name), f"run_dir={folder}/run"])).read_scores()
+        cfg = compose_config([*overrides_for(name), f"run_dir={folder}/run"])
+        record_objects(cfg, objects, ())
+        scores = run_experiment(cfg, objects=objects).read_scores()
         facts = json.loads((Path(folder) / "run" / "run.json").read_text())
     network = facts["network"]
     backward = 2 if network["trained"] == network["parameters"] else 0  # frozen: only the head's

@@ -21,7 +21,9 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from viewfinder.config.flatten import flatten, is_neutral
 from viewfinder.config.overrides import compose_config
 from viewfinder.config.yaml_text import to_settings
+from viewfinder.data.batches import Batch
 from viewfinder.experiment.build import build_components
+from viewfinder.training.losses import compute_loss
 from viewfinder.training.precision import forward_context, resolve_precision, set_tf32
 
 KNOWN_GROUPS = ("seed", "data", "model", "loss", "optimizer", "parameter_groups", "scheduler", "augment")
@@ -58,14 +60,16 @@ def train_by_hand(words: list[str]) -> dict[str, Any]:
     clip = clip_grad_norm_ if options["gradient_clip_algorithm"] == "norm" else clip_grad_value_
     synchronize(device)
     started, accuracies = time.perf_counter(), []
-    for _ in range(epochs):
+    for epoch in range(epochs):
         network.train()
-        for rows in torch.randperm(len(labels), generator=generator, device=device).split(batch_size):
-            images = pixels[rows]
+        order = torch.randperm(len(labels), generator=generator, device=device)
+        for number, rows in enumerate(order.split(batch_size)):
+            batch = Batch(pixels[rows], labels[rows], rows, number)
             if data.augment is not None:
-                images = data.augment(images, generator)
+                batch = data.augment.at(epoch, epochs)(batch)
             with forward_context(precision, device):
-                loss = loss_function(network(classifier.preprocess(images)), labels[rows])
+                logits = network(classifier.preprocess(batch.pixels, is_resized=batch.is_resized))
+                loss, _ = compute_loss(loss_function, logits, batch)
             loss.backward()
             if limit:
                 clip(network.parameters(), limit)

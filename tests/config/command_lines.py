@@ -76,6 +76,8 @@ KINDS = {
     "variant": "word",
     "model.padding": "word",
     "pooling": "word",
+    "border": "word",
+    "fill": "word",
     "preprocess": "word",
     "hidden": "list of numbers",
     "image_size": "whole number",

@@ -42,9 +42,13 @@ from viewfinder.training.features.store import FeatureStore
 
 KINDS = ("step", "validation", "features", "file")
 AUGMENTED = ["augment=basic", "augment.padding=1"]
+MIXED = [
+    "augment=[alternating_flip,crop,cutout,color_jitter,trivial_augment,random_erasing,mixup,cutmix]",
+    "augment.crop.border=reflect", "augment.mixup.probability=0.5",
+]  # fmt: skip
 PHASES = ["phases=fine_tune", "phases.head.epochs=1", "phases.fine_tune.layer_decay=0.5"]
 SETTINGS = (
-    [*AUGMENTED, "scheduler=one_cycle", "trainer.checkpoint_every=3"],
+    [*MIXED, "scheduler=one_cycle", "trainer.checkpoint_every=3"],
     [*PHASES, "scheduler=one_cycle", "trainer.checkpoint_every=3"],
     [*AUGMENTED, "scheduler=plateau", "scheduler.patience=0", "trainer.checkpoint_every=1",
      "trainer.accumulate_grad_batches=3"],

@@ -73,10 +73,14 @@ WITH = {
     "experiment=transfer": f"{PICTURES} {TWO} model.weights=null",
 }
 """Choice -> settings to train it with; by default PICTURES, and for a data source nothing."""
-ELSEWHERE = {
+SEVERAL = {f"augment={path.stem}" for path in find_conf().glob("augment/*.yaml")} - {"augment=none", "augment=basic"}
+ELSEWHERE = SEVERAL | {
     "data=cifar10", "data=torchvision", "data=huggingface", "trainer=ddp", "logger=mlflow", "logger=wandb",
 }  # fmt: skip
-"""Sources with files of their own are trained in the tests of the data, two processes below, trackers elsewhere."""
+"""Sources with files of their own are trained in the tests of the data, two processes below, trackers elsewhere.
+
+Augmentations train together, in tests/experiment/test_augmented_runs.py.
+"""
 
 # Every YAML
 

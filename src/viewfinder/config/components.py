@@ -64,11 +64,14 @@ def _is_data(cls: type) -> bool:
 
 
 def _is_augmentation(cls: type) -> bool:
-    """Return whether instances accept (pixels, generator); classes of trusted packages must be modules."""
+    """Return whether instances accept (pixels, generator) or have `augment_batch`, which accepts (batch, context).
+
+    Classes of trusted packages must be modules.
+    """
     package = cls.__module__.partition(".")[0]
     if package in KNOWN_PACKAGES and package != PACKAGE and not _is_module(cls):
         return False
-    method = cls.forward if issubclass(cls, nn.Module) else None
+    method = getattr(cls, "augment_batch", None) or (cls.forward if issubclass(cls, nn.Module) else None)
     method = method or next((vars(base)["__call__"] for base in cls.__mro__ if "__call__" in vars(base)), None)
     try:
         inspect.signature(typing.cast(Any, method)).bind(None, "pixels", "generator")

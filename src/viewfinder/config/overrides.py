@@ -33,8 +33,8 @@ from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 ALLOW_PREFIX = "allow="
 """Prefix of an override that names trusted packages."""
 
-MULTIPLE = ("logger",)
-"""Groups that take several options, as in logger=[tensorboard,mlflow]."""
+MULTIPLE = {"augment": "crop,flip", "logger": "tensorboard,wandb"}
+"""Groups that take several options, as in logger=[tensorboard,mlflow] -> an example."""
 STAGE = "the command line"
 
 
@@ -164,7 +164,7 @@ def _summarise_syntax_error(error: HydraException) -> str:
 
 def _validate_choice(override: Override, options: list[str]) -> list[Problem]:
     group, problems = override.key_or_group, []
-    several = f"; for several, '{group}=[{','.join(options[-2:])}]'" if group in MULTIPLE else ""
+    several = f"; for several, '{group}=[{MULTIPLE[group]}]'" if group in MULTIPLE else ""
     remedy = f"Choices: {join_names(options)}{several}."
     if override.is_add() or override.is_force_add():
         problems.append(describe_existing_key(override))

@@ -52,9 +52,8 @@ def describe_unknown_key(
     is_open = is_open or key.startswith("parameter_groups.")  # a new rule, or an argument of any optimizer
     if override.is_add() and is_open and not suggestion:
         return []  # possibly an argument missing from the YAML, checked after its class is imported
-    if key.startswith("logger.") and (rule := _describe_absent_logger(key, existing_keys)):
-        remedy = f"Add logger={key.split('.')[1]}, or several as 'logger=[tensorboard,{key.split('.')[1]}]'."
-        return [Problem(text, rule, remedy=remedy)]
+    if problem := _describe_absent_choice(text, key, existing_keys):
+        return [problem]
     if key.startswith("phases.") and (problems := _describe_phase_key(override, existing_keys)) is not None:
         return problems
     if suggestion:
@@ -72,11 +71,15 @@ def describe_unknown_key(
     return [Problem(text, rule, remedy=remedy)]
 
 
-def _describe_absent_logger(key: str, existing_keys: Collection[str]) -> str:
-    """Return what is wrong with the key of a logger that exists, but is not chosen; '' otherwise."""
-    name = key.split(".")[1]
-    is_absent = f"logger.{name}" not in existing_keys and name in list_group_options("logger", [])
-    return f"belongs to the logger {name}, which is not chosen" if is_absent else ""
+def _describe_absent_choice(text: str, key: str, existing_keys: Collection[str]) -> Problem | None:
+    """Return the problem with the key of a logger or an augmentation that exists, but is not chosen; None otherwise."""
+    group, _, rest = key.partition(".")
+    name = rest.partition(".")[0]
+    title, other = {"logger": ("logger", "tensorboard"), "augment": ("augmentation", "crop")}.get(group, ("", ""))
+    if not title or f"{group}.{name}" in existing_keys or name not in list_group_options(group, []):
+        return None
+    rule = f"belongs to the {title} {name}, which is not chosen"
+    return Problem(text, rule, remedy=f"Add {group}={name}, or several as '{group}=[{other},{name}]'.")
 
 
 def _describe_phase_key(override: Override, existing_keys: Collection[str]) -> list[Problem] | None:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from viewfinder.data.order import ChunkIndices, EpochOrder
-from viewfinder.data.seeding import make_generator
 from viewfinder.data.split import ImageRows
 from viewfinder.data.torch_internals import shutdown_workers
 from viewfinder.errors import Problem, UserError
@@ -27,6 +26,15 @@ LUMA = (19595, 38470, 7471)
 """ITU-R 601-2 weights of red, green and blue in 1/65536, as in Pillow."""
 
 
+class Mixing(NamedTuple):
+    """Labels of other images of a batch that its images are mixed with."""
+
+    labels: Tensor
+    """(N,) int64, a permutation of the batch's labels"""
+    share: Tensor
+    """() float32, share of an image's own label"""
+
+
 class Batch(NamedTuple):
     """Images and labels of one optimizer or evaluation step."""
 
@@ -38,6 +46,10 @@ class Batch(NamedTuple):
     """(N,) int64, of the images within their split"""
     number: int
     """index in the epoch, over all processes"""
+    mixing: Mixing | None = None
+    """None if each image has one label"""
+    is_resized: bool = False
+    """whether the images have the size at which the network takes them"""
 
 
 class Chunk:
@@ -52,7 +64,7 @@ class Chunk:
     def __init__(self, images: "SplitImages", indices: ChunkIndices, is_gathered: bool = False):
         self.images, self.indices, self.is_gathered = images, indices, is_gathered
         self.device = torch.device("cpu")
-        self.augment: Callable[[Batch], Tensor] | None = None
+        self.augment: Callable[[Batch], Batch] | None = None
         self.problems: list[Problem] = []
         """unreadable images"""
 
@@ -79,7 +91,7 @@ class Chunk:
         for (number, _), batch_rows, batch_positions in batches:
             pixels, labels = (values.to(self.device, non_blocking=True) for values in self.images.gather(batch_rows))
             batch = Batch(pixels, labels, batch_positions, number)
-            yield batch if self.augment is None else batch._replace(pixels=self.augment(batch))
+            yield batch if self.augment is None else self.augment(batch)
 
 
 class SplitImages(Dataset[Chunk]):
@@ -148,12 +160,6 @@ class Features(SplitImages):
     def gather(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return features, (N, D) float32, and labels, (N,) int64, at positions, (N,) int64."""
         return self.features.index_select(0, positions), self.labels[positions]
-
-
-def augment_batch(augment: Callable[[Tensor, Generator], Tensor], seed: int, epoch: int, batch: Batch) -> Tensor:
-    """Return the augmented images of a batch, which depend on the seed, the epoch and the batch's number alone."""
-    generator = make_generator(seed, "augment", epoch, batch.number, device=batch.pixels.device)
-    return augment(batch.pixels, generator)
 
 
 def build_loader(images: SplitImages, order: EpochOrder) -> DataLoader[Chunk]:

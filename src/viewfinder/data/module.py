@@ -1,21 +1,20 @@
 """LightningDataModule over an image source."""
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pydantic import Field
-from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from viewfinder.config.instantiate import STAGE
 from viewfinder.config.validate import Count, Share, Whole
 from viewfinder.data.absent import describe_absent_classes, find_absent_classes
-from viewfinder.data.batches import Chunk, SplitImages, augment_batch, build_loader
+from viewfinder.data.augmentations.pipeline import Pipeline
+from viewfinder.data.batches import Chunk, SplitImages, build_loader
 from viewfinder.data.class_names import describe_similar, order_classes
 from viewfinder.data.decode_parallel import Unreadable
 from viewfinder.data.duplicates import describe_duplicates
@@ -82,7 +81,7 @@ class ImageData(pl.LightningDataModule):
     workers: int | None = field(init=False, default=None)
     on_error: OnError = field(init=False, default="raise")
     seed: int = field(init=False, default=0)
-    augment: Callable[[Tensor, Generator], Tensor] | None = field(init=False, default=None)
+    augment: Pipeline | None = field(init=False, default=None)
     limit_batches: int | None = field(init=False, default=None)
     chunk_size: int = field(init=False, default=CHUNK_SIZE)
     resume_position: tuple[int, int] = field(init=False, default=(0, 0))
@@ -242,7 +241,7 @@ class ImageData(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Chunk, dataloader_idx: int) -> Chunk:
         if self.augment is not None and self.trainer is not None and self.trainer.training:
-            batch.augment = functools.partial(augment_batch, self.augment, self.seed, self.trainer.current_epoch)
+            batch.augment = self.augment.at(self.trainer.current_epoch, self.trainer.max_epochs or 0)
         return batch
 
     def move_to_device(self, device: torch.device) -> None:

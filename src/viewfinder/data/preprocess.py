@@ -39,15 +39,34 @@ class Preprocess:
         self.is_fitted = False
         self.scale = 1 / (255 * torch.tensor(std).view(1, -1, 1, 1))
         self.shift = (torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1)
+        self._mean_levels = (255 * torch.tensor(mean)).round().clamp(0, 255).byte().view(1, -1, 1, 1)
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Map (N, C, H, W) uint8 to (N, C, image_size, image_size) float32."""
+    def __call__(self, pixels: Tensor, *, is_resized: bool = False) -> Tensor:
+        """Map (N, C, H, W) uint8 to (N, C, image_size, image_size) float32; resized images keep their size."""
         if self.scale.device != pixels.device:
             self.scale, self.shift = self.scale.to(pixels.device), self.shift.to(pixels.device)
         values = pixels.float().contiguous(memory_format=torch.channels_last)
-        if not (self.is_fitted and values.shape[-2:] == (self.image_size, self.image_size)):
+        if not is_resized and not (self.is_fitted and values.shape[-2:] == (self.image_size, self.image_size)):
             values = self.resize.resize_pixels(values)
         return values * self.scale - self.shift
+
+    def resize_to(self, pixels: Tensor, size: int) -> Tensor:
+        """Map (N, C, H, W) uint8 to (N, C, size, size) uint8; a resize before the crop is scaled with the size."""
+        resize = self.resize._replace(height=size, width=size)
+        if self.is_fitted:  # the files were cropped when they were decoded
+            resize = resize._replace(cover=None)
+        elif resize.cover is not None:
+            height, width = (round(side * size / self.image_size) for side in resize.cover)
+            resize = resize._replace(cover=(height, width))
+        if resize.is_identity(*pixels.shape[-2:]):
+            return pixels
+        return resize.resize_pixels(pixels.float().contiguous(memory_format=torch.channels_last)).byte()
+
+    def mean_levels(self, device: torch.device) -> Tensor:
+        """Return the levels that normalisation maps to zero, rounded: (1, C or 1, 1, 1) uint8."""
+        if self._mean_levels.device != device:
+            self._mean_levels = self._mean_levels.to(device)
+        return self._mean_levels
 
     def fit_to_files(self, shared_size: tuple[int, int] | None) -> Resize:
         """Return the resize for decoding files, and set `is_fitted` accordingly.

@@ -19,6 +19,7 @@ from viewfinder.data.seeding import seed_everything, seed_torch
 from viewfinder.data.shared import receive_data, share_data
 from viewfinder.data.storage import fit_preprocess
 from viewfinder.errors import Problem, UserError
+from viewfinder.experiment.augmentations import build_augmentations, prepare_augmentations
 from viewfinder.experiment.callbacks import build_callbacks
 from viewfinder.experiment.check import SUPPLIED_ARGUMENTS, try_learning_rate
 from viewfinder.experiment.initialize import initialize_network
@@ -29,7 +30,6 @@ from viewfinder.models.summary import summarise_network
 from viewfinder.models.tta import set_views
 from viewfinder.models.weights import suggest_overrides
 from viewfinder.training.classifier import Classifier
-from viewfinder.training.features.cache import feature_cache_blocker
 from viewfinder.training.hardware import DEFAULT_THREADS
 from viewfinder.training.parameter_groups import ParameterGroups
 from viewfinder.training.phases import Phases
@@ -98,6 +98,7 @@ def build_components(
     refuse_single_images(data, classifier)
     batches = len(data.training_order().batch_numbers)
     try_optimizers(classifier, -(-batches // options.get("accumulate_grad_batches", 1)), options.get("max_epochs", 1))
+    prepare_augmentations(data, network, options.get("max_epochs", 1))
     network_facts["trained"] = sum(p.numel() for p in network.parameters() if p.requires_grad)  # in any phase
     return Components(data, classifier, callbacks, data_facts, network_facts)
 
@@ -130,7 +131,7 @@ def make_data(settings: Mapping[str, Any], given: ImageData | None = None) -> Im
     data = copy.copy(given) if given is not None else instantiate(settings["data"], "data")
     data.seed = settings["seed"]
     data.limit_batches = settings["trainer"].get("limit_batches")
-    data.augment = instantiate(settings["augment"], "augment") if settings.get("augment") else None
+    data.augment = build_augmentations(settings.get("augment"), settings["seed"])
     return data
 
 
@@ -242,9 +243,3 @@ def try_optimizers(classifier: Classifier, steps: int, max_epochs: int) -> None:
         optimizer = classifier.make_optimizer(parameters)
         if classifier.make_schedule is not None:
             classifier.make_schedule(optimizer, steps * epochs)
-
-
-def find_cache_blocker(settings: Mapping[str, Any]) -> str:
-    """Return why cached features would be useless under these settings, or ''."""
-    augment = settings.get("augment")
-    return feature_cache_blocker(augment["_target_"] if augment else None, settings["trainer"].get("limit_batches"))

@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from viewfinder.config.augmentations import try_augmentations, validate_augmentations
 from viewfinder.config.instantiate import STAGE, instantiate, validate_node
 from viewfinder.config.loggers import try_trackers, validate_loggers
 from viewfinder.config.parameter_groups import optimizer_arguments, read_rules, validate_parameter_groups
@@ -67,6 +68,9 @@ def check_config(cfg: DictConfig, policy: TrustPolicy | None = None) -> None:
                     group, "is required but missing", remedy=f"Choose one: {group}=NAME; conf/{group}/ has the names."
                 )
             )
+            continue
+        if group == "augment":
+            problems += validate_augmentations(node, policy.import_trusted) or try_augmentations(node)
             continue
         invalid = validate_node(group, node, supplied, policy.import_trusted)
         problems += invalid or _try_constructor(settings, group)

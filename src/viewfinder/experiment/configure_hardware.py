@@ -8,7 +8,8 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from viewfinder.experiment.build import Components, find_cache_blocker
+from viewfinder.experiment.augmentations import find_cache_blocker
+from viewfinder.experiment.build import Components
 from viewfinder.models.transfer import Transferable
 from viewfinder.models.tta import get_views
 from viewfinder.reporting.console import log_data_summary, log_model_summary

@@ -17,7 +17,8 @@ from viewfinder.config.yaml_text import to_settings
 from viewfinder.data.module import ImageData
 from viewfinder.data.scored import open_scored
 from viewfinder.errors import Problem, UserError, format_exception
-from viewfinder.experiment.build import NO_OBJECTS, build_classifier, find_cache_blocker, make_data, rebuild_network
+from viewfinder.experiment.augmentations import find_cache_blocker
+from viewfinder.experiment.build import NO_OBJECTS, build_classifier, make_data, rebuild_network
 from viewfinder.experiment.find_run import find_run
 from viewfinder.experiment.python_objects import PythonObjects
 from viewfinder.experiment.stored_config import (

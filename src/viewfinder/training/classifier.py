@@ -20,6 +20,7 @@ from viewfinder.training.ddp import rebuild_ddp
 from viewfinder.training.exchange import gather_objects
 from viewfinder.training.lightning_internals import get_finished_epochs, reload_data_loaders
 from viewfinder.training.loop import TrainingLoop
+from viewfinder.training.losses import compute_loss
 from viewfinder.training.phases import Phases
 
 MAX_LOGITS_BYTES = 2**30
@@ -76,20 +77,20 @@ class Classifier(pl.LightningModule):
         self.compiled: Callable[[Tensor], Tensor] | None = None
         """compiled training passes of the network, if any"""
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, is_resized: bool = False) -> Tensor:
         """Map uint8 images (N, C, H, W), or float32 features of a frozen backbone (N, D), to logits (N, K)."""
         if pixels.is_floating_point():
             return self.network.classify(pixels)  # type: ignore[operator]
-        images = self.preprocess(pixels)
+        images = self.preprocess(pixels, is_resized=True) if is_resized else self.preprocess(pixels)
         if self.compiled is not None and self.network.training:
             return self.compiled(images)
         return classify(self.network, images)
 
     def step(self, batch: Batch, split: str) -> Tensor:
-        logits = self(batch.pixels)
-        loss = self.loss(logits, batch.labels)
+        logits = self(batch.pixels, batch.is_resized)
+        loss, labels = compute_loss(self.loss, logits, batch)
         loss_or_positions = loss.detach() if split == "train" else batch.positions
-        self.outputs[split].append((loss_or_positions, logits.detach(), batch.labels))
+        self.outputs[split].append((loss_or_positions, logits.detach(), labels))
         return loss
 
     def training_step(self, chunk: Chunk, chunk_idx: int) -> None:

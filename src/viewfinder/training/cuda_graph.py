@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from viewfinder.data.batches import Batch
+from viewfinder.data.batches import Batch, Mixing
 from viewfinder.data.memory import format_size
 from viewfinder.runs.launcher import is_distributed
 from viewfinder.training.combined_optimizer import CombinedOptimizer
@@ -73,7 +73,8 @@ class StepGraph:
         constants: object,
     ):
         self.optimizer, self.update = optimizer, update
-        self.batch = batch._replace(pixels=batch.pixels.clone(), labels=batch.labels.clone())
+        mixing = batch.mixing and Mixing(*(values.clone() for values in batch.mixing))
+        self.batch = batch._replace(pixels=batch.pixels.clone(), labels=batch.labels.clone(), mixing=mixing)
         self.constants = get_fixed_hyperparameters(optimizer)
         self.includes_update = _is_capturable(optimizer) and self.constants == constants
         self.rates = [torch.tensor(float(group["lr"]), device=batch.pixels.device) for group in optimizer.param_groups]
@@ -112,12 +113,15 @@ class StepGraph:
         """Return whether the captured step is valid for a batch."""
         captured, pixels = self.batch.pixels, batch.pixels
         is_alike = captured.shape == pixels.shape and captured.dtype == pixels.dtype
+        is_alike = is_alike and (batch.mixing is None or self.batch.mixing is not None)
         return is_alike and not (self.includes_update and get_fixed_hyperparameters(self.optimizer) != self.constants)
 
     def replay(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Run the step on a batch and return what `backward` returns."""
         self.batch.pixels.copy_(batch.pixels)
         self.batch.labels.copy_(batch.labels)
+        if self.batch.mixing is not None:
+            self._fill_mixing(self.batch.mixing, batch)
         if self.includes_update:
             self._set_rates()
             self.graph.replay()
@@ -126,8 +130,16 @@ class StepGraph:
                 parameter.grad = gradient
             self.graph.replay()
             self.update(self.optimizer)
-        loss, logits, _ = self.result
-        return loss.clone(), logits.clone(), batch.labels
+        loss, logits, labels = self.result
+        return loss.clone(), logits.clone(), batch.labels if self.batch.mixing is None else labels.clone()
+
+    def _fill_mixing(self, mixing: Mixing, batch: Batch) -> None:
+        """Set the other labels and the share of a batch's own; an unmixed batch has a share of 1."""
+        mixing.labels.copy_(batch.labels if batch.mixing is None else batch.mixing.labels)
+        if batch.mixing is None:
+            mixing.share.fill_(1.0)
+        else:
+            mixing.share.copy_(batch.mixing.share)
 
     def _set_rates(self) -> None:
         for index, group in enumerate(self.optimizer.param_groups):

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from viewfinder.config.validate import NotNegative, Share
+from viewfinder.data.batches import Batch
 from viewfinder.errors import Problem, UserError
 
 ClassWeights = Literal["balanced"] | list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None
@@ -106,6 +107,21 @@ class Focal(_ClassWeighted):
         if self.label_smoothing:
             losses = losses + self.label_smoothing * terms.mean(1)
         return self.average(losses, labels)
+
+
+def compute_loss(loss: nn.Module, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the loss of a batch, (), and the label of each image that its prediction is compared with, (N,).
+
+    The loss of mixed images is the mean of the losses for both labels, weighted by their shares (Zhang et al. 2017).
+    It is exact with class weights, too: a batch has the same labels in another order as other labels, so that both
+    losses are divided by the same sum of weights. Predictions are compared with the label of the larger share.
+    """
+    value = loss(logits, batch.labels)
+    if batch.mixing is None:
+        return value, batch.labels
+    labels, share = batch.mixing
+    mixed = share * value + (1 - share) * loss(logits, labels)
+    return mixed, torch.where(share >= 0.5, batch.labels, labels)
 
 
 def make_class_weights(counts: Sequence[int], class_weights: ClassWeights) -> Tensor | None:

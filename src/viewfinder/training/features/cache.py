@@ -5,7 +5,7 @@ they depend on.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import torch
@@ -30,15 +30,16 @@ def has_frozen_backbone(network: nn.Module) -> TypeGuard[Transferable]:
     return isinstance(network, Transferable) and network.cache_features and network.is_backbone_frozen
 
 
-def feature_cache_blocker(augment: str | None, limit_batches: int | None) -> str:
+def feature_cache_blocker(augmentations: Sequence[str], limit_batches: int | None) -> str:
     """Return why cached features would be useless under these settings, or ''.
 
     Args:
-        augment: `augment._target_`; None for no augmentation.
+        augmentations: `_target_` of each augmentation.
         limit_batches: `trainer.limit_batches`.
     """
-    if augment:
-        return f"augment ({augment.rpartition('.')[2]}) changes the images every epoch"
+    if augmentations:
+        names = join_names(target.rpartition(".")[2] for target in augmentations)
+        return f"augment ({names}) changes the images every epoch"
     if limit_batches is not None:
         return "trainer.limit_batches leaves out most images"
     return ""

@@ -12,15 +12,15 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("ray") is None, reason='not installed: Ray (pip install "viewfinder[ray]")'),
 ]
-HALF = [*JOBS, "seed=1,2,3"]
-"""Every other job of the scenario, since each of them imports torch anew."""
+FOUR = [*JOBS, "seed=1,2"]
+"""Four jobs of the scenario, since each of them imports torch anew."""
 
 
 @pytest.fixture(scope="module")
 def reference(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the same sweep on this machine."""
     folder = tmp_path_factory.mktemp("local") / "lr"
-    finish(folder, *tiny, *HALF, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    finish(folder, *tiny, *FOUR, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     return folder
 
 
@@ -29,7 +29,7 @@ def test_each_job_finishes_once_though_the_driver_and_a_node_are_killed(
 ) -> None:
     folder = tmp_path / "lr"
     with run_cluster(nodes=2) as cluster:
-        line = [*tiny, *HALF, "hydra/launcher=ray", f"hydra.launcher.address={cluster.address}"]
+        line = [*tiny, *FOUR, "hydra/launcher=ray", f"hydra.launcher.address={cluster.address}"]
         with driver(folder, *line) as process:
             count = len(list(reference.glob("*/run.json")))
             wait_until("submission", lambda: process.poll() is not None or cluster.count_jobs().total() == count)
@@ -58,5 +58,5 @@ def freeze_midway(cluster: RayCluster, node: int) -> str:
                 process.send_signal(signal.SIGCONT)
         return False
 
-    wait_until("run midway", has_frozen)
+    wait_until("run midway", has_frozen, interval=0.05)
     return frozen[0]

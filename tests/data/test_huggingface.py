@@ -250,7 +250,7 @@ def test_a_path_that_is_missing_empty_damaged_or_of_another_kind_is_one_error(tm
     damaged = save(tmp_path / "damaged")
     (damaged / "train" / "state.json").write_text("{")
     for name, rule in (
-        ("absent", "does not exist"), ("photo.png", "is a file of another kind"), ("empty", "cannot be read"),
+        ("absent", "does not exist"), ("photo.png", "is not a file of type"), ("empty", "cannot be read"),
         ("cut.parquet", "cannot be read"), ("damaged", "cannot be read"),
     ):  # fmt: skip
         (problem,) = refuse(tmp_path / name).problems

@@ -1,11 +1,9 @@
 """Manifests and published data are swept, each job as it is trained alone."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, ROOT, train_into
+from conftest import QUICK, Type, train_into
 from huggingface_files import save
 from torchvision_files import write_mnist
 
@@ -23,7 +21,7 @@ FILES = ("metrics.csv", "predictions.csv", "scores.json")
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["csv", "torchvision", "huggingface"])
 def test_each_job_of_a_sweep_is_the_run_alone(
-    source: str, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, viewfinder: Type
 ) -> None:
     if source == "csv":
         words = [*OPTIONS, "data=csv", f"data.path={manifest}"]
@@ -33,9 +31,8 @@ def test_each_job_of_a_sweep_is_the_run_alone(
     else:
         words = [*OPTIONS, "data=huggingface", f"data.path={save(tmp_path / 'in')}"]
     typed = ["-m", *words, "data.batch_size=8,4", "sweep.name=both", f"output_dir={tmp_path / 'out'}"]
-    command = [sys.executable, str(ROOT / "train.py"), *typed]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
+    answer = viewfinder("train", *typed)
+    assert answer.code == 0, answer.err
     jobs = [path.parent for path in (tmp_path / "out" / "both").glob("*/scores.json")]
     alone = train_into(tmp_path / "alone", *words, "data.batch_size=4")
     outcomes = [[(job / name).read_bytes() for name in FILES] for job in jobs]

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
-from conftest import ROOT
+from conftest import ROOT, Type
 from new_process import run_scripts
 from omegaconf import DictConfig, OmegaConf
 from pages import PAGES, Command, list_commands, own_words, read_blocks
@@ -152,14 +152,13 @@ def test_each_command_that_only_prints_does_and_a_mistake_is_answered_as_shown()
 
 
 @pytest.mark.slow
-def test_the_sweep_runs_each_combination(tmp_path: Path) -> None:
+def test_the_sweep_runs_each_combination(tmp_path: Path, viewfinder: Type) -> None:
     sweep, dry_run = [command for command in SWEEPS if "sweep.name=lr" in command.line]
     for command, said in ((sweep, "8 jobs\n"), (dry_run, "8 jobs: 8 finished\n")):
-        typed = [*shlex.split(command.line)[1:], *SMALL, f"output_dir={tmp_path}"]
-        ended = subprocess.run([sys.executable, *typed], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert ended.returncode == 0, ended.stderr
-        assert said in ended.stdout
-        assert sum(" finished " in line for line in ended.stdout.splitlines()) == 8
+        answer = viewfinder("train", *words_of(command), *SMALL, f"output_dir={tmp_path}")
+        assert answer.code == 0, answer.err
+        assert said in answer.out
+        assert sum(" finished " in line for line in answer.out.splitlines()) == 8
     runs = [OmegaConf.load(path) for path in sorted(tmp_path.glob("lr/*/config.yaml"))]
     assert {(run.optimizer.lr, run.seed) for run in runs} == {
         (lr, s) for lr in (1e-4, 3e-4, 1e-3, 3e-3) for s in (1, 2)
@@ -190,13 +189,11 @@ def test_each_verification_is_a_plan_of_valid_runs(command: Command) -> None:
 
 
 @pytest.mark.slow
-def test_the_search_ends_with_the_command_of_its_best_trial(tmp_path: Path) -> None:
+def test_the_search_ends_with_the_command_of_its_best_trial(tmp_path: Path, viewfinder: Type) -> None:
     command = SEARCHES[0]
-    script = Path(sys.executable).with_name("viewfinder")
-    typed = [*shlex.split(command.line)[1:], *SMALL, f"output_dir={tmp_path}", "--trials", "2"]
-    ended = subprocess.run([script, *typed], capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    (repeat,) = [line.split(maxsplit=1)[1] for line in ended.stdout.splitlines() if line.startswith("repeat ")]
+    answer = viewfinder(*shlex.split(command.line)[1:], *SMALL, f"output_dir={tmp_path}", "--trials", "2")
+    assert answer.code == 0, answer.out + answer.err
+    (repeat,) = [line.split(maxsplit=1)[1] for line in answer.out.splitlines() if line.startswith("repeat ")]
     found = compose_config([*shlex.split(repeat)[2:], f"output_dir={tmp_path}"])
     assert found in [OmegaConf.load(path) for path in tmp_path.glob("first/*/config.yaml")]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from new_process import run_forked
 from pages import Command, list_commands
 from ranks import run_ranks
 
@@ -87,9 +88,10 @@ def test_torchrun_trains_and_resumes(tmp_path: Path) -> None:
         [*split_words(train)[0], *words, *SMALL, f"run_dir={tmp_path / 'run'}"],
         [*shlex.split(resume.line.replace("RUN", str(tmp_path / "run"))), "trainer.max_epochs=2"],
     ]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for line in lines:
-        completed = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+    scripts = Path(sys.executable).parent
+    variables = {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    for torchrun, *words in lines:
+        completed = run_forked([scripts / torchrun, *words], ROOT, variables)
         assert completed.returncode == 0, completed.stderr
     run = RunFolder.open(tmp_path / "run")
     assert (run.status, len(run.read_metrics())) == ("finished", 2)

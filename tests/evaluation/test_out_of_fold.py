@@ -100,11 +100,13 @@ def refuse(viewfinder: Type, *runs: Path) -> str:
 def test_missing_repeated_and_mixed_folds_are_refused(folds: Path, viewfinder: Type, tmp_path: Path) -> None:
     runs = [shutil.copytree(folds / "0.01" / str(fold), tmp_path / str(fold)) for fold in range(3)]
     again = shutil.copytree(runs[0], tmp_path / "again")
-    assert "fold 2 missing of 3, so that not all 36 images have a prediction" in refuse(viewfinder, *runs[:2])
+    assert "fold 2 has no finished run: only all 3 folds together predict all 36 images" in refuse(
+        viewfinder, *runs[:2]
+    )
     said = refuse(viewfinder, runs[0], again)
     assert "fold 0 is in 2 runs" in said
-    assert "folds 1, 2 missing of 3" in said
-    assert "are of 2 settings or seeds, so that images would repeat" in refuse(viewfinder, *runs, folds / "0.0001")
+    assert "folds 1, 2 have no finished run: only all 3 folds" in said
+    assert "have 2 settings or seeds, so images would repeat" in refuse(viewfinder, *runs, folds / "0.0001")
     one = RunFolder(runs[1])
     one.predictions.write_bytes(RunFolder(runs[0]).predictions.read_bytes())
     assert "has 12 images in several folds" in refuse(viewfinder, *runs)
@@ -113,7 +115,7 @@ def test_missing_repeated_and_mixed_folds_are_refused(folds: Path, viewfinder: T
     assert "have predictions of 34 of 36 images" in refuse(viewfinder, *runs)
     facts = one.read_data()
     one.write_data(facts | {"cross_validation": facts["cross_validation"] | {"names": "others"}})
-    assert "divided different images, or into other folds" in refuse(viewfinder, *runs)
+    assert "divided different images, or the same ones into different folds" in refuse(viewfinder, *runs)
 
 
 def test_runs_without_folds_are_refused(seeds: Path, viewfinder: Type) -> None:

@@ -3,8 +3,6 @@
 import os
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 from conftest import ROOT, THREE_EPOCHS, Train, Type, assert_same_run, on_one_line, paint
 from filelock import FileLock
 from interruptions import read_steps, send_signal, start_run
+from new_process import run_forked
 from omegaconf import OmegaConf
 
 from viewfinder.config.overrides import compose_config
@@ -29,9 +28,8 @@ from viewfinder.runs.folder import RunFolder
     [["--count", "5", "--seed", "2"], ["--count", "2", "--workers", "2"], ["--count", "2", "--processes", "2"]],
     ids=" ".join,
 )
-def test_runs_that_are_killed_at_random_moments_end_bit_identical(how: list[str]) -> None:
-    script = [sys.executable, str(ROOT / "tests" / "stress" / "crashes.py"), *how]
-    completed = subprocess.run(script, capture_output=True, text=True, check=False, timeout=1800)
+def test_runs_that_are_killed_at_random_moments_end_bit_identical(how: list[str], tmp_path: Path) -> None:
+    completed = run_forked([ROOT / "tests" / "stress" / "crashes.py", *how], tmp_path)
     assert completed.returncode == 0, completed.stdout + completed.stderr
     assert f"{how[1]} of {how[1]} bit-identical after " in completed.stdout
 
@@ -171,9 +169,8 @@ def test_latest_is_the_run_that_was_written_last(
 
 
 @pytest.mark.slow
-def test_run_after_run_leaves_no_file_thread_or_process_behind_in_a_process() -> None:
-    script = [sys.executable, str(ROOT / "tests" / "stress" / "many_runs.py"), "--count", "6"]
-    completed = subprocess.run(script, capture_output=True, text=True, check=False)
+def test_run_after_run_leaves_no_file_thread_or_process_behind_in_a_process(tmp_path: Path) -> None:
+    completed = run_forked([ROOT / "tests" / "stress" / "many_runs.py", "--count", "6"], tmp_path)
     assert completed.returncode == 0, completed.stdout + completed.stderr
 
 

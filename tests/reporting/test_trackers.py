@@ -1,11 +1,11 @@
 """Trackers get each epoch once, and nothing they do stops a run."""
 
 import io
+import itertools
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 from conftest import Train, Type
 from filelock import FileLock
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from trackers import database, hanging_server, read_epochs, read_mlflow, read_wandb, wait_for_trackers
 
+from viewfinder.cli.main import app
+from viewfinder.cli.train import main
 from viewfinder.config.overrides import compose_config
 from viewfinder.errors import Stopped
 from viewfinder.experiment.resume import resume_experiment
@@ -26,6 +29,7 @@ from viewfinder.reporting.trackers.follow import Follower
 from viewfinder.reporting.trackers.process import start_trackers
 from viewfinder.reporting.trackers.sender import Sender
 from viewfinder.runs.folder import RunFolder
+from viewfinder.sweeps.executors.local import run_in_subprocess
 
 INSTALLED = [name for name in ("mlflow", "wandb") if find_spec(name)]
 FILES = {"config.yaml", "scores.json", "report.html", "curves.png", "confusion.png", "mistakes.png"}
@@ -92,22 +96,26 @@ def test_a_run_stopped_twice_has_each_epoch_once_in_each_tracker(
         assert (run.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
+def type_and_die(task: tuple[list[str], int, str, dict[str, str]]) -> None:
+    """Run a command in a working folder and an environment; kill this process after an optimizer step."""
+    command, last_step, folder, variables = task
+    os.chdir(folder)
+    os.environ.update(variables)
+    sys.argv, steps = command, itertools.count(1)
+    register_optimizer_step_post_hook(
+        lambda *_: os.kill(os.getpid(), signal.SIGKILL) if next(steps) == last_step else None
+    )
+    main() if command[0] == "train.py" else app()
+
+
 @pytest.mark.slow
 def test_a_run_killed_twice_has_each_epoch_once_in_each_tracker(
     small: Callable[..., list[str]], trackers: list[str], tmp_path: Path
 ) -> None:
-    kill = "import os, sys, signal; sys.argv = sys.argv[1:]; step, at = 0, int(sys.argv.pop())\n"
-    kill += "from torch.optim.optimizer import register_optimizer_step_post_hook as hook\n"
-    kill += "def count(*_):\n  global step\n  step += 1\n  step == at and os.kill(os.getpid(), signal.SIGKILL)\n"
-    kill += "hook(count)\n"
-    train = [sys.executable, "-c", kill + "from viewfinder.cli.train import main\nmain()", "train.py"]
-    resume = [sys.executable, "-c", kill + "from viewfinder.cli.main import app\napp()", "viewfinder"]
     run = RunFolder(tmp_path / "in" / "run")
-    for command in (
-        [*train, *small(run.path, *trackers), "12"], [*resume, "resume", run.path, "9"],
-        [*resume, "resume", run.path, "99"],
-    ):  # fmt: skip
-        subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, check=False)
+    resume = ["viewfinder", "resume", str(run.path)]
+    for command, step in ((["train.py", *small(run.path, *trackers)], 12), (resume, 9), (resume, 99)):
+        run_in_subprocess(type_and_die, [(command, step, str(tmp_path), dict(os.environ))])
     assert len(run.read_run()["resumed"]) == 2
     for name in INSTALLED:
         FileLock(run.path / f".sync_{name}.lock").acquire(60)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Train, assert_same_run, train_into
+from new_process import run_forked
 from ranks import srun_variables
 
 from viewfinder.errors import UserError
@@ -59,7 +60,7 @@ def test_a_task_of_a_launcher_is_a_run_of_its_own(
             ("trainer.num_nodes", "must be the number of nodes on which srun has started processes, 2"),
         ]),
         ("mpirun", {}, ["trainer.devices=2"],
-         [("trainer.devices", "starts processes of its own, in each of the 4 that mpirun has started")]),
+         [("trainer.devices", "starts its own processes, but mpirun has already started 4")]),
         ("torchrun", {"WORLD_SIZE": "4"}, ["trainer.devices=2"],
          [("trainer.devices", "must be the number of processes that torchrun has started, 4")]),
         ("torchrun", {}, ["trainer.num_nodes=2"], [
@@ -110,10 +111,8 @@ for name, rate in (("one", "1e-2"), ("two", "1e-3")):
     viewfinder.train(*{settings!r}, f"optimizer.lr={{rate}}", f"run_dir={tmp_path}/{{name}}")
 """
     (tmp_path / "program.py").write_text(script)
-    completed = subprocess.run(
-        [sys.executable, str(tmp_path / "program.py")], capture_output=True, text=True, check=False, timeout=900,
-        env={**os.environ, "LOCAL_RANK": "3", "MASTER_ADDR": "nowhere.invalid", "MASTER_PORT": "1"},
-    )  # fmt: skip
+    variables = {"LOCAL_RANK": "3", "MASTER_ADDR": "nowhere.invalid", "MASTER_PORT": "1"}
+    completed = run_forked([tmp_path / "program.py"], tmp_path, variables)
     assert completed.returncode == 0, completed.stderr
     for name, rate in (("one", 1e-2), ("two", 1e-3)):
         run = RunFolder.open(tmp_path / name)
@@ -126,10 +125,7 @@ def test_a_rank_that_is_no_number_and_a_machine_with_srun_change_nothing(tmp_pat
     srun.touch(mode=0o755)
     path = f"{srun.parent}{os.pathsep}{os.environ['PATH']}"
     words = ["data=digits", "model=mlp", "model.widths=[4]", "trainer=debug", f"run_dir={tmp_path / 'run'}"]
-    completed = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *words], capture_output=True, text=True, check=False,
-        env={**os.environ, "RANK": "abc", "SLURM_PROCID": "one", "PATH": path},
-    )  # fmt: skip
+    completed = run_forked([ROOT / "train.py", *words], tmp_path, {"RANK": "abc", "SLURM_PROCID": "one", "PATH": path})
     assert (completed.returncode, completed.stderr) == (0, "")
     assert RunFolder.open(tmp_path / "run").status == "finished"
 

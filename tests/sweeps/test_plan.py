@@ -63,7 +63,7 @@ def test_an_experiment_that_is_a_sweep_is_no_single_run_and_no_part_of_another_s
     with raises_user_error("experiment = ablation_pooling is a sweep over model.pooling, seed .*-m.*model.pooling"):
         compose_config(["experiment=ablation_pooling", "seed=1"])
     assert compose_config(["experiment=ablation_pooling", "model.pooling=average"]).model.pooling == "average"
-    with raises_user_error("takes one value with an experiment that is a sweep itself: ablation_pooling"):
+    with raises_user_error("cannot have several values, because ablation_pooling is itself a sweep"):
         plan_jobs(parse_overrides(["experiment=quickstart,ablation_pooling"]))
 
 

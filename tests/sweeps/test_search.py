@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from conftest import ROOT, Type, on_one_line, raises_user_error
 from fake_executor import FakeExecutor
+from new_process import run_forked
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
+from sweep_command import act_when
 
 from viewfinder.config.overrides import compose_config
 from viewfinder.errors import FAILED, Pruned, Stopped, UserError
@@ -195,9 +197,8 @@ def test_a_lock_that_another_process_keeps_is_named(
 
 
 @pytest.mark.slow
-def test_killed_searches_end_with_exactly_their_trials() -> None:
-    script = [sys.executable, str(ROOT / "tests" / "stress" / "search_check.py"), "storage", "--count", "2"]
-    completed = subprocess.run(script, capture_output=True, text=True, check=False)
+def test_killed_searches_end_with_exactly_their_trials(tmp_path: Path) -> None:
+    completed = run_forked([ROOT / "tests" / "stress" / "search_check.py", "storage", "--count", "2"], tmp_path)
     assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
@@ -240,11 +241,8 @@ def test_an_epoch_left_unreported_by_a_kill_is_reported_when_the_run_resumes(tin
     assert run.status == "finished"
 
 
-def start_search(tiny: list[str], folder: Path, *words: str) -> subprocess.Popen[str]:
-    typed = ["model=mlp", "model.widths=[8]", *tiny, f"output_dir={folder}", "--name", "found", *words]
-    return subprocess.Popen(
-        [SCRIPT, "search", *typed], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-    )
+def type_search(tiny: list[str], folder: Path, *words: str) -> list[str]:
+    return ["model=mlp", "model.widths=[8]", *tiny, f"output_dir={folder}", "--name", "found", *words]
 
 
 def read_until(process: subprocess.Popen[str], pattern: str) -> str:
@@ -259,11 +257,14 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_search_continues_after_ctrl_c_a_diverged_loss_and_a_killed_trial(tiny: list[str], tmp_path: Path) -> None:
+def test_a_search_continues_after_ctrl_c_a_diverged_loss_and_a_killed_trial(
+    tiny: list[str], tmp_path: Path, viewfinder: Type
+) -> None:
     # A learning rate of 1e30 makes the loss NaN; with this seed, the second of four trials has it.
     words = ["optimizer.lr=choice(1e-2,1e30)", "optimizer=adam,sgd", "--sampler", "random", "--trials", "4"]
     words += ["trainer.max_epochs=15", "seed=4"]
-    process = start_search(tiny, tmp_path, *words)
+    command = [SCRIPT, "search", *type_search(tiny, tmp_path, *words)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
     output = read_until(process, "^epoch")
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate()
@@ -275,20 +276,29 @@ def test_a_search_continues_after_ctrl_c_a_diverged_loss_and_a_killed_trial(tiny
     stopped = RunFolder.open(tmp_path / "found" / number)
     assert stopped.status == "interrupted"
 
-    process = start_search(tiny, tmp_path, *words)
-    output = read_until(process, rf"^trial {number} resumes")
-    output += read_until(process, rf"^trial {number} complete")
-    output += read_until(process, "^epoch")
-    killed = re.findall(r"^trial (\d+):", output, flags=re.M)[-1]
-    os.kill(RunFolder.open(tmp_path / "found" / killed).read_run()["process"], signal.SIGKILL)
-    rest, errors = process.communicate()
-    assert process.returncode == 0
-    assert "optuna" not in errors.lower()
+    def list_later() -> list[RunFolder]:
+        return [
+            RunFolder(path.parent) for path in (tmp_path / "found").glob("*/metrics.csv") if path.parent.name != number
+        ]
+
+    killed: list[str] = []
+
+    def kill_a_later_trial() -> None:
+        (run,) = list_later()
+        killed.append(run.path.name)
+        os.kill(run.read_run()["process"], signal.SIGKILL)
+
+    with act_when(lambda: bool(list_later()), kill_a_later_trial):
+        answer = viewfinder("search", *type_search(tiny, tmp_path, *words))
+    rest = answer.out
+    assert re.search(rf"^trial {number} resumes(.|\n)*^trial {number} complete", rest, flags=re.M)
+    assert answer.code == 0
+    assert "optuna" not in answer.err.lower()
     runs = {path.parent.name: RunFolder(path.parent) for path in (tmp_path / "found").glob("*/run.json")}
     assert sorted(runs) == ["0", "1", "2", "3"]
     facts = {name: run.read_run() for name, run in runs.items()}
     assert len(facts[number]["resumed"]) == 1
-    assert facts[killed]["error"] == "its process was killed by SIGKILL, possibly because memory was full"
+    assert facts[killed[0]]["error"] == "its process was killed by SIGKILL, possibly because memory was full"
     assert [facts[name]["status"] for name in sorted(facts)] == ["finished", "failed", "failed", "finished"]
     statuses = {"finished": "complete"}
     for name, fact in facts.items():

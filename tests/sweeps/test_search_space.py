@@ -76,7 +76,7 @@ def test_all_unsupported_overrides_are_reported_at_once() -> None:
     assert list(read_problems("seed=1,2", "name=a,b", "run_dir=x", "optimizer.lr=1,2", "optimizer.lr=3")) == [
         "run_dir", "optimizer.lr", "seed", "name"
     ]  # fmt: skip
-    assert "interval" in read_problems("seed=1")["the space"]
+    assert "interval" in read_problems("seed=1")["the search"]
 
 
 def test_a_searched_key_that_one_choice_lacks_is_reported_with_that_choice() -> None:

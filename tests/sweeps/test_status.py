@@ -148,7 +148,7 @@ def test_a_folder_that_is_no_sweep_and_a_scheduler_that_is_none_are_errors(
     QueueFile(sweep.path, {"_target_": "os.system"}, batches=[Batch("x", "", [QueuedJob("1", 1, "1")])]).write()
     answer = viewfinder(verb, sweep.path)
     assert answer.code == 2
-    assert "is no executor of Viewfinder" in on_one_line(answer.err)
+    assert "is not an executor of Viewfinder" in on_one_line(answer.err)
 
 
 def test_cancel_signals_no_group_of_processes_that_a_hostile_file_names(

@@ -14,10 +14,10 @@ from viewfinder.runs.launcher import is_helper
 from viewfinder.runs.streams import require_written_output
 
 REPEAT_SECONDS = 1.0
-"""Time in which another Ctrl-C counts as the same: a terminal and a launcher may each send one."""
+"""Time within which a second Ctrl-C counts as the first: a terminal and a launcher may each send it."""
 
 HELPER_SECONDS = 3.0
-"""Time in which a launcher ends a helper process after the first one has failed."""
+"""Time that a launcher needs to end a helper process after the first one has failed."""
 
 
 @contextlib.contextmanager

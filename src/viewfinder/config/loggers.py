@@ -37,7 +37,7 @@ def validate_loggers(loggers: Any) -> list[Problem]:
     for name, node in loggers.items():
         key, target = f"logger.{name}", _read_target(node)
         if not re.fullmatch(NAME, str(name)):
-            problems.append(Problem(key, "is not a name of small letters, digits and _", remedy=EXAMPLE))
+            problems.append(Problem(key, "must consist of lower-case letters, digits and _", remedy=EXAMPLE))
         elif target not in (TENSORBOARD, *TRACKERS):
             names = (TENSORBOARD, *TRACKERS)
             rule = f"is not a logger of Viewfinder. {did_you_mean(str(target), names)}".strip()

@@ -68,7 +68,8 @@ def _validate_rule(
     problems = []
     if not rule.get("match"):
         remedy = f"Name roles, modules or patterns of parameters, for example {key}.match=[bias]."
-        problems.append(Problem(f"{key}.match", "is required", remedy=remedy))
+        received = format_value(rule["match"]) if "match" in rule else ""
+        problems.append(Problem(f"{key}.match", "is required", received, remedy))
     rule = {name: value for name, value in rule.items() if value is not None}
     for name, (hint, default) in OWN_KEYS.items():
         if name in rule and not (name == "match" and problems):

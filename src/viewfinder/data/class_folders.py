@@ -60,7 +60,7 @@ def describe_listings(listings: Sequence[Listing], root: Path) -> list[str]:
 
 
 def build_split(root: Path, class_names: Sequence[str], listings: Mapping[str, Listing]) -> Split:
-    """Return the images of class folders, labelled by the place of the folders' names in `class_names`."""
+    """Return the images of class folders; the label is the index of the folder's name in `class_names`."""
     counts = {class_names.index(escape_path(name)): len(listing.images) for name, listing in listings.items()}
     labels = np.repeat(np.array([*counts], dtype=np.int64), [*counts.values()])
     paths = [path for listing in listings.values() for path in listing.images]

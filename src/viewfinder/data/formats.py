@@ -53,7 +53,7 @@ NOT_IMAGES = {
     "a web page, not an image. Download the image again": re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE),
     "an SVG drawing. Convert it to PNG": re.compile(rb"\s*<(\?xml|svg)"),
 }
-"""Description -> pattern of the first bytes, for files that are no images but often have an image's suffix."""
+"""Description -> pattern of the first bytes, for files that are not images but often have an image's suffix."""
 
 
 def is_image(path: Path) -> bool:

@@ -6,7 +6,7 @@ from PIL import Image
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 """Tags of a TIFF file (TIFF 6.0, section 8)."""
 WHITE_IS_ZERO = 0
-"""Value of PHOTOMETRIC in a file whose largest level is black; Pillow inverts levels of up to 8 bits alone."""
+"""Value of PHOTOMETRIC if the largest level is black. Pillow inverts only levels of up to 8 bits."""
 
 
 SMALL_LEVELS = {"L;2": 85, "L;4": 17}

@@ -12,7 +12,7 @@ from viewfinder.data.seeding import make_generator
 from viewfinder.errors import Problem, UserError
 
 CHUNK_SIZE = 50
-"""Batches per call by Lightning, whose overhead is then about 1% of training time."""
+"""Batches per call by Lightning; its overhead is then about 1% of the training time."""
 
 
 class ChunkIndices(NamedTuple):
@@ -124,7 +124,7 @@ def require_batches(order: EpochOrder, split: str) -> EpochOrder:
 
 
 def draw_balanced(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw as many positions as there are labels, with replacement: a class, then one of its images.
+    """Draw a position for each label, with replacement: first a class, then one of its images.
 
     Args:
         labels: (N,) int64; classes without an image are never drawn.

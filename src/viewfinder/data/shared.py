@@ -89,7 +89,7 @@ def _map_rows(file: str, indices: Tensor) -> ImageRows:
 
 
 def _write(meeting: Rendezvous, values: dict[str, Any]) -> str:
-    """Write values to a file in memory, and return the path by which other processes open it."""
+    """Write values to a file in memory, and return its path, which other processes can open."""
     stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
     _Pickler(stream, protocol=5, buffer_callback=buffers.append).dump(values)
     parts = [memoryview(stream.getbuffer()), *(buffer.raw() for buffer in buffers)]

@@ -78,7 +78,7 @@ def make_missing_split_error(
 
 
 def refuse_misspelt_splits(key: str, splits: Mapping[str, Path], others: Sequence[Path]) -> None:
-    """Raise a UserError for a folder like tset/ beside train/, whose split would be drawn from train/ instead.
+    """Raise a UserError for a folder such as tset/ beside train/, a misspelt split that would otherwise be ignored.
 
     Such a folder has a name close to that of a missing split, and a class folder with the name of one in another split.
 

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 from viewfinder.errors import Problem, UserError
 
 BINS = 15
-"""Intervals of equal width in which confidence and accuracy are compared (Guo et al. 2017, ICML)."""
+"""Number of confidence intervals of equal width in a reliability diagram (Guo et al. 2017, ICML)."""
 LOWEST, HIGHEST = 0.02, 50.0
 """Range of temperatures; the highest makes probabilities that are worse than none almost equal."""
 
@@ -51,7 +51,7 @@ def measure_reliability(probabilities: np.ndarray, labels: np.ndarray) -> Reliab
 
 
 def scale_probabilities(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return the probabilities, (N, K), of logits divided by a temperature, given those of the logits themselves."""
+    """Divide the logits behind some probabilities, (N, K), by a temperature, and return the new probabilities."""
     with np.errstate(divide="ignore"):
         logits = np.log(probabilities) / temperature
     return np.exp(log_softmax(logits, axis=1))
@@ -64,7 +64,7 @@ def compute_log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float 
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the temperature by which logits are divided for the lowest cross-entropy (Guo et al. 2017, ICML).
+    """Return the temperature that minimises the cross-entropy of the scaled logits (Guo et al. 2017, ICML).
 
     Args:
         logits: (N, K) float64.

@@ -77,7 +77,7 @@ class Explanation(NamedTuple):
 
     @property
     def is_symmetric(self) -> bool:
-        """True if the kernel stays the same when it is turned by 180 degrees."""
+        """True if a rotation by 180 degrees leaves the kernel unchanged."""
         return bool((self.kernel == self.kernel[::-1, ::-1]).all())
 
 

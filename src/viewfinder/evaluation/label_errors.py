@@ -25,8 +25,8 @@ class LabelErrors(NamedTuple):
 def estimate_joint(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Estimate how many images have each label and each true class, (K, K): section 3.1 of the paper.
 
-    An image counts as one of the class that is more probable than on average among the images with that label; among
-    several such classes, the most probable.
+    A class is a candidate for an image if its probability is at least its mean over the images labelled with it. The
+    image counts towards its most probable candidate.
 
     Args:
         probabilities: out-of-sample probabilities, (N, K).
@@ -71,7 +71,7 @@ def find_label_errors(probabilities: np.ndarray, labels: np.ndarray) -> LabelErr
 
 
 def _round_rows(joint: np.ndarray) -> np.ndarray:
-    """Round to whole numbers whose sums over rows stay, by the largest remainders."""
+    """Round to whole numbers by largest remainders, so that the sums over rows do not change."""
     counts = np.floor(joint + 1e-9).astype(int)
     missing = np.rint(joint.sum(1)).astype(int) - counts.sum(1)
     ranks = np.argsort(np.argsort(joint - counts, axis=1, kind="stable"), axis=1)

@@ -13,7 +13,7 @@ START_SHARE = 10
 DIVERGENCE_FACTOR = 4.0
 """Smoothed loss, relative to its minimum, that counts as diverged, as in fastai's lr_find."""
 CERTAIN = 3.0
-"""Standard errors by which the smoothed loss must fall."""
+"""Least fall of the smoothed loss, in standard errors."""
 FALL_START = 0.1
 """Share of the fall after which the loss counts as falling."""
 
@@ -52,7 +52,7 @@ def compute_span(planned: int) -> int:
 
 
 def compute_delay(planned: int) -> int:
-    """Return the steps by which the smoothed loss is delayed: the mean age of the averaged losses."""
+    """Return the delay of the smoothed loss in steps: the mean age of the averaged losses."""
     return compute_span(planned) - 1
 
 

@@ -1,4 +1,4 @@
-"""Out-of-fold predictions: of each image, by the run whose test split it was in."""
+"""Out-of-fold predictions: each image is predicted by the run that had it in its test split."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -66,13 +66,17 @@ def _find_run_problems(table: pd.DataFrame, skipped: Sequence[tuple[Path, str]])
     groups = table.groupby(["setting", "seed"], sort=False)
     if len(groups) > 1:
         found = [f"{name[0]}, seed {name[1]}: {len(rows)} runs" for name, rows in groups]  # type: ignore[index]
-        rule = f"are of {len(found)} settings or seeds, so that images would repeat ({join_first(found, MAX_NAMED)})"
+        rule = f"have {len(found)} settings or seeds, so images would repeat ({join_first(found, MAX_NAMED)})"
         first = next(iter(groups))[1]["run"]
         return [Problem("runs", rule, remedy=f"Pass the runs of one of them: {join_first(list(first), MAX_NAMED)}.")]
     problems = []
     facts = [_read_facts(RunFolder(Path(path))) for path in table["run"]]
     if len({(each["folds"], each["names"]) for each in facts}) > 1:
-        return [Problem("runs", "divided different images, or into other folds", remedy="Run all folds again.")]
+        return [
+            Problem(
+                "runs", "divided different images, or the same ones into different folds", remedy="Run all folds again."
+            )
+        ]
     folds, images = facts[0]["folds"], facts[0]["images"]
     for fold, count in Counter(table["fold"]).items():
         if count > 1:
@@ -80,8 +84,8 @@ def _find_run_problems(table: pd.DataFrame, skipped: Sequence[tuple[Path, str]])
             rule = f"is in {count} runs: {join_first(runs, MAX_NAMED)}"
             problems.append(Problem(f"fold {fold}", rule, remedy="Pass one of them."))
     if missing := sorted(set(range(folds)) - set(table["fold"])):
-        plural = "s" * (len(missing) > 1)
-        rule = f"missing of {folds}, so that not all {images:,} images have a prediction"
+        plural, verb = ("s", "have") if len(missing) > 1 else ("", "has")
+        rule = f"{verb} no finished run: only all {folds} folds together predict all {images:,} images"
         if skipped:
             rule += f"; unfinished: {join_first([f'{path} ({reason})' for path, reason in skipped], MAX_NAMED)}"
         problems.append(Problem(f"fold{plural} {join_names(map(str, missing))}", rule, remedy="Finish their runs."))
@@ -101,7 +105,7 @@ def _find_image_problems(
     """Return problems with images: in several folds, without a prediction, or with other classes."""
     problems = []
     if other := [run for run, part in zip(runs, parts, strict=True) if list(part) != list(parts[0])]:
-        problems.append(Problem(other[0], f"has other classes than {runs[0]}"))
+        problems.append(Problem(other[0], f"has different classes from {runs[0]}"))
     names = Counter(name for part in parts for name in part["picture"])
     if repeated := [name for name, count in names.items() if count > 1]:
         rule = f"has {len(repeated):,} images in several folds: {join_first(repeated, MAX_NAMED)}"

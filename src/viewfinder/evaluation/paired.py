@@ -25,7 +25,7 @@ class Difference(NamedTuple):
     high: float
     """ends of the interval; NaN if the difference is the same for each seed"""
     seeds_needed: int | None
-    """seeds whose interval would exclude 0; None for folds, more than MAX_SEEDS, or a spread of 0"""
+    """number of seeds after which the interval would exclude 0; None for folds, above MAX_SEEDS, or without a spread"""
 
     @property
     def is_conclusive(self) -> bool:

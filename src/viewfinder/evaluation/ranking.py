@@ -8,7 +8,7 @@ from viewfinder.evaluation.metrics import Predictions
 TOP = (3, 5)
 """Values of k for top-k accuracy."""
 MAX_SORTED = 10_000_000
-"""Probabilities up to which AUROC and average precision are computed, which sort those of each class."""
+"""Largest number of probabilities for AUROC and average precision, which have to sort those of each class."""
 
 
 def score_ranking(predictions: Predictions) -> dict[str, float]:

@@ -57,7 +57,7 @@ def read_shared_images(paths: Sequence[Path]) -> SharedImages:
         paths: predictions.csv of each run.
 
     Raises:
-        UserError: if a file is missing or invalid, or the runs share no two images, or give one image two labels.
+        UserError: if a file is missing or invalid, or the runs share fewer than two images or disagree on a label.
     """
     tables = [read_predictions(path, COLUMNS).set_index("picture") for path in paths]
     for path, table in zip(paths, tables, strict=True):

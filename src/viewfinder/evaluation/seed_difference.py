@@ -1,4 +1,4 @@
-"""Difference of two settings with two sources of noise: the seeds of the runs and the test images."""
+"""Difference between two settings, with noise from two sources: the seeds of the runs and the test images."""
 
 import math
 from typing import Any, NamedTuple

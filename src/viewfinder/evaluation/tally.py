@@ -9,7 +9,7 @@ from torch import Tensor
 from viewfinder.evaluation.metrics import Predictions
 
 SAMPLES = 16
-"""Images of a split whose logits are always kept, and whose predictions are shown after each epoch."""
+"""Number of images of a split that always keep their logits; their predictions are shown after each epoch."""
 
 
 class Tally(NamedTuple):

@@ -19,7 +19,7 @@ LEVEL = 0.05
 """Level of significance."""
 ONE_POINT = 0.01
 MAX_SETTINGS = 20
-"""Settings whose predictions are read, the best by validation."""
+"""Largest number of settings, best first by validation, whose predictions are read."""
 MAX_NAMED = 5
 """Settings named in a sentence."""
 Difference = SeedDifference | ImageDifference

@@ -33,7 +33,7 @@ BATCH_BYTES = 2**22
 MAX_NETWORKS = 16
 """Networks in memory at once; runs with the same test images share their corrupted images."""
 MAX_DEVIATION = 0.002
-"""Difference of the accuracy from scores.json up to which another device is a likely reason."""
+"""Largest difference from the accuracy in scores.json that another device is likely to explain."""
 
 
 def measure_robustness(

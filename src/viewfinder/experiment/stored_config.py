@@ -185,5 +185,5 @@ def explain_working_folder(folder: RunFolder) -> Iterator[None]:
         if started_in is None or Path(started_in) == Path.cwd():
             raise
         rule = f"was started in {started_in}"
-        remedy = "Relative paths are looked for there and in the current folder, user modules in the current one alone."
+        remedy = "Relative paths are resolved there and in the current folder, user modules only in the current folder."
         raise UserError(error.stage, [*error.problems, Problem("the run", rule, remedy=remedy)]) from error

@@ -88,7 +88,7 @@ class _Block(NamedTuple):
 
     @property
     def cut(self) -> int:
-        """Pixels by which a convolution without a stride shortens a side."""
+        """Pixels that a convolution without a stride cuts from each side length."""
         return self.kernel_size - 1 - 2 * self.border
 
     def build(self, inputs: int, width: int) -> nn.Sequential:

@@ -83,7 +83,7 @@ def find_map_layer(network: nn.Module, image: Tensor) -> str | None:
         multilayer perceptron or in transformers, whose only maps are those of the patches.
     """
     ended: list[tuple[str, nn.Module, int]] = []
-    """modules in the order in which their calls end, and the side of their maps or 0"""
+    """modules, in the order of the ends of their calls, and the side of their maps or 0"""
 
     modules = dict(network.named_modules())
 

@@ -27,7 +27,7 @@ class ImageClassifier(nn.Module):
         file_preprocess: its preprocessing of images that were decoded to `size`.
         channels: channels of the run's images, 1 or 3.
         size: size to which the run's files are decoded.
-        temperature: number by which logits are divided, if the run is calibrated.
+        temperature: divisor of the logits, if the run is calibrated.
     """
 
     def __init__(

@@ -11,12 +11,12 @@ from viewfinder.models.tta import classify
 
 
 class InferenceNetwork(nn.Module):
-    """A trained network that takes images of any size and contains all that `viewfinder predict` does to them.
+    """A trained network for images of any size, with the same preprocessing as `viewfinder predict`.
 
     Args:
         network: maps float images to logits; its attribute `preprocess` converts uint8 images.
         size: size to which files are resized when they are decoded, before `preprocess`.
-        temperature: number by which logits are divided, if the run is calibrated.
+        temperature: divisor of the logits, if the run is calibrated.
     """
 
     def __init__(self, network: nn.Module, size: Size, temperature: float | None = None):

@@ -44,7 +44,7 @@ class Field(NamedTuple):
 
         Args:
             kernel: units in the window.
-            stride: units by which it moves.
+            stride: units between neighbouring places of the window.
             before: units of padding before the first one.
             dilation: distance between units in the window.
             units: number of places of the window.
@@ -88,7 +88,7 @@ class Fields(NamedTuple):
 
 
 class FieldTracker(TorchFunctionMode):
-    """Context in which the receptive field of each tensor that depends on an image is known.
+    """Context that tracks the receptive field of each tensor that depends on an image.
 
     It knows convolutions, pools, padding, attention over all tokens, linear layers over all pixels, sums and
     concatenations. After anything else that changes the shape, such as attention within windows, the field is unknown
@@ -166,7 +166,7 @@ def _join(fields: list[Fields]) -> Fields:
 
 
 def _mix_units(fields: Fields, shape: tuple[int, ...]) -> Fields | None:
-    """Return the fields after a linear layer, whose input is a vector of all units, or a list of tokens."""
+    """Return the fields after a linear layer. Its input is a vector of all units, or a list of tokens."""
     if len(shape) == 2:
         return fields.gather()
     tokens = fields.height.units * fields.width.units

@@ -39,7 +39,7 @@ def load_into(
     """
     own = network.state_dict()
     reshaped = [key for key in own if key in state and getattr(state[key], "shape", None) != own[key].shape]
-    fitting = copy.copy(state)  # keeps the module versions, by which torch converts keys of earlier releases
+    fitting = copy.copy(state)  # keeps the module versions, which torch needs to convert keys of earlier releases
     for key in reshaped:
         del fitting[key]  # type: ignore[attr-defined]
     try:

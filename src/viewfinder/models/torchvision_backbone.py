@@ -112,7 +112,7 @@ def convert_state_dict(state: dict[str, Any], backbone: nn.Module, head: str) ->
         head: name of torchvision's own head.
     """
     ours = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
-    # A copy keeps the module versions, by which torch converts keys of earlier releases. Our checkpoints need none.
+    # A copy keeps the module versions, which torch needs to convert keys of earlier releases; ours need none.
     converted: Any = copy.copy(backbone.state_dict() if ours else state)
     converted.clear()
     for key, value in (ours or state).items():

@@ -28,7 +28,7 @@ RANKING_NAMES = {
 }  # fmt: skip
 """Labels of the scores in scores.json that need probabilities."""
 MIN_WIDTH = 20
-"""Columns of the narrowest terminal to whose width lines are wrapped."""
+"""Least width for wrapped lines, in columns, even if the terminal is narrower."""
 UNLIMITED_WIDTH = 10_000
 """Columns of output to a file or a pipe."""
 

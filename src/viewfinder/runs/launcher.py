@@ -158,7 +158,7 @@ def check_launcher(devices: Count, nodes: Count = 1) -> None:
         problems = []
         for launcher, variable in TASK_VARIABLES.items():
             if os.environ.get(variable, "1") not in ("", "0", "1"):
-                rule = f"starts processes of its own, in each of the {os.environ[variable]} that {launcher} has started"
+                rule = f"starts its own processes, but {launcher} has already started {os.environ[variable]}"
                 remedy = "Start one task, or use trainer.devices=1 for a run in each. If this is not "
                 remedy += f"{launcher}: unset {variable}."
                 problems = problems or [Problem("trainer.devices", rule, str(devices), remedy)]

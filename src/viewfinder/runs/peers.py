@@ -27,7 +27,7 @@ from viewfinder.runs.rendezvous import LOCAL, Rendezvous
 
 POLL_SECONDS = 0.3
 GRACE_SECONDS = 3.0
-"""Time in which a process ends by itself after another one was lost."""
+"""Time for a process to end by itself after another one was lost."""
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "gloo")
 """Parts of torch's errors about another process that has ended."""
 started: list[subprocess.Popen[Any]] = []

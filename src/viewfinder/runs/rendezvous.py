@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOCAL = "127.0.0.1"
 STORE_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RESTART_COUNT")
-"""Environment variables by which torch finds the store."""
+"""Environment variables that tell torch where the store is."""
 CONNECT_TIME = timedelta(minutes=15)
 """Time that processes may start after one another."""
 POLL_SECONDS = 0.05

@@ -16,11 +16,11 @@ from viewfinder.sweeps.queue_file import QueueFile
 from viewfinder.sweeps.status import open_sweep, read_owner
 
 ROUNDS = 3
-"""Rounds in which jobs are cancelled that a waiting process still submits."""
+"""Number of times that jobs are cancelled, because a waiting process may still submit some."""
 
 
 def cancel_sweep(path: Path) -> str:
-    """Cancel all jobs of a sweep that run or wait, or those of a search with a scheduler; each run saves its step.
+    """Cancel the running and waiting jobs of a sweep or of a search on a scheduler; each run saves its step.
 
     Returns:
         What was done, in a sentence.

@@ -28,7 +28,8 @@ def add_sweep_params(parsed: Sequence[Override]) -> list[Override]:
     searchpath = [str(override.input_line) for override in parsed if override.key_or_group == SEARCHPATH]
     params = {name: _read_params([*searchpath, f"{EXPERIMENT}={name}"]) for name in names}
     if len(names) > 1 and (sweeps := [name for name in names if params[name]]):
-        rule = f"takes one value with an experiment that is a sweep itself: {join_names(sweeps)}"
+        verb = "is itself a sweep" if len(sweeps) == 1 else "are themselves sweeps"
+        rule = f"cannot have several values, because {join_names(sweeps)} {verb}"
         raise UserError(STAGE, [Problem(EXPERIMENT, rule, ",".join(names), "Type one command for each experiment.")])
     added = [f"{key}={values}" for name in names for key, values in params[name].items() if key not in typed]
     return parse_overrides([*added, *(str(override.input_line) for override in parsed)]) if added else [*parsed]

@@ -32,7 +32,7 @@ def compose_launcher(composer: Composer, overrides: Sequence[str]) -> dict[str, 
         known = _to_plain(composer.compose_groups(overrides).hydra.launcher)
         return {"n_jobs": known.get("n_jobs", 1)}
     if not str(known.get("_target_")).startswith(PACKAGE):
-        rule = "is unsupported: it is a plugin of Hydra's, which blocks until the last job and fails with the first"
+        rule = "is unsupported: this plugin of Hydra blocks until all jobs end, and fails when the first one fails"
         raise UserError(STAGE, [Problem(KEY, rule, name, "See docs/clusters.md for the launchers of Viewfinder.")])
     return _to_plain(composer.compose_groups(overrides).hydra.launcher)
 
@@ -87,7 +87,7 @@ def _find_problem(word: str, name: str, known: Mapping[str, Any]) -> Problem | N
     if name == "basic":
         return Problem(word, "belongs to another launcher", remedy="Add hydra/launcher=NAME.")
     remedy = f"Keys of {name}: {join_names(keys)}."
-    return Problem(text, did_you_mean(key, keys) or f"is no key of hydra/launcher={name}", value or None, remedy)
+    return Problem(text, did_you_mean(key, keys) or f"is not a key of hydra/launcher={name}", value or None, remedy)
 
 
 def _to_plain(cfg: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Driver of a sweep whose jobs are with a scheduler: it submits them, attaches to them, and waits for them.
+"""Driver of a sweep on a scheduler: it submits the jobs, attaches to them, and waits for them.
 
 It may end at any moment. Each batch is in queue.json before it is submitted, and the same command finds its jobs again.
 """
@@ -31,7 +31,7 @@ MAX_ATTEMPTS = 3
 IDENTIFYING = ("_target_", "address")
 """Keys of a launcher that tell schedulers apart."""
 CANCEL_FILE = ".cancelled"
-"""File by which `viewfinder cancel` tells a waiting driver to submit no more."""
+"""File that `viewfinder cancel` creates so that a waiting driver submits no more jobs."""
 
 
 class QueueDriver:
@@ -188,7 +188,7 @@ class QueueDriver:
         return (self.sweep.path / CANCEL_FILE).exists()
 
     def _store_found_ids(self) -> None:
-        """Write the ids of jobs whose submission an earlier process did not live to record."""
+        """Record the ids of jobs that an earlier process submitted before it was killed."""
         for batch in self.queue.list_batches(self.queued):
             ids = [job.id or self.states.get(job.folder, JobState(State.GONE)).id or None for job in batch.jobs]
             if ids != [job.id for job in batch.jobs]:

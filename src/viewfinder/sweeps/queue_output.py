@@ -1,4 +1,4 @@
-"""Terminal output of a sweep whose jobs are with a scheduler."""
+"""Terminal output of a sweep on a scheduler."""
 
 import shlex
 from collections import Counter

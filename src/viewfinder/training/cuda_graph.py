@@ -17,7 +17,7 @@ from viewfinder.training.torch_internals import abandon_capture
 
 Result = TypeVar("Result")
 WARM_UP_STEPS = 3
-"""Steps before a capture, in which libraries and the optimizer initialise their state."""
+"""Steps before a capture, while libraries and the optimizer initialise their state."""
 
 
 def cuda_graph_blocker(

@@ -60,7 +60,7 @@ def _find_invalid_names(found: Mapping[str, Any], chosen: Mapping[str, str]) -> 
     """Return the problems of `data.split_names`: unknown splits, and splits that stand for several."""
     key, received, remedy = "data.split_names", str(dict(chosen)), f"Splits: {join_names(found)}."
     problems = [
-        Problem(key, f"names a split {split}, which is none of {join_names(SPLITS)}", received)
+        Problem(key, f"contains {split}, which is not one of {join_names(SPLITS)}", received)
         for split in chosen
         if split not in SPLITS
     ]

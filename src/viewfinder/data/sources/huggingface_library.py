@@ -68,7 +68,7 @@ def load_splits(path: str, subset: str | None, revision: str | None, download: b
         remedy = "Pass a folder, a .parquet file, or the name of a data set on huggingface.co, such as ylecun/mnist."
         raise _path_error(path, rule, remedy)
     if is_local and place.is_file() and place.suffix not in FORMATS:
-        rule = f"is a file of another kind than {', '.join(FORMATS)}"
+        rule = f"is not a file of type {', '.join(FORMATS)}"
         raise _path_error(path, rule, "Pass a folder, or a Parquet file.")
     try:
         with _quiet(datasets), contextlib.nullcontext() if download and not is_local else _offline(datasets):

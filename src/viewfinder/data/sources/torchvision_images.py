@@ -1,4 +1,4 @@
-"""Images, labels and class names of a data set of torchvision, from the ways in which its classes keep them."""
+"""Images, labels and class names of torchvision's data sets, whose classes store them in different ways."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ class ReadImages(NamedTuple):
 
 
 def keep_path(path: Any) -> Any:
-    """Stand in for the function with which a set loads a file, to get the file's path."""
+    """Stand in for a data set's image loader, and return the path of the file."""
     return path
 
 

@@ -42,7 +42,7 @@ def get_class(name: str) -> type[Any]:
 
 
 def read_parameters(cls: type[Any]) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a class, and those of its base that it passes **kwargs to."""
+    """Return the parameters of a class and, if it passes **kwargs on, of its base class."""
     found: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         if "__init__" not in vars(base):

@@ -13,7 +13,7 @@ from viewfinder.evaluation.confusion import normalise_rows
 from viewfinder.reporting.style import get_cell_colours, shorten_label
 
 MAX_NUMBERED = 20
-"""Classes up to which cells show their share; shares that round to 0.00 are left out."""
+"""Largest number of classes for which cells show their share; shares that round to 0.00 are left out."""
 
 
 def draw_confusion(counts: np.ndarray, class_names: list[str], split: str, numbers: bool = True) -> Figure:

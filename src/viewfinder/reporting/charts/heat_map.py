@@ -12,7 +12,7 @@ from viewfinder.evaluation.settings import format_value, is_number
 from viewfinder.reporting.style import CHART_WIDTH, ORANGE, SOFT, get_cell_colours, shorten_label
 
 MAX_NUMBERED = 15
-"""Rows and columns up to which cells show their accuracy."""
+"""Largest number of rows or columns for which cells show their accuracy."""
 
 
 def build_grid(

@@ -93,7 +93,7 @@ def write_sweep_report(
 
 
 def _format_title(folder: Path) -> str:
-    """Return the sweep's name; if it is a timestamp, the experiment's name precedes it."""
+    """Return the sweep's name, after the experiment's name if it is a timestamp."""
     is_dated = re.match(r"\d{4}-\d\d-\d\d_", folder.name)
     return f"{folder.parent.name} {folder.name}" if is_dated else folder.name
 

@@ -12,7 +12,7 @@ from viewfinder.runs.folder import RunFolder
 from viewfinder.runs.read import make_file_error
 
 MAX_BYTES = 2**26
-"""Size of predictions.csv up to which the page has this part; larger files take seconds to read."""
+"""Largest predictions.csv, in bytes, for which the page has this part; larger files take seconds to read."""
 
 
 def describe_trust(run: RunFolder, class_names: list[str], epoch: int) -> dict[str, Any]:

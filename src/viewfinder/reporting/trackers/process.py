@@ -1,4 +1,4 @@
-"""Processes beside a run, each of which sends it to a tracker."""
+"""Background processes that send a run to its trackers, one for each."""
 
 import contextlib
 import logging
@@ -102,7 +102,7 @@ def start_trackers(run: RunFolder, settings: Mapping[str, Any]) -> Iterator[None
         if is_new:
             remember_address(node)
         if address := find_unknown_address(node):
-            log_wrapped(f"{name:8} gets nothing: {printable(address)} is no address that this user has trained with")
+            log_wrapped(f"{name:8} gets nothing: this user has never trained with the address {printable(address)}")
             log.info(f"         To send it: {format_sync_command(run)}")
         else:
             names.append(name)

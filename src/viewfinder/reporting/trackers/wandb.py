@@ -11,7 +11,7 @@ from viewfinder.errors import Problem, UserError
 from viewfinder.reporting.trackers.tracker import RunFile, TrackedRun, Tracker, require_package
 
 OFFLINE_MODES = ("offline", "dryrun")
-"""Values of WANDB_MODE with which W&B writes files alone."""
+"""Values of WANDB_MODE that make W&B write files only."""
 START_SECONDS = 30
 """Seconds after which an unreachable server is a failure."""
 

@@ -21,7 +21,7 @@ def open_executor(launcher: Mapping[str, Any], folder: Path) -> Executor:
         folder: folder of the sweep.
 
     Raises:
-        UserError: if its class is missing, or does not take the keys, as those of a later version.
+        UserError: if its class is missing, or does not accept the keys, which may be those of a later version.
     """
     arguments = {name: value for name, value in launcher.items() if name != "_target_"}
     if problems := validate_launcher(launcher):
@@ -41,7 +41,7 @@ def _import_class(launcher: Mapping[str, Any]) -> Any:
     target = str(launcher.get("_target_"))
     module, _, name = target.rpartition(".")
     if not target.startswith(PACKAGE):
-        rule, remedy = "is no executor of Viewfinder", "Choose one with hydra/launcher=NAME."
+        rule, remedy = "is not an executor of Viewfinder", "Choose one with hydra/launcher=NAME."
         raise UserError("the launcher", [Problem("hydra.launcher._target_", rule, target, remedy)])
     try:
         return getattr(importlib.import_module(module), name)

@@ -48,7 +48,7 @@ class Batch(NamedTuple):
     """Jobs that are submitted together, as in queue.json."""
 
     name: str
-    """unique name, by which a scheduler finds jobs whose ids were never written"""
+    """unique name, to find the jobs in the scheduler if their ids were never written"""
     submitted: str
     """time in ISO format"""
     jobs: list[QueuedJob]

@@ -29,7 +29,7 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 INSTALLING_KEYS = ("pip", "uv", "conda", "image_uri", "container")
 """Keys of a runtime environment that bring their own Python."""
 STOP_SECONDS = {"RAY_JOB_STOP_WAIT_TIME_S": "60"}
-"""Variable by which Ray leaves a stopped job a minute to save its run, in place of 3 s."""
+"""Variable that gives a stopped job a minute to save its run; by default, Ray gives it 3 s."""
 Answer = TypeVar("Answer")
 
 
@@ -81,7 +81,7 @@ class RayExecutor:
         """
         key, problems = "hydra.launcher.num_gpus", []
         if self.num_gpus > 1 and self.num_gpus % 1:
-            problems.append(Problem(key, "must be a whole number, or below 1", str(self.num_gpus)))
+            problems.append(Problem(key, "must be a whole number or a fraction below 1", str(self.num_gpus)))
         trainers = [config["trainer"] for config in configs]
         if any(trainer.get("num_nodes", 1) != 1 for trainer in trainers):
             problems.append(Problem("trainer.num_nodes", "must be 1: a Ray job runs on one node"))

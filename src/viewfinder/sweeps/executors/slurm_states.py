@@ -1,4 +1,4 @@
-"""States of jobs in SLURM: squeue for jobs that wait or run, and sacct, where there is accounting, for their ends."""
+"""States of SLURM jobs: from squeue while they wait or run, then from sacct if the cluster has accounting."""
 
 import re
 import shutil

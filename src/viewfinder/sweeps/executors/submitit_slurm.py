@@ -27,7 +27,7 @@ SILENT = ("Unable to contact slurm controller", "Socket timed out", "Connection 
 """Parts of SLURM's messages when its controller does not answer."""
 NO_NODES = "node configuration is not available"
 AVAILABLE = {"allocated", "completing", "idle", "mixed", "planned", "reserved"}
-"""States of sinfo's manual in which a node takes jobs, now or later."""
+"""States of a node, from sinfo's manual, that accepts jobs now or later."""
 DEFAULT_ARRAY_SIZE = 1001
 """MaxArraySize of SLURM's manual."""
 MAX_BATCH = 1000
@@ -36,7 +36,7 @@ UNLIMITED = 10**9
 
 
 class SubmititSlurm:
-    """Executor of SLURM jobs; the keys are those of Hydra's submitit launcher, and null leaves them to the cluster.
+    """Executor of SLURM jobs with the keys of Hydra's submitit launcher; null means the cluster's own default.
 
     Args:
         folder: folder of the sweep, which all nodes see under this path.
@@ -111,7 +111,7 @@ class SubmititSlurm:
             raise self._describe_refusal(answer.stderr)
 
     def _has_unavailable_nodes(self) -> bool:
-        """Return whether nodes of the partition are down or drained: sbatch queues jobs for them, but fails a test."""
+        """Return whether nodes of the partition are down or drained: sbatch queues jobs for them, but refuses tests."""
         chosen = [f"--partition={self.partition}"] if self.partition is not None else []
         answer = run_command(["sinfo", "--noheader", "--format=%a %T", *chosen])
         states = [words for line in answer.stdout.splitlines() if len(words := line.split()) == 2]

@@ -16,7 +16,7 @@ from viewfinder.sweeps.executors.task import Task
 FILES = ".submitit"
 """Folder in a sweep's folder with submitit's files and the output of each job."""
 INHERITED = ("SLURM_", "SUBMITIT_")
-"""Prefixes of variables by which a job would take itself for the job from which it was submitted."""
+"""Prefixes of variables that a job must not inherit: they describe the job that submitted it."""
 KEPT = ("SLURM_CONF", "SUBMITIT_PREEMPT_SIGNAL")
 TERMINAL_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGQUIT", "SIGHUP") if hasattr(signal, name)]
 """Signals that a terminal sends to every process started from it."""

@@ -97,7 +97,7 @@ class SearchFolder:
                 name = os.path.relpath(self.path, spec.example.output_dir)
                 self._require_equal(read_json(self.spec), content, name)
                 if is_shared and not self.journal.exists():
-                    rule = f"was started for one machine, in {self.database.name}, which several must not write"
+                    rule = f"was started for one machine: several machines must not write {self.database.name}"
                     remedy = "Start another search with --name, or continue this one without hydra/launcher."
                     raise UserError("the search", [Problem("hydra/launcher", rule, remedy=remedy)])
                 return

@@ -28,7 +28,7 @@ class Objective(Protocol):
         ...
 
     def record_failure(self, trial: ClaimedTrial, reason: str) -> None:
-        """Store why a trial's process died."""
+        """Record why a trial's process died."""
         ...
 
 

@@ -164,7 +164,7 @@ def _find_key_problems(parsed: Sequence[Override], searched: Sequence[Override])
             problems.append(Problem(str(override.input_line), "cannot be searched: it deletes a key"))
     if not searched:
         remedy = "For example 'optimizer.lr=interval(1e-4,1e-1)', optimizer=adam,sgd or 'model.width=range(8,33,8)'."
-        problems.append(Problem("the space", "is empty: every key has one value", remedy=remedy))
+        problems.append(Problem("the search", "has nothing to vary: every key has one value", remedy=remedy))
     return problems
 
 

@@ -21,7 +21,7 @@ FAILURE_REASON = "reason"
 
 
 class ClaimedTrial(NamedTuple):
-    """Trial that this process alone runs."""
+    """Trial that this process has claimed, so that no other process runs it."""
 
     number: int
     values: dict[str, Value]

@@ -1,4 +1,4 @@
-"""Workers of a search: jobs of a scheduler that share its trials, each of which is the command of the search."""
+"""Workers of a search: jobs of a scheduler that share its trials. Each runs the command of the search."""
 
 import sys
 import time
@@ -27,7 +27,7 @@ def run_worker(request: Request) -> int:
     """Run trials of a search in a job until enough have ended; return the exit code.
 
     Raises:
-        Stopped: after a signal; the trial is saved and continues in the next start of the job, or in another one.
+        Stopped: after a signal; the trial is saved, and this job continues it after a restart, or another job does.
     """
     spec = parse_search_spec(request.overrides)
     code = run_search(request, prepare_search(spec, request.name), spec)

@@ -28,7 +28,7 @@ MAX_FOLDER_BYTES = 20 * 2**30
 BLOCK = re.compile(r"([0-9]{1,18}) ([0-9a-f]{8})\n")
 """Line of an index: number of rows and CRC-32."""
 STALL_SECONDS = 600.0
-"""Time without a new feature after which another process is no longer waited for."""
+"""Seconds to wait for another process that adds no features."""
 POLL_SECONDS = 1.0
 """Interval at which the progress of another process is read."""
 

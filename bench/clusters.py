@@ -27,7 +27,7 @@ TRAIN = [sys.executable, str(Path(__file__).resolve().parents[1] / "train.py")]
 VIEWFINDER = [str(Path(sys.executable).with_name("viewfinder"))]
 SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=short", "sweep.wait=false"]
 COLUMNS = (" jobs", "seconds", "CPU seconds", "memory MB", "files a job", "operations a job", "SLURM commands")
-QUEUE_COMMAND = re.compile(r'execve\(".*/(sbatch|squeue|sacct|scontrol|sinfo|scancel)".* = 0$', re.MULTILINE)
+QUEUE_COMMAND = re.compile(r'execve\(".*/(sbatch|squeue|sacct|scontrol|sinfo|scancel)".* = 0$')
 
 
 def main() -> None:
@@ -81,8 +81,12 @@ def show(label: str, count: int, command: list[str], folder: Path, is_new: bool 
             strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=%file", "-e", "signal=none"]
             strace += ["-o", trace.name]
             subprocess.run([*strace, *command], capture_output=True, check=True)
-            text = trace.read()
-        operations, commands = f"{text.count(str(folder)) / count:.1f}", str(len(QUEUE_COMMAND.findall(text)))
+            # Line by line: a child's peak memory is at least what this process had when it started the child.
+            named = asked = 0
+            for entry in trace:
+                named += entry.count(str(folder))
+                asked += QUEUE_COMMAND.search(entry) is not None
+        operations, commands = f"{named / count:.1f}", str(asked)
     cells = [f"{count:,}", f"{seconds:.1f}", f"{usage.ru_utime + usage.ru_stime:.1f}", f"{usage.ru_maxrss / 1024:.0f}"]
     cells += [f"{files / count:.2f}" if is_new else "", operations, commands]
     print_row(label, *cells)

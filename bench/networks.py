@@ -67,7 +67,8 @@ def measure(name: str, batch: int, seconds: float, with_compile: bool) -> str:
     step, single = times["train"], times["none"]
     parts = [f"step {1e3 * step:7.1f} ms", f"evaluation {1e3 * single:6.1f} ms"]
     parts += [f"{views} {100 * (times[views] / single - 1):+.0f}%" for views in VIEWS[1:]]
-    parts += [f"compiled {100 * times['compiled'] / step:.0f}% of a step"] * with_compile
+    if with_compile:
+        parts.append(f"compiled {100 * times['compiled'] / step:.0f}% of a step")
     if hasattr(network, METHOD):
         started, shown = time.perf_counter(), torch.rand(MAX_IMAGES, 3, 32, 32)
         getattr(network, METHOD)(shown)

@@ -62,7 +62,8 @@ def test_only_whole_batches_are_compiled_and_a_compilers_error_is_reported(monke
 @pytest.mark.slow
 @pytest.mark.skipif(bool(find_obstacle(is_on_gpu=False)), reason="this machine has no compiler")
 def test_compiled_steps_train_what_uncompiled_ones_train(train: Train, tmp_path: Path) -> None:
-    words = ["model=airbench", "model.widths=[4]", "data.batch_size=8", "optimizer.lr=1e-2", "logger=none"]
+    words = ["model=airbench", "model.widths=[4]", "data.batch_size=8", "logger=none"]
+    words += ["optimizer=sgd", "optimizer.lr=0.05"]  # Adam magnifies the rounding of small gradients
     plain = train(tmp_path / "plain", *words)
     whole = train(tmp_path / "whole", *words, "trainer.compile=true")
     run = train(tmp_path / "run", *words, "trainer.compile=true", "trainer.max_epochs=1")
@@ -74,5 +75,5 @@ def test_compiled_steps_train_what_uncompiled_ones_train(train: Train, tmp_path:
     ours, theirs = (torch.load(each.last, weights_only=True)["state_dict"] for each in (whole, plain))
     assert list(ours) == list(theirs)
     for name, value in ours.items():
-        torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(value, theirs[name], rtol=1e-3, atol=1e-5)
     assert open_run(whole.path, [], "best").classifier.compiled is None

@@ -37,11 +37,16 @@ CPU_SPEEDUPS = {
     "swin_t": 1.91,
     "vgg16": 1.63,
     "vit_b_16": 1.72,
+    "AirBench": 1.79,
+    "CifarResNet": 1.81,
+    "VisionTransformer": 1.59,
+    "ConvMixer": 1.00,
 }
 """Architecture -> speed of a training step in bf16-mixed relative to 32-true on a CPU with AVX512-BF16.
 
-Measured by bench/precision.py with torch 2.14 on two cores of an AMD EPYC (Zen 5), on images of the size that each
-network expects. On a CPU, `auto` selects bf16-mixed from MIN_SPEEDUP on, and 32-true for architectures not listed.
+Measured by bench/precision.py with torch 2.14 on two cores of an AMD EPYC (Zen 5), the last four on one busy core, on
+images of the size that each network expects. On a CPU, `auto` selects bf16-mixed from MIN_SPEEDUP on, and 32-true for
+architectures not listed.
 """
 MIN_SPEEDUP = 1.2
 

@@ -32,7 +32,7 @@ def test_seeds_share_a_row_in_the_table_the_file_and_the_page(seeds: Path, tmp_p
         assert row["multiply_adds_mean"] == 3 * folders[0].read_run()["network"]["multiply_adds"] * 30 * 2
     assert table["on_multiply_adds_frontier"].sum() >= 1
     page = Page(files[2].read_text(encoding="utf-8"))
-    assert [address.startswith(IMAGE_URLS) for address in page.fetched] == [True]
+    assert [address.startswith(IMAGE_URLS) for address in page.fetched] == [True, True]  # for a phone, and wider
     assert "lr=0.01" in " ".join(page.text)
     with Image.open(files[1]) as chart:
         assert chart.width > 1000

@@ -15,6 +15,7 @@ from pages import PAGES, list_commands
 
 sys.path.insert(0, str(ROOT / "docs" / "ext"))
 
+from commands import list_commands as list_tutorial_commands
 from config_reference import describe_configuration
 from room_graph import ROOMS, count_imports, draw_rooms
 
@@ -44,10 +45,26 @@ def test_every_page_is_in_the_site_with_text_and_drawings(site: Path) -> None:
     assert "optimizer.weight_decay" in built["configuration"].text
     assert "60.60 ±0.17" in built["getting-started"].text
     assert "val/accuracy" in built["notebook"].text  # printed by a cell
+    assert "(32 - 3 + 2*1)/1 + 1 = 32" in "".join(built["tutorial-1-convolution"].text)  # printed by inspect
+    for page, charts in (("tutorial-1-convolution", 8), ("tutorial-2-training", 11), ("tutorial-3-networks", 1)):
+        assert sum("_images/" in source for source in built[page].fetched) == charts
+    (explained,) = [source for source in built["tutorial-1-convolution"].fetched if source.startswith("pages/")]
+    assert "The gradient of the kernel" in (site / explained).read_text(encoding="utf-8")
     for page in built.values():
         for source in page.fetched:
             if source and not source.startswith(("#", "http")):
                 assert (site / source.partition("#")[0].partition("?")[0]).exists()
+
+
+def test_every_command_of_the_tutorial_is_known_and_runs_in_a_folder_of_its_own() -> None:
+    commands = list_tutorial_commands()
+    assert len(commands) == len(set(commands)) > 15
+    kinds = [command.partition(" data=")[0] for command in commands]
+    assert any(kind.startswith("viewfinder explain convolution") for kind in kinds)
+    for command in commands:
+        assert command.startswith(("viewfinder ", "python train.py ", "python -c "))
+        if command.startswith("python train.py "):
+            assert "run_dir=outputs/" in command or "sweep.name=" in command
 
 
 def test_the_command_that_builds_the_site_is_the_same_on_every_page() -> None:

@@ -36,7 +36,8 @@ def draw_confusion(counts: np.ndarray, class_names: list[str], split: str, numbe
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
     image = axes.imshow(shares, cmap=get_cell_colours(has_numbers), vmin=0, vmax=1)
-    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    tilted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 3 else {}
+    axes.set_xticks(ticks, names, parse_math=False, **tilted)
     axes.set_yticks(ticks, names, parse_math=False)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(f"Confusion matrix, {split}\nshares of the true class", loc="left", fontsize=11)

@@ -27,6 +27,7 @@ def draw_robustness(levels: pd.DataFrame, settings: pd.DataFrame, columns: int =
     corruptions = list_corruptions(levels)
     rows = -(-(len(corruptions) + 1) // columns)  # the last panel holds the legend
     figure = Figure(figsize=(PANEL_WIDTH * columns, PANEL_HEIGHT * rows), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1)  # type: ignore[union-attr]
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flat
     handles = []
     for axes, (name, corruption) in zip(grid, corruptions.items(), strict=False):
@@ -50,7 +51,8 @@ def draw_robustness(levels: pd.DataFrame, settings: pd.DataFrame, columns: int =
     has_bands = bool(settings["accuracy_std"].notna().any())
     repeats = "seeds and folds" if "folds" in settings else "seeds"
     title = f"mean ± standard deviation over {repeats}" if has_bands else None
-    legend = grid[len(corruptions)].legend(handles[:shown], names, frameon=False, loc="center", title=title, fontsize=9)
+    place = "upper center" if columns == 1 else "center"
+    legend = grid[len(corruptions)].legend(handles[:shown], names, frameon=False, loc=place, title=title, fontsize=9)
     for text in legend.get_texts():
         text.set_parse_math(False)
     return figure

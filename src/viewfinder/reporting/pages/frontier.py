@@ -23,6 +23,7 @@ def render_frontier(frontier: Frontier, title: str, command: str) -> str:
         title=printable(title),
         command=printable(command),
         chart=encode_svg(draw_frontier(frontier)),
+        narrow_chart=encode_svg(draw_frontier(frontier, is_narrow=True)),
         columns=[*repeats, f"{SPLIT_NAMES[frontier.split]} accuracy, %", "seconds", "multiply-adds", "frontier"],
         rows=[(printable(str(row["setting"])), [*(row[name] for name in repeats), *format_row(row)]) for row in rows],
         legend=describe_columns(frontier),

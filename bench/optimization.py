@@ -4,7 +4,8 @@
     python bench/optimization.py PICTURES --networks simple_cnn --accelerator gpu
 
 PICTURES contains train/<class>/. Each piece trains in turn with the others, round after round, so that other load on
-the machine affects all of them. A piece's figure is its median step beside that of SGD alone, in the same rounds.
+the machine affects all of them. A piece's figure is its median step beside that of SGD alone, in the same rounds: the
+processor time of one thread, or the time of the GPU.
 """
 
 import argparse
@@ -55,7 +56,7 @@ class Stopwatch(StepCallback):
     def on_step_end(self, trainer: Any, pl_module: Any, is_epoch_over: bool) -> None:
         if self.is_on_gpu:
             torch.cuda.synchronize()
-        self.times.append(time.perf_counter())
+        self.times.append(time.perf_counter() if self.is_on_gpu else time.process_time())
 
     def seconds(self) -> list[float]:
         return [after - before for before, after in zip(self.times[WARM_UP:], self.times[WARM_UP + 1 :], strict=False)]
@@ -96,10 +97,10 @@ def measure(network: str, args: argparse.Namespace) -> dict[str, str]:
             trainer = train(to_settings(cfg)["trainer"], components[piece], stopwatch)
             seconds[piece] += stopwatch.seconds()
             if piece == "SWA each step":
-                started = time.perf_counter()
+                started = time.process_time()
                 with torch.inference_mode():
                     recompute_batch_norm(trainer, components[piece].classifier)
-                passes.append((time.perf_counter() - started) / (args.steps + WARM_UP))
+                passes.append((time.process_time() - started) / (args.steps + WARM_UP))
     base, *others = (statistics.median(values) for values in seconds.values())
     costs = {piece: f"{100 * (cost / base - 1):+.1f}%" for piece, cost in zip([*PIECES][1:], others, strict=True)}
     recompute = f"{100 * statistics.median(passes) / base:+.1f}% of an epoch"
@@ -110,6 +111,7 @@ def train(options: dict[str, Any], components: Components, stopwatch: Stopwatch)
     """Train for one epoch without validation."""
     trainer = instantiate(options, "trainer", callbacks=[*components.callbacks, stopwatch])
     trainer.limit_val_batches = 0
+    torch.set_num_threads(1)
     get_training_loop(trainer).precision = "32-true"
     components.data.move_to_device(trainer.strategy.root_device)
     trainer.fit(components.classifier, datamodule=components.data)

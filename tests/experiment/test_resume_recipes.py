@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, THREE_EPOCHS, Train, Type, assert_same_run
+from conftest import ROOT, Train, Type, assert_same_run
 from interruptions import send_signal, start_run
 
 from viewfinder.errors import Stopped
@@ -24,7 +24,7 @@ def test_a_run_of_all_pieces_that_is_stopped_within_an_epoch_ends_bit_identical(
     tiny: list[str], at_step: Callable[..., None], tmp_path: Path, recipe: list[str], step: int
 ) -> None:
     """Each step is counted three times: for two optimizers, and for both together."""
-    words = [*tiny, *SMALL, *THREE_EPOCHS, *recipe]
+    words = [*tiny, *SMALL, "data.batch_size=4", "trainer.max_epochs=3", *recipe]
     start_run([*words, f"run_dir={tmp_path / 'whole'}"])
     at_step(step, send_signal("SIGTERM"))
     with pytest.raises(Stopped):

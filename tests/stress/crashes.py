@@ -58,9 +58,8 @@ SETTINGS = (
 )  # fmt: skip
 """Settings of the runs in turn. The last two save by the clock, that is, hardly ever."""
 RECIPE = [
-    *AUGMENTED, "loss.label_smoothing=0.2", "optimizer=sgd", "optimizer.lr=0.02", "parameter_groups=muon",
-    "+parameter_groups.norms={match: [norm], weight_decay: 0.0}",
-    "+parameter_groups.biases={match: [bias], lr_factor: 8.0}",
+    *MIXED, "loss.label_smoothing=0.2", "optimizer=sgd", "optimizer.lr=0.02",
+    "parameter_groups=[no_decay,bias_lr,muon]", "parameter_groups.biases.lr_factor=8",
     "+parameter_groups.first={match: [features.0.0], epochs: 2}", "lookahead=ramped", "lookahead.steps=3",
     "scheduler=triangle", "trainer.gradient_clip_val=0.5", "trainer.gradient_clip_algorithm=value",
     "trainer.checkpoint_every=2",

@@ -33,7 +33,7 @@ from viewfinder.errors import Problem, UserError, did_you_mean, join_names
 ALLOW_PREFIX = "allow="
 """Prefix of an override that names trusted packages."""
 
-MULTIPLE = {"augment": "crop,flip", "logger": "tensorboard,wandb"}
+MULTIPLE = {"augment": "crop,flip", "logger": "tensorboard,wandb", "parameter_groups": "bias_lr,muon"}
 """Groups that take several options, as in logger=[tensorboard,mlflow] -> an example."""
 STAGE = "the command line"
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from viewfinder.config.flatten import flatten, is_neutral
@@ -24,9 +24,10 @@ from viewfinder.config.yaml_text import to_settings
 from viewfinder.data.batches import Batch
 from viewfinder.experiment.build import build_components
 from viewfinder.training.losses import compute_loss
+from viewfinder.training.parameter_groups import ParameterGroups
 from viewfinder.training.precision import forward_context, resolve_precision, set_tf32
 
-KNOWN_GROUPS = ("seed", "data", "model", "loss", "optimizer", "parameter_groups", "scheduler", "augment")
+KNOWN_GROUPS = ("seed", "data", "model", "loss", "optimizer", "parameter_groups", "lookahead", "scheduler", "augment")
 KNOWN_KEYS = (
     "_target_", "max_epochs", "accelerator", "precision", "threads", "gradient_clip_val",
     "gradient_clip_algorithm", "devices", "num_nodes",
@@ -58,10 +59,16 @@ def train_by_hand(words: list[str]) -> dict[str, Any]:
     generator = torch.Generator(device).manual_seed(settings["seed"])
     limit = options["gradient_clip_val"]
     clip = clip_grad_norm_ if options["gradient_clip_algorithm"] == "norm" else clip_grad_value_
+    frozen = ParameterGroups(settings.get("parameter_groups"), network, settings["optimizer"]).epochs
+    lookahead = settings.get("lookahead") or {"steps": 0, "alpha": 1.0, "ramp": 0.0}
+    slow = SlowWeights(network, steps * epochs, **{key: lookahead[key] for key in ("steps", "alpha", "ramp")})
     synchronize(device)
     started, accuracies = time.perf_counter(), []
     for epoch in range(epochs):
         network.train()
+        for name, parameter in network.named_parameters():
+            if frozen.get(name, epochs) <= epoch:
+                parameter.requires_grad_(False)
         order = torch.randperm(len(labels), generator=generator, device=device)
         for number, rows in enumerate(order.split(batch_size)):
             batch = Batch(pixels[rows], labels[rows], rows, number)
@@ -77,8 +84,10 @@ def train_by_hand(words: list[str]) -> dict[str, Any]:
             optimizer.zero_grad()
             if schedule and schedule["interval"] == "step":
                 schedule["scheduler"].step()
-        accuracy = measure_accuracy(classifier, *splits["val"])
-        accuracies.append(accuracy)
+            slow.update()
+        slow.swap()
+        accuracies.append(measure_accuracy(classifier, *splits["val"]))
+        slow.swap()
         if schedule and schedule["interval"] == "epoch":
             with contextlib.suppress(TypeError):  # ReduceLROnPlateau requires a loss
                 schedule["scheduler"].step()
@@ -87,6 +96,33 @@ def train_by_hand(words: list[str]) -> dict[str, Any]:
         "seconds": time.perf_counter() - started, "accuracy": max(accuracies), "precision": precision,
         "ignored": list_ignored(settings),
     }  # fmt: skip
+
+
+class SlowWeights:
+    """Slow weights of Lookahead, with the arguments of viewfinder.training.lookahead.Lookahead; 0 steps for none."""
+
+    def __init__(self, network: nn.Module, total: int, steps: int, alpha: float, ramp: float):
+        self.fast = [value for value in network.state_dict().values() if value.is_floating_point()]
+        self.slow = [value.clone() for value in self.fast]
+        self.total, self.steps, self.alpha, self.ramp, self.number = total, steps, alpha, ramp, 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the slow weights after an optimizer step if it is their turn, and start anew from there."""
+        self.number += 1
+        if self.steps and self.number % self.steps == 0:
+            alpha = 1 - (1 - self.alpha) * (self.number / self.total) ** self.ramp
+            for slow, fast in zip(self.slow, self.fast, strict=True):
+                fast.copy_(slow.lerp_(fast, alpha))
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange fast and slow weights, for a validation."""
+        if self.steps:
+            kept = [value.clone() for value in self.fast]
+            for slow, fast in zip(self.slow, self.fast, strict=True):
+                fast.copy_(slow)
+            self.slow = kept
 
 
 def gather_all(images: Any, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -114,7 +150,6 @@ def list_ignored(settings: Mapping[str, Any]) -> list[str]:
     for key, value in flatten(settings).items():
         group, _, rest = key.partition(".")
         is_known = group in KNOWN_GROUPS or (group == "trainer" and rest in KNOWN_KEYS)
-        is_known = is_known and not (group == "parameter_groups" and key.endswith(".epochs"))  # freezing
         if not (is_known or is_neutral(key) or value in (None, False, "auto", 1, [], {})):
             unknown.append(key)
     return unknown

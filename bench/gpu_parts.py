@@ -14,7 +14,7 @@ import numpy as np
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
-RECORD = "simple_cnn"
+RECORD = "record"
 """Default experiment of the part `record`."""
 IMAGES, FEW_IMAGES, CLASSES = 60_000, 600, 10
 """Synthetic images, and their number with --small."""

@@ -64,5 +64,6 @@ def test_points_of_the_frontier_are_joined_and_named() -> None:
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "log"]
     (joined,) = [line for line in time.get_lines() if line.get_linestyle() == "--"]
     assert [*zip(*joined.get_data(), strict=True)] == [(10, 80), (100, 90)]
-    assert sorted(text.get_text() for text in time.texts) == ["a", "b", "c"]
-    assert sorted(text.get_text() for text in arithmetic.texts) == ["a", "b"]
+    assert [text.get_text() for text in time.texts] == ["1", "2", "3"]
+    assert [text.get_text() for text in arithmetic.texts] == ["1", "2"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["1  a", "2  b", "3  c"]

@@ -5,7 +5,7 @@ from image_data import open_data
 from image_files import assert_equal
 from sklearn.datasets import load_digits
 
-from viewfinder.data.sources.digits import Digits, read_digits
+from viewfinder.data.sources.digits import Digits, _load, _read_file, read_digits
 
 
 def test_digits_are_scikit_learns_levels_on_0_to_255() -> None:
@@ -17,6 +17,13 @@ def test_digits_are_scikit_learns_levels_on_0_to_255() -> None:
         places = [int(item.split("/")[1]) for item in data.splits[name].names]
         assert_equal(pictures.pixels, np.round(digits.images[places, None] * 255 / 16))
         assert pictures.labels.tolist() == digits.target[places].tolist()
+
+
+def test_scikit_learn_1_9_has_its_file_where_it_is_read() -> None:
+    found = _read_file()
+    assert found is not None
+    for read, loaded in zip(found, _load(), strict=True):
+        assert np.array_equal(read, loaded)
 
 
 def test_three_channels_of_grey_images_are_the_grey_thrice() -> None:

@@ -72,6 +72,8 @@ WITH = {
     "experiment=mlp_against_cnn": f"{PICTURES} model=mlp",
     **{f"experiment={name}": f"{PICTURES} {SMALL_SWEPT} {value}" for name, value in ABLATIONS.items()},
     "experiment=transfer": f"{PICTURES} {TWO} model.weights=null",
+    "experiment=record": f"{PICTURES} model.image_size=9 model.widths=[4,4,4]",
+    "experiment=best": f"{PICTURES} model.image_size=8 model.blocks=[1,1,1,1]",
 }
 """Choice -> settings to train it with; by default PICTURES, and for a data source nothing."""
 SEVERAL = {f"augment={path.stem}" for path in find_conf().glob("augment/*.yaml")} - {"augment=none", "augment=basic"}

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
@@ -26,7 +27,9 @@ from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from viewfinder.config.omegaconf_internals import make_fast_loader
 from viewfinder.config.yaml_text import decode_yaml
 from viewfinder.errors import Problem, UserError
 
@@ -50,7 +53,7 @@ class ReadableFiles(FileConfigSource):
         stream = io.StringIO(text)
         stream.name = path  # for errors of YAML
         try:
-            cfg = OmegaConf.load(stream)  # type: ignore[arg-type]
+            cfg = _load_fast(text) or OmegaConf.load(stream)  # type: ignore[arg-type]
         except OSError:  # a single word
             cfg = None
         if not isinstance(cfg, DictConfig):
@@ -62,6 +65,17 @@ class ReadableFiles(FileConfigSource):
     def is_config(self, config_path: str) -> bool:
         is_hidden = self.provider == OWN and self._normalize_file_name(config_path) == f"{PRIMARY}.yaml"
         return not is_hidden and super().is_config(config_path)
+
+
+def _load_fast(text: str) -> DictConfig | None:
+    """Load the text of a YAML file with libyaml; None if it is not valid, which the slower parser explains better."""
+    if (loader := make_fast_loader()) is None:
+        return None
+    try:
+        values = yaml.load(text, loader)
+        return OmegaConf.create(values) if isinstance(values, dict) and values else None
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError):
+        return None
 
 
 def search_first(list_folders: Callable[[], list[Path]]) -> None:

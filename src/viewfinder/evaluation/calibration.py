@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize
 from scipy.special import log_softmax
 
 from viewfinder.errors import Problem, UserError
@@ -77,6 +76,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         rule = f"determines no temperature: all of its {len(labels):,} images are classified correctly"
         remedy = "Calibration needs a validation split with some wrong predictions; use more images."
         raise UserError("the calibration", [Problem("the val split", rule, remedy=remedy)])
+    from scipy import optimize  # half a second, of which most commands have no use
+
     found = optimize.minimize_scalar(
         lambda logarithm: compute_log_loss(logits, labels, np.exp(logarithm)),
         bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded", options={"xatol": 1e-9},

@@ -37,7 +37,8 @@ def print_frontier(console: Console, frontier: Frontier) -> None:
 def describe_columns(frontier: Frontier) -> str:
     """Return the text below a table."""
     repeats = "seeds and folds" if "folds" in frontier.settings else "seeds"
-    return textwrap.fill(LEGEND.format(split=SPLIT_NAMES[frontier.split].capitalize(), repeats=repeats), WIDTH)
+    text = LEGEND.format(split=SPLIT_NAMES[frontier.split].capitalize(), repeats=repeats)
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False)
 
 
 def format_row(row: dict[Any, Any]) -> list[str]:

@@ -1,20 +1,24 @@
 """The networks for small images are those of other implementations, with the same weights."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 import timm.models.convmixer
 import timm.models.vision_transformer
 import torch
 import torchvision
-from conftest import raises_user_error
+from conftest import noise, raises_user_error
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from viewfinder.experiment.export.files import trace, write_onnx
 from viewfinder.models.airbench import AirBench
 from viewfinder.models.cifar_resnet import CifarResNet
 from viewfinder.models.conv_mixer import ConvMixer
+from viewfinder.models.inference import InferenceNetwork
 from viewfinder.models.vision_transformer import VisionTransformer
 
 
@@ -23,9 +27,11 @@ def shake(network: nn.Module) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, value in network.state_dict().items():
-            if value.is_floating_point():
+            if value.ndim > 1:
+                value.copy_(torch.randn(value.shape, generator=generator) * (2 / value[0].numel()) ** 0.5)
+            elif value.is_floating_point():
                 drawn = torch.rand(value.shape, generator=generator)
-                value.copy_(drawn + 0.5 if name.endswith("running_var") else 0.3 * (drawn - 0.4))
+                value.copy_(drawn - 0.5 if name.endswith(("bias", "running_mean")) else drawn + 0.5)
 
 
 def copy_in_order(source: nn.Module, target: nn.Module) -> None:
@@ -33,9 +39,13 @@ def copy_in_order(source: nn.Module, target: nn.Module) -> None:
     target.load_state_dict(dict(zip(theirs, ours.values(), strict=True)))
 
 
-def assert_same_outputs(expected: Callable[[Tensor], Tensor], network: nn.Module, images: Tensor) -> None:
+def assert_same_outputs(
+    expected: Callable[[Tensor], Tensor], network: Callable[[Tensor], Tensor], images: Tensor
+) -> None:
     with torch.no_grad():
-        torch.testing.assert_close(network(images), expected(images), rtol=1e-4, atol=1e-5)
+        outputs = expected(images)
+        assert outputs.std(0).max() > 0.01
+        torch.testing.assert_close(network(images), outputs, rtol=1e-4, atol=1e-5)
 
 
 def count(network: nn.Module, trained: bool = False) -> int:
@@ -147,6 +157,37 @@ def test_sizes_that_do_not_fit_are_refused(case: str) -> None:
     build, message = WRONG[case]
     with raises_user_error(message):
         build()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: AirBench(3, 5, 9, widths=[4, 6, 6]),
+        lambda: CifarResNet(3, 5, 8, [1, 1, 1, 1]),
+        lambda: VisionTransformer(3, 5, 8, width=12, depth=2, heads=2),
+        lambda: VisionTransformer(3, 5, 8, width=12, depth=1, heads=2, pooling="token"),
+        lambda: ConvMixer(3, 5, 8, width=8, depth=2),
+    ],
+    ids=["airbench", "resnet18_cifar", "vit", "vit with a token", "convmixer"],
+)
+def test_an_exported_network_answers_as_the_network(build: Callable[[], Any], tmp_path: Path) -> None:
+    network, path, images = build(), tmp_path / "model", torch.from_numpy(noise(5, 3, 11, 14))
+    shake(network)
+    inference = InferenceNetwork(network.eval(), (11, 14)).eval()
+    write_onnx(trace(inference, 3, "network"), {}, path, "network")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+
+    assert_same_outputs(run, lambda images: inference(images)[1], images)
+
+
+def test_airbench_takes_several_sizes_as_progressive_resizing_needs() -> None:
+    network = AirBench(3, 2).eval()
+    for side in (9, 24, 32):
+        assert network(torch.rand(1, 3, side, side)).shape == (1, 2)
 
 
 def test_airbench_takes_the_smallest_images_that_its_blocks_leave_pixels_of() -> None:

@@ -59,13 +59,13 @@ class AirBench(Transferable):
         cache_features: bool = True,
     ):
         super().__init__()
-        side = _leave_pixels(image_size, whitening_size, len(widths))
+        _require_pixels(image_size, whitening_size, len(widths))
         self.preprocess = Preprocess(image_size, mean=(0.5,), std=(0.25,))
         self.is_whitened = whitening and weights is None
         self.whitening, self.activation = Whitening(channels, whitening_size, whitening_eps), nn.GELU()
         sizes = [self.whitening.out_channels, *widths]
         self.blocks = nn.Sequential(*(_Block(a, b, dirac, batch_norm_momentum) for a, b in itertools.pairwise(sizes)))
-        self.pool, self.scale = nn.MaxPool2d(side), scale
+        self.pool, self.scale = _GlobalMaxPool(), scale
         self.head = nn.Linear(widths[-1], classes, bias=False)
         norms = [f"{name}.weight" for name, module in self.named_modules() if isinstance(module, nn.BatchNorm2d)]
         self.never_trained = (*norms, *["whitening.weight"] * whitening)
@@ -100,16 +100,17 @@ class _Block(nn.Module):
         return self.activation(self.norm2(self.conv2(maps)))
 
 
-def _leave_pixels(image_size: int, whitening_size: int, blocks: int) -> int:
-    """Return the side of the maps after the blocks.
+class _GlobalMaxPool(nn.Module):
+    """Max-pool over all pixels, whose gradient is deterministic on a GPU, unlike that of AdaptiveMaxPool2d."""
 
-    Raises:
-        UserError: if nothing is left.
-    """
-    side = (image_size - whitening_size + 1) // 2**blocks
-    if side < 1:
+    def forward(self, maps: Tensor) -> Tensor:
+        return nn.functional.max_pool2d(maps, maps.shape[-2:])
+
+
+def _require_pixels(image_size: int, whitening_size: int, blocks: int) -> None:
+    """Raise UserError if the blocks leave no pixel."""
+    if (image_size - whitening_size + 1) // 2**blocks < 1:
         cut = f", after the first convolution cuts off {whitening_size - 1}" if whitening_size > 1 else ""
         rule = f"must be at least {2**blocks + whitening_size - 1}: each of the {blocks} blocks halves the image{cut}"
         remedy = "Increase it, or shorten model.widths."
         raise UserError("the configuration", [Problem("model.image_size", rule, str(image_size), remedy)])
-    return side

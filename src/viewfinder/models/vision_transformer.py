@@ -95,6 +95,6 @@ class VisionTransformer(Transferable):
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.patches(images).flatten(2).transpose(1, 2)
         if self.token is not None:
-            tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], 1)
+            tokens = torch.cat([self.token.expand(tokens.shape[0], -1, -1), tokens], 1)
         tokens = self.norm(self.encoder(self.dropout(tokens + self.positions)))
         return self.head(tokens.mean(1) if self.token is None else tokens[:, 0])

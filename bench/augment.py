@@ -4,8 +4,8 @@
     python bench/augment.py crop cutout --batch-size 512
     python bench/augment.py --figure augmentations.png  each choice on a few images
 
-Steps and augmentations run in turn; the median of each counts. Images are noise of 32x32, or for --figure parts of
-scikit-learn's sample photographs.
+Steps and augmentations run in turn on one thread, and the median of each one's CPU time counts. Images are noise of
+32x32, or for --figure parts of scikit-learn's sample photographs.
 """
 
 import argparse
@@ -57,6 +57,7 @@ def make_pipeline(name: str, *overrides: str) -> Pipeline:
 
 def measure(pipelines: dict[str, Pipeline], batch_size: int) -> None:
     """Print the cost of each choice in milliseconds and in percent of a step of each network."""
+    torch.set_num_threads(1)
     pixels = torch.randint(256, (batch_size, 3, 32, 32), dtype=torch.uint8)
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     batch = Batch(pixels, torch.randint(10, (batch_size,)), torch.arange(batch_size), 0)
@@ -101,9 +102,9 @@ class Step:
 
 
 def time_call(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     call()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def draw_figure(pipelines: dict[str, Pipeline], path: Path) -> None:

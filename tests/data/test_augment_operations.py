@@ -9,11 +9,11 @@ from image_files import noise
 from torchvision.transforms import v2
 
 from viewfinder.data.augmentations import rand_augment
-from viewfinder.data.augmentations.operations import OPERATIONS, apply_operations
+from viewfinder.data.augmentations.operations import apply_operations, list_magnitudes
 from viewfinder.data.augmentations.rand_augment import RandAugment, TrivialAugmentWide
 from viewfinder.data.seeding import make_generator
 
-NAMES = {name: "".join(part.title() for part in name.split("_")) for name in ["identity", *OPERATIONS]}
+NAMES = {name: "".join(part.title() for part in name.split("_")) for name in list_magnitudes(1, (1, 1), 1, 1, 1)}
 """Names of our operations -> torchvision's."""
 NAMES["auto_contrast"] = "AutoContrast"
 SPACES: dict[Any, Any] = {

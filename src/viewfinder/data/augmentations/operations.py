@@ -1,14 +1,16 @@
 """Operations of RandAugment and TrivialAugment, each on many images with a magnitude of their own.
 
 torchvision's classes draw one operation for a whole batch. Here each image has its own, drawn on the CPU. The images
-are sorted by operation, and each operation works on its images alone, without waiting for a GPU.
+are sorted by operation, and each operation works on its images alone, without waiting for a GPU; the geometric ones are
+a single operation with a map for each image.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms.v2.functional import autocontrast, equalize
 
 from viewfinder.data.augmentations.color import adjust_brightness, adjust_contrast, adjust_saturation
@@ -27,16 +29,25 @@ def apply_operations(pixels: Tensor, names: Sequence[str], chosen: np.ndarray, m
         chosen: (N,) index in `names` for each image.
         magnitudes: (N,) float.
     """
-    order = np.argsort(chosen, kind="stable")
-    rows = torch.from_numpy(order).to(pixels.device, non_blocking=True)
-    values = torch.from_numpy(magnitudes[order].astype(np.float32)).to(pixels.device, non_blocking=True)
+    groups = ["geometric" if name in GEOMETRIC else name for name in names]
+    distinct = [*dict.fromkeys(groups)]
+    group_numbers = np.array([distinct.index(group) for group in groups])[chosen]
+    order = np.argsort(group_numbers, kind="stable")
+    drawn = zip(chosen[order], magnitudes[order], strict=True)
+    maps = [find_source(names[index], magnitude, *pixels.shape[-2:]) for index, magnitude in drawn]
+    rows, values, sources = (
+        torch.from_numpy(array).to(pixels.device, non_blocking=True)
+        for array in (order, magnitudes[order].astype(np.float32), np.array(maps, np.float32))
+    )
     images = pixels.permute(0, 2, 3, 1).index_select(0, rows)  # (N, H, W, C), as batches are stored
     start = 0
-    for name, count in zip(names, np.bincount(chosen, minlength=len(names)).tolist(), strict=True):
+    for group, count in zip(distinct, np.bincount(group_numbers, minlength=len(distinct)).tolist(), strict=True):
         part = slice(start, start + count)
         start += count
-        if count and name != "identity":
-            changed = OPERATIONS[name](images[part].permute(0, 3, 1, 2), values[part, None, None, None])
+        if count and group == "geometric":
+            images[part] = transform(images[part], sources[part])
+        elif count and group != "identity":
+            changed = OPERATIONS[group](images[part].permute(0, 3, 1, 2), values[part, None, None, None])
             images[part] = changed.permute(0, 2, 3, 1)
     return torch.empty_like(images).index_copy_(0, rows, images).permute(0, 3, 1, 2)
 
@@ -87,54 +98,44 @@ def list_magnitudes(
     }
 
 
-def shear_x(pixels: Tensor, magnitudes: Tensor) -> Tensor:
-    """Shift each row by its distance from the upper edge; as all operations, magnitudes are (n, 1, 1, 1)."""
-    return _sample(pixels, lambda x, y: (x + magnitudes[:, 0] * y, y))
+def find_source(name: str, magnitude: float, height: int, width: int) -> tuple[float, ...]:
+    """Return the place from which a geometric operation takes the pixel at (x, y), both from the upper left corner.
+
+    Returns:
+        (a, b, c, d, e, f) of the place (a x + b y + c, d x + e y + f); that of the pixel itself for other operations.
+    """
+    if name == "shear_x":
+        return 1, magnitude, 0, 0, 1, 0
+    if name == "shear_y":
+        return 1, 0, 0, magnitude, 1, 0
+    if name == "translate_x":  # to the right by whole pixels
+        return 1, 0, -int(magnitude), 0, 1, 0
+    if name == "translate_y":
+        return 1, 0, 0, 0, 1, -int(magnitude)
+    if name == "rotate":  # counterclockwise by degrees about the centre
+        cos, sin = math.cos(math.radians(magnitude)), math.sin(math.radians(magnitude))
+        x, y = width / 2, height / 2
+        return cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y
+    return 1, 0, 0, 0, 1, 0
 
 
-def shear_y(pixels: Tensor, magnitudes: Tensor) -> Tensor:
-    """Shift each column by its distance from the left edge."""
-    return _sample(pixels, lambda x, y: (x, y + magnitudes[:, 0] * x))
-
-
-def translate_x(pixels: Tensor, magnitudes: Tensor) -> Tensor:
-    """Move images right by whole pixels."""
-    return _sample(pixels, lambda x, y: (x - magnitudes[:, 0].trunc(), y))
-
-
-def translate_y(pixels: Tensor, magnitudes: Tensor) -> Tensor:
-    """Move images down by whole pixels."""
-    return _sample(pixels, lambda x, y: (x, y - magnitudes[:, 0].trunc()))
-
-
-def rotate(pixels: Tensor, magnitudes: Tensor) -> Tensor:
-    """Rotate images counterclockwise about their centre, by degrees."""
-    middle_y, middle_x = pixels.shape[-2] / 2, pixels.shape[-1] / 2
-    angles = magnitudes[:, 0].deg2rad()
-    cos, sin = angles.cos(), angles.sin()
-
-    def turn(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        x, y = x - middle_x, y - middle_y
-        return cos * x - sin * y + middle_x, sin * x + cos * y + middle_y
-
-    return _sample(pixels, turn)
-
-
-def _sample(pixels: Tensor, find_source: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+def transform(images: Tensor, sources: Tensor) -> Tensor:
     """Return images whose pixels come from the nearest pixels at other places; outside of an image all is black.
 
     Args:
-        pixels: (n, C, H, W) uint8.
-        find_source: maps x (1, W) and y (H, 1), in pixels from the upper left corner, to the places they come from.
+        images: (n, H, W, C) uint8.
+        sources: (n, 6) as from `find_source`.
     """
-    count, _, height, width = pixels.shape
-    device = pixels.device
+    count, height, width, channels = images.shape
+    device = images.device
     x, y = torch.arange(width, device=device)[None] + 0.5, torch.arange(height, device=device)[:, None] + 0.5
-    source_x, source_y = (place.floor().expand(count, height, width) for place in find_source(x, y))
-    is_inside = (source_x >= 0) & (source_x < width) & (source_y >= 0) & (source_y < height)
-    columns, rows = source_x.clamp(0, width - 1).long(), source_y.clamp(0, height - 1).long()
-    images = torch.arange(count, device=device)[:, None, None]
-    return (pixels.permute(0, 2, 3, 1)[images, rows, columns] * is_inside[..., None]).permute(0, 3, 1, 2)
+    a, b, c, d, e, f = sources.T[:, :, None, None]
+    columns, rows = (a * x + b * y + c).floor(), (d * x + e * y + f).floor()
+    is_inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    numbers = torch.arange(count, device=device)[:, None, None]
+    places = (numbers * height + rows.clamp(0, height - 1).long()) * width + columns.clamp(0, width - 1).long()
+    sampled = images.reshape(-1, channels).index_select(0, places.flatten()).view(images.shape)
+    return sampled * is_inside[..., None]
 
 
 def _enhance(adjust: Operation) -> Operation:
@@ -147,7 +148,8 @@ def adjust_sharpness(levels: Tensor, factors: Tensor) -> Tensor:
     if min(levels.shape[-2:]) <= 2:
         return levels
     inner = levels[..., 1:-1, 1:-1]
-    smooth = ((9 * nn.functional.avg_pool2d(levels, 3, 1) + 4 * inner) / 13).round()
+    rows = levels[..., :-2, :] + levels[..., 1:-1, :] + levels[..., 2:, :]
+    smooth = ((rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * inner) / 13).round()
     sharpened = levels.clone()
     sharpened[..., 1:-1, 1:-1] = (smooth + factors * (inner - smooth)).clamp(0, 255)
     return sharpened
@@ -163,15 +165,9 @@ def solarize(pixels: Tensor, magnitudes: Tensor) -> Tensor:
     return torch.where(pixels >= 255 * (1 - magnitudes), 255 - pixels, pixels)
 
 
-SIGNED = frozenset(
-    {"shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast", "sharpness"}
-)
+GEOMETRIC = frozenset({"shear_x", "shear_y", "translate_x", "translate_y", "rotate"})
+SIGNED = GEOMETRIC | {"brightness", "color", "contrast", "sharpness"}
 OPERATIONS: dict[str, Operation] = {
-    "shear_x": shear_x,
-    "shear_y": shear_y,
-    "translate_x": translate_x,
-    "translate_y": translate_y,
-    "rotate": rotate,
     "brightness": _enhance(adjust_brightness),
     "color": _enhance(adjust_saturation),
     "contrast": _enhance(adjust_contrast),

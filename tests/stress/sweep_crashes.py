@@ -8,40 +8,25 @@ metrics, predictions and weights of the undisturbed sweep.
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from crashes import read_outcome
 
-from viewfinder.cli.train import main as main_of_train
-from viewfinder.runs.stop_signals import STOP_SIGNALS
-from viewfinder.sweeps.executors.local import LocalExecutor
-
-CONTEXT = multiprocessing.get_context("forkserver")
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 
 
-def start_sweep(folder: Path, overrides: list[str]) -> BaseProcess:
-    """Start `python train.py -m` in a fork of the local executor's server, which has imported torch."""
-    command = ["train.py", "-m", *overrides, f"output_dir={folder.parent}", f"sweep.name={folder.name}"]
-    process = CONTEXT.Process(target=run_sweep, args=(command, folder.with_name(f"{folder.name}.out")))
-    process.start()
-    return process
-
-
-def run_sweep(command: list[str], output: Path) -> None:
-    with output.open("ab") as out:
-        os.dup2(out.fileno(), 1)
-        os.dup2(out.fileno(), 2)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # blocked in the server
-    sys.argv, sys.orig_argv = command, ["python", *command]
-    main_of_train()
+def start_sweep(folder: Path, overrides: list[str]) -> "subprocess.Popen[bytes]":
+    with (folder.parent / f"{folder.name}.out").open("ab") as out:
+        command = [sys.executable, str(TRAIN), "-m", *overrides, f"output_dir={folder.parent}"]
+        command.append(f"sweep.name={folder.name}")
+        return subprocess.Popen(command, stdout=out, stderr=out)
 
 
 def finished_jobs(folder: Path) -> dict[str, str]:
@@ -65,20 +50,16 @@ def main() -> None:
     overrides += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={args.at_once}"]
     whole, folder = root / "whole", root / "killed"
     started = time.monotonic()
-    with LocalExecutor(len):
-        pass  # its server is running now
-    undisturbed = start_sweep(whole, overrides)
-    undisturbed.join()
-    assert undisturbed.exitcode == 0, root
+    assert start_sweep(whole, overrides).wait() == 0, root
     seconds = time.monotonic() - started
     kills, repeated, finished = 0, [], {}
     while True:
         process = start_sweep(folder, overrides)
-        process.join(rng.uniform(0, seconds * min(1, 2 / args.kills)) if kills < args.kills else None)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-        code = process.exitcode
+        try:
+            code = process.wait(5 + rng.uniform(0, seconds * min(1, 2 / args.kills)) if kills < args.kills else None)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            code = process.wait()
         now = finished_jobs(folder)
         repeated += [name for name, ended in finished.items() if now.get(name) != ended]
         finished = now

@@ -4,13 +4,14 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import ROOT, on_one_line
-from new_process import run_forked
 from sweep_command import AT_ONCE, Sweep, act_when, read_outcome, score_times, sweep_command
 
 from viewfinder.runs.folder import RunFolder
@@ -178,10 +179,10 @@ def test_a_full_or_unwritable_disk_is_reported_as_one_error(sweep: Sweep, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_sweep_whose_parent_is_killed_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
-    script = ROOT / "tests" / "stress" / "sweep_crashes.py"
+def test_a_sweep_whose_parent_is_killed_ends_like_an_undisturbed_one() -> None:
+    script = [sys.executable, str(ROOT / "tests" / "stress" / "sweep_crashes.py")]
     options = ["--jobs", "2", "--kills", "1", "--seed", "1"]
     line = ["model=mlp", "model.widths=[8]", "data=digits", "trainer.precision=32-true", "trainer.max_epochs=40"]
-    completed = run_forked([script, *options, *line], tmp_path)
+    completed = subprocess.run([*script, *options, *line], capture_output=True, text=True, check=False)
     assert completed.returncode == 0, completed.stdout + completed.stderr
     assert "2 of 2 jobs finished after 1 of 1 kills, 0 of them twice; 0 differences" in completed.stdout

@@ -5,14 +5,14 @@
     python bench/augment.py --figure augmentations.png  each choice on a few images
 
 Steps and augmentations run in turn on one thread, and the median of each one's CPU time counts. Images are noise of
-32x32, or for --figure parts of scikit-learn's sample photographs.
+32x32, or for --figure drawings.
 """
 
 import argparse
 import functools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -32,6 +32,11 @@ NETWORKS = ("simple_cnn", "custom_cnn")
 SECONDS, MIN_ROUNDS = 30.0, 15
 SHOWN = {"mixup": ("augment.mixup.alpha=4",), "cutout": ("augment.cutout.size=20",)}
 """Overrides for the figure, so that something is seen."""
+COLORS = (
+    ((40, 90, 160), (90, 140, 165)), ((50, 110, 40), (130, 150, 80)),
+    ((190, 150, 110), (245, 225, 200)), ((120, 30, 20), (190, 80, 60)),
+)  # fmt: skip
+"""Darkest and brightest colour of sky, ground, walls and roofs."""
 
 
 def main() -> None:
@@ -116,7 +121,7 @@ def draw_figure(pipelines: dict[str, Pipeline], path: Path) -> None:
     from matplotlib import pyplot
     from PIL import Image
 
-    originals = load_photographs()
+    originals = draw_scenes()
     rows: list[tuple[str, list[Tensor]]] = [("none", [*originals, *originals])]
     numbers = torch.arange(len(originals))
     for name, pipeline in pipelines.items():
@@ -139,22 +144,32 @@ def draw_figure(pipelines: dict[str, Pipeline], path: Path) -> None:
     image.quantize(128).save(path, optimize=True)
 
 
-def load_photographs(side: int = 64, count: int = 5) -> Tensor:
-    """Return parts of scikit-learn's photographs, (count, 3, side, side) uint8."""
-    from PIL import Image
-    from sklearn.datasets import load_sample_images
+def draw_scenes(side: int = 64, count: int = 5) -> Tensor:
+    """Draw houses in landscapes, (count, 3, side, side) uint8."""
+    import numpy as np
+    from PIL import Image, ImageDraw
 
-    china, flower = (Image.fromarray(array) for array in load_sample_images().images)
-    boxes: Sequence[tuple[Image.Image, tuple[int, int, int, int]]] = (
-        (china, (0, 60, 360, 420)), (flower, (140, 0, 560, 420)), (china, (280, 40, 620, 380)),
-        (flower, (200, 60, 400, 260)), (china, (330, 160, 500, 330)),
-    )  # fmt: skip
-    parts = [image.resize((side, side), box=box) for image, box in boxes[:count]]
-    return (
-        torch.stack([torch.frombuffer(bytearray(part.tobytes()), dtype=torch.uint8) for part in parts])
-        .view(-1, side, side, 3)
-        .permute(0, 3, 1, 2)
-    )
+    rng, scale = np.random.default_rng(4), 4
+    size = side * scale  # drawn larger and reduced, for smooth edges
+    scenes = []
+    for _ in range(count):
+        sky, ground, walls, roof = (tuple(map(int, rng.integers(low, high))) for low, high in COLORS)
+        light = np.linspace(0, 90, size)[:, None, None]  # the sky is brighter towards the horizon
+        levels = np.broadcast_to(np.clip(np.array(sky) + light, 0, 255), (size, size, 3)).astype(np.uint8)
+        scene = Image.fromarray(levels)
+        draw, middle = ImageDraw.Draw(scene), int(size * rng.uniform(0.55, 0.7))
+        left, width = int(size * rng.uniform(0.1, 0.4)), int(size * rng.uniform(0.35, 0.5))
+        top, floor = middle - width // 2, middle + width // 3
+        sun = int(size * rng.uniform(0.6, 0.8))
+        draw.ellipse((sun, size // 12, sun + size // 6, size // 4), fill=(255, 225, 90))
+        draw.polygon([(0, middle), (size // 2, int(size * 0.3)), (size, middle)], fill=(96, 110, 140))
+        draw.rectangle((0, middle, size, size), fill=ground)
+        draw.rectangle((left, top, left + width, floor), fill=walls)
+        draw.polygon([(left - 20, top), (left + width // 2, top - width // 2), (left + width + 20, top)], fill=roof)
+        draw.rectangle((left + width // 8, top + width // 5, left + width // 3, top + width // 2), fill=(40, 60, 90))
+        draw.rectangle((left + width // 2, top + width // 4, left + 3 * width // 4, floor), fill=(90, 50, 30))
+        scenes.append(np.asarray(scene.resize((side, side))))
+    return torch.from_numpy(np.stack(scenes)).permute(0, 3, 1, 2)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ REQUIRED = (
         "data=huggingface": (f"data.path={IMAGES}",),
         "data=csv": (f"data.path={IMAGES}",),
         "experiment=transfer": ("data=digits", "model.weights=null"),
+        "experiment=record": ("data=digits",),
         "model=timm": ("model.name=resnet10t", "model.weights=null"),
     }
     | {
@@ -172,7 +173,8 @@ NEVER_ZERO = (
 TOO_SMALL = dict.fromkeys(NEVER_ZERO, "0") | {"widths": "[0]", "hidden": "[0]"}
 NULL_IS_LEGAL = {
     "weights", "fused", "checkpoint_every", "phases.fine_tune.lr", "split_column", "fold_column", "group_column",
-    "lr_factor", "parameter_groups.norms_and_biases.weight_decay",
+    "lr_factor", "parameter_groups.norms_and_biases.weight_decay", "parameter_groups.norms.weight_decay",
+    "parameter_groups.whitening.epochs",
 }  # fmt: skip
 """Keys that YAML does not set to null, but may."""
 

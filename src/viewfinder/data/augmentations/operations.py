@@ -33,8 +33,8 @@ def apply_operations(pixels: Tensor, names: Sequence[str], chosen: np.ndarray, m
     distinct = [*dict.fromkeys(groups)]
     group_numbers = np.array([distinct.index(group) for group in groups])[chosen]
     order = np.argsort(group_numbers, kind="stable")
-    drawn = zip(chosen[order].tolist(), magnitudes[order].tolist(), strict=True)
-    maps = [find_source(names[index], magnitude, *pixels.shape[-2:]) for index, magnitude in drawn]
+    drawn = zip(chosen[order], magnitudes[order], strict=True)
+    maps = [find_source(names[int(index)], magnitude, *pixels.shape[-2:]) for index, magnitude in drawn]
     rows, values, sources = (
         torch.from_numpy(array).to(pixels.device, non_blocking=True)
         for array in (order, magnitudes[order].astype(np.float32), np.array(maps, np.float32))

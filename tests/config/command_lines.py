@@ -36,6 +36,7 @@ REQUIRED = (
         "data=csv": (f"data.path={IMAGES}",),
         "experiment=transfer": ("data=digits", "model.weights=null"),
         "experiment=record": ("data=digits",),
+        "experiment=fast": ("data=digits",),
         "model=timm": ("model.name=resnet10t", "model.weights=null"),
     }
     | {

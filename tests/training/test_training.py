@@ -73,6 +73,7 @@ WITH = {
     **{f"experiment={name}": f"{PICTURES} {SMALL_SWEPT} {value}" for name, value in ABLATIONS.items()},
     "experiment=transfer": f"{PICTURES} {TWO} model.weights=null",
     "experiment=record": f"{PICTURES} model.image_size=9 model.widths=[4,4,4]",
+    "experiment=fast": f"{PICTURES} model.image_size=9 model.widths=[4,4,4]",
     "experiment=best": f"{PICTURES} model.image_size=8 model.blocks=[1,1,1,1]",
 }
 """Choice -> settings to train it with; by default PICTURES, and for a data source nothing."""

@@ -4,7 +4,7 @@
     python bench/optimization.py PICTURES --networks simple_cnn --accelerator gpu
 
 PICTURES contains train/<class>/. Each piece trains in turn with the others, round after round, so that other load on
-the machine affects all of them. A piece's figure is its median step beside that of SGD alone, in the same rounds: the
+the machine affects all of them. A piece is compared by its median step with SGD alone, in the same rounds: the
 processor time of one thread, or the time of the GPU.
 """
 

@@ -9,9 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from conftest import ROOT, Type, on_one_line, raises_user_error
@@ -137,39 +137,50 @@ def test_workers_on_several_machines_share_a_search_in_optunas_journal(
         other.create_or_continue(spec, is_shared=True)
 
 
-def test_workers_for_which_a_scheduler_has_no_room_are_named(
-    tmp_path: Path, finished: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+class SharedSearch(NamedTuple):
+    """A search whose workers are with a scheduler."""
+
+    folder: SearchFolder
+    executor: FakeExecutor
+    worker: Search
+    """as in one of its workers"""
+    type_command: Callable[[int, int, bool], int]
+    """maps trials, workers and whether it waits to the exit code of the command"""
+
+
+@pytest.fixture
+def shared_search(tmp_path: Path, finished: RunFolder, monkeypatch: pytest.MonkeyPatch) -> SharedSearch:
     spec = parse_search_spec(["optimizer.lr=interval(1e-4,1e-1)", "model=mlp", f"output_dir={tmp_path}"])
     folder, launcher = SearchFolder(tmp_path / "one"), {"_target_": "viewfinder.sweeps.executors.fake.Fake"}
     folder.create_or_continue(spec, is_shared=True)
     executor = FakeExecutor(finished)
-    executor.capacity = 1
     monkeypatch.setattr("viewfinder.sweeps.search.workers.open_executor", lambda *_: executor)
-    request = Request(list(spec.overrides), "one", 3, "random", False)
-    command = SearchCommand(list(spec.overrides), "one", "random", False, workers=3)
-    assert queue_search(request, folder, spec, launcher, command, False) == 0
-    assert executor.submissions == [["0"]]
+
+    def type_command(trials: int, workers: int, is_waiting: bool) -> int:
+        request = Request(list(spec.overrides), "one", trials, "random", False)
+        command = SearchCommand(list(spec.overrides), "one", "random", False, workers=workers)
+        return queue_search(request, folder, spec, launcher, command, is_waiting)
+
+    return SharedSearch(folder, executor, Search(folder, spec.space, "random"), type_command)
+
+
+def test_workers_for_which_a_scheduler_has_no_room_are_named(
+    shared_search: SharedSearch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shared_search.executor.capacity = 1
+    assert shared_search.type_command(3, 3, False) == 0
+    assert shared_search.executor.submissions == [["0"]]
     assert "2 jobs not submitted, for lack of room" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
 def test_workers_that_are_lost_before_the_last_trial_are_submitted_again_unless_cancelled(
-    is_cancelled: bool,
-    tmp_path: Path,
-    finished: RunFolder,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    is_cancelled: bool, shared_search: SharedSearch, finished: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = parse_search_spec(["optimizer.lr=interval(1e-4,1e-1)", "model=mlp", f"output_dir={tmp_path}"])
-    folder, launcher = SearchFolder(tmp_path / "one"), {"_target_": "viewfinder.sweeps.executors.fake.Fake"}
-    folder.create_or_continue(spec, is_shared=True)
-    executor = FakeExecutor(finished)
-    monkeypatch.setattr("viewfinder.sweeps.search.workers.open_executor", lambda *_: executor)
-    worker = Search(folder, spec.space, "random")
+    folder, executor, worker, type_command = shared_search
 
     def work_and_lose() -> None:
-        if len(executor.submissions) == 2:  # the second time, the trial that was lost first continues
+        if len(executor.submissions) == 2:
             for trial in [*itertools.islice(worker.claim_trials(2), 2)]:
                 shutil.copytree(finished.path, folder.trial_folder(trial.number))
                 worker.release_trial(trial, Outcome(TrialState.COMPLETE, 0.5))
@@ -178,9 +189,7 @@ def test_workers_that_are_lost_before_the_last_trial_are_submitted_again_unless_
         executor.lose_all()
 
     executor.on_poll = work_and_lose
-    request = Request(list(spec.overrides), "one", 2, "random", False)
-    command = SearchCommand(list(spec.overrides), "one", "random", False, workers=2)
-    code = queue_search(request, folder, spec, launcher, command, True)
+    code = type_command(2, 2, True)
     assert (code, executor.submissions) == ((FAILED, [["0", "1"]]) if is_cancelled else (0, [["0", "1"], ["0", "1"]]))
     assert ("2 trials missing" in capsys.readouterr().out) is not is_cancelled
 

@@ -31,9 +31,8 @@ def audit(
     all images but the suspects, to OUTPUT_DIR/audit/TIME/ or to the run folder.
     """
     import shlex
-    import sys
 
-    from viewfinder.cli.own_files import print_own_files
+    from viewfinder.cli.own_files import use_own_files
     from viewfinder.config.overrides import compose_config
     from viewfinder.errors import Problem, UserError, printable
     from viewfinder.runs.naming import RUN_FILE
@@ -53,8 +52,7 @@ def audit(
     else:
         is_named = any(word.startswith("name=") for word in typed)
         cfg = compose_config(typed if is_named else [FOLDER_NAME, *typed])
-        print_own_files()
-        sys.path.insert(0, str(Path.cwd()))  # for the user's own classes, as in `train`
+        use_own_files()
         with fast_imports():
             from viewfinder.experiment.audit import audit_data
 

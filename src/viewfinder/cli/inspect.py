@@ -48,9 +48,8 @@ def inspect(
     units that never fire. Writes inspect.html, PNG files and layers.csv to RUN/inspect/, or to
     OUTPUT_DIR/NAME/TIME_inspect/.
     """
-    import sys
 
-    from viewfinder.cli.own_files import print_own_files
+    from viewfinder.cli.own_files import use_own_files
     from viewfinder.config.overrides import STAGE, compose_config, parse_overrides
     from viewfinder.errors import Problem, UserError, printable
 
@@ -84,8 +83,7 @@ def inspect(
         if problems:
             raise UserError(STAGE, problems)
         cfg = compose_config(words)
-        print_own_files()
-        sys.path.insert(0, str(Path.cwd()))  # for the user's own classes, as in `train`
+        use_own_files()
         with fast_imports():
             from viewfinder.experiment.inspect import inspect_model
 

@@ -24,10 +24,8 @@ def lr_range(
     Accepts the overrides of train. Writes the curve to OUTPUT_DIR/NAME/TIME_lr_range/: lr_range.html, lr_range.png,
     lr_range.csv, lr_range.json. Exits with 2 if no learning rate can be proposed.
     """
-    import sys
-    from pathlib import Path
 
-    from viewfinder.cli.own_files import print_own_files
+    from viewfinder.cli.own_files import use_own_files
     from viewfinder.config.overrides import STAGE, compose_config, parse_overrides
     from viewfinder.errors import Problem, UserError
 
@@ -48,8 +46,7 @@ def lr_range(
     if problems:
         raise UserError(STAGE, problems)
     cfg = compose_config(run_overrides)
-    print_own_files()
-    sys.path.insert(0, str(Path.cwd()))  # for the user's own classes, as in `train`
+    use_own_files()
     with fast_imports():
         import numpy as np
 

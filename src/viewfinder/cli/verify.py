@@ -7,7 +7,7 @@ import typer
 from viewfinder.training.runtime import fast_imports
 
 CODES = {"agrees": 0, "disagrees": 1, "cannot tell": 3}
-"""Exit code of each verdict; 2 is that of an error."""
+"""Exit code of each verdict; an error exits with 2."""
 
 
 def verify(
@@ -29,10 +29,8 @@ def verify(
     Exits with 0 if they agree within the spread over the recorded seeds, with 1 if they disagree, and with 3 if nothing
     can be compared, for example because the record has no spread.
     """
-    import sys
-    from pathlib import Path
 
-    from viewfinder.cli.own_files import print_own_files
+    from viewfinder.cli.own_files import use_own_files
     from viewfinder.config.overrides import parse_overrides
     from viewfinder.config.record import read_record
 
@@ -40,8 +38,7 @@ def verify(
     gap, compared = record.find_gap(epochs), []
     for setting in [] if gap else record.settings():
         parse_overrides(record.build_overrides(setting, typed, record.seeds[0]))  # before torch is imported
-    print_own_files()
-    sys.path.insert(0, str(Path.cwd()))  # for the user's own classes, as in `train`
+    use_own_files()
     with fast_imports():
         from viewfinder.evaluation.agreement import judge
         from viewfinder.experiment.verify import find_changes, plan_runs, verify_runs

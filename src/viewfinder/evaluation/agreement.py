@@ -14,7 +14,7 @@ LEVEL = 0.95
 
 
 class Compared(NamedTuple):
-    """A recorded accuracy, and that of a run."""
+    """A recorded accuracy, and the accuracy of a run."""
 
     name: str
     recorded: Figure

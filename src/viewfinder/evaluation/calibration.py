@@ -76,7 +76,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         rule = f"determines no temperature: all of its {len(labels):,} images are classified correctly"
         remedy = "Calibration needs a validation split with some wrong predictions; use more images."
         raise UserError("the calibration", [Problem("the val split", rule, remedy=remedy)])
-    from scipy import optimize  # half a second, of which most commands have no use
+    from scipy import optimize  # takes half a second, and most commands do not need it
 
     found = optimize.minimize_scalar(
         lambda logarithm: compute_log_loss(logits, labels, np.exp(logarithm)),

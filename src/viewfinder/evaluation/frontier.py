@@ -33,7 +33,7 @@ def read_frontier(folders: Sequence[RunFolder], split: Literal["val", "test"]) -
 
     Args:
         folders: run folders.
-        split: split of the accuracy, which is that of the best epoch by validation.
+        split: split of the accuracy, which is measured with the best weights by validation.
 
     Raises:
         UserError: if no run has finished.

@@ -101,7 +101,7 @@ class _Block(nn.Module):
 
 
 class _GlobalMaxPool(nn.Module):
-    """Max-pool over all pixels, whose gradient is deterministic on a GPU, unlike that of AdaptiveMaxPool2d."""
+    """Max-pool over all pixels; on a GPU its gradient is deterministic, but not the gradient of AdaptiveMaxPool2d."""
 
     def forward(self, maps: Tensor) -> Tensor:
         return nn.functional.max_pool2d(maps, maps.shape[-2:])

@@ -101,7 +101,7 @@ def erase(pixels: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tens
     Args:
         pixels: (N, C, H, W) uint8.
         top, left, height, width: (N,) int64; parts outside the image are ignored.
-        fill: uint8 levels of a shape that expands to that of the images.
+        fill: uint8 levels, in a shape that expands to the shape of the images.
     """
     rows, columns = (torch.arange(size, device=pixels.device) for size in pixels.shape[-2:])
     is_in_rows = (rows >= top[:, None]) & (rows < (top + height)[:, None])

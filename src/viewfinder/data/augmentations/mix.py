@@ -39,7 +39,7 @@ class CutMix:
     """Rectangle of another image of the batch pasted into each image.
 
     One rectangle for each batch: its share of the area is from Beta(alpha, alpha), its centre is uniform, and parts
-    outside the image are cut off. Yun et al. 2019, "CutMix" (arXiv 1905.04899). The other image is that of `MixUp`.
+    outside the image are cut off. Yun et al. 2019, "CutMix" (arXiv 1905.04899). The other image is as in `MixUp`.
 
     Args:
         alpha: parameter of the Beta distribution; 1 is uniform.

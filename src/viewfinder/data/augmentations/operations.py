@@ -102,7 +102,7 @@ def find_source(name: str, magnitude: float, height: int, width: int) -> tuple[f
     """Return the place from which a geometric operation takes the pixel at (x, y), both from the upper left corner.
 
     Returns:
-        (a, b, c, d, e, f) of the place (a x + b y + c, d x + e y + f); that of the pixel itself for other operations.
+        (a, b, c, d, e, f) of the place (a x + b y + c, d x + e y + f); for other operations, (x, y).
     """
     if name == "shear_x":
         return 1, magnitude, 0, 0, 1, 0
